@@ -1,0 +1,193 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Kernels of the protocol: greedy matching of one group, and precision over all of them.
+
+`match_group` and `precision_at_recall` imitate cocoapi's `evaluateImg` and `accumulate` operation
+by operation, so that results equal pycocotools' to the last bit; the tests hold both against it.
+"""
+
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
+from libc.stdlib cimport free, malloc
+
+import numpy as np
+
+# What became of a detection at one area range and threshold.
+cdef enum:
+    FALSE_POSITIVE = 0
+    TRUE_POSITIVE = 1
+    IGNORED = 2
+
+
+def ious(
+    const int64_t[:, ::1] common,
+    const int64_t[::1] dt_area,
+    const int64_t[::1] gt_area,
+    const uint8_t[::1] gt_crowd,
+):
+    """Divide intersections by unions: the kernel of `rle.iou_of_counts`, (D, G) in [0, 1]."""
+    cdef Py_ssize_t d, g, n_dt = dt_area.shape[0], n_gt = gt_area.shape[0]
+    cdef int64_t union_px
+    out = np.zeros((n_dt, n_gt))
+    cdef double[:, ::1] view = out
+    for d in range(n_dt):
+        for g in range(n_gt):
+            if common[d, g]:
+                union_px = dt_area[d] if gt_crowd[g] else dt_area[d] + gt_area[g] - common[d, g]
+                view[d, g] = <double>common[d, g] / <double>union_px
+    return out
+
+
+def match_group(
+    const double[:, ::1] iou,
+    const double[::1] iou_thrs,
+    const double[:, ::1] area_ranges,
+    const int64_t[::1] rows,
+    const int64_t[::1] columns,
+    const int64_t[:] dt_records,
+    const int64_t[:] gt_records,
+    const double[::1] dt_area,
+    const double[::1] gt_area,
+    const uint8_t[::1] gt_crowd,
+    Py_ssize_t start,
+    int8_t[:, :, ::1] outcome,
+    int32_t[:, :, ::1] dt_gt,
+    int32_t[:, :, ::1] gt_dt,
+    uint8_t[:, ::1] gt_ignored,
+):
+    """Match the detections of one group, best score first, each to its best free gt.
+
+    A gt that is a crowd or outside the area range is *ignored*: a match to it counts neither way.
+    A detection outside the range is ignored where it is unmatched.
+
+    Args:
+        iou: (D, G) of the group's image, in [0, 1].
+        iou_thrs: (T,) in [0, 1].
+        area_ranges: (A, 2) least and greatest area in pixels, both included.
+        rows: The group's detections by falling score, as rows of ``iou``.
+        columns: The group's ground truth, as columns of ``iou``.
+        dt_records: (D,) record of each row.
+        gt_records: (G,) record of each column.
+        dt_area: (D,) in pixels.
+        gt_area: (G,) in pixels.
+        gt_crowd: (G,) gt that may be matched any number of times.
+        start: Column of the group's first detection in the arrays that are written:
+        outcome: (A, T, N) 0 false positive, 1 true positive, 2 ignored.
+        dt_gt: (A, T, N) record of the matched gt, or -1.
+        gt_dt: (A, T, gt records) record of the last matched detection, untouched without one.
+        gt_ignored: (A, gt records).
+    """
+    cdef Py_ssize_t n_dt = rows.shape[0], n_gt = columns.shape[0]
+    cdef Py_ssize_t a, t, d, k, n = 0
+    cdef int64_t g, best
+    cdef double lowest = 1 - 1e-10, best_iou
+    cdef bint outside
+    cdef int ignoring
+    cdef int64_t* near = <int64_t*>malloc((n_dt * n_gt + 1) * sizeof(int64_t))
+    cdef Py_ssize_t* first = <Py_ssize_t*>malloc((n_dt + 1) * sizeof(Py_ssize_t))
+    if near == NULL or first == NULL:
+        free(near)
+        free(first)
+        raise MemoryError
+    with nogil:
+        for t in range(iou_thrs.shape[0]):
+            lowest = min(lowest, iou_thrs[t])
+        # Only pairs that reach the lowest threshold can match at any.
+        for d in range(n_dt):
+            first[d] = n
+            for k in range(n_gt):
+                if iou[rows[d], columns[k]] >= lowest:
+                    near[n] = columns[k]
+                    n += 1
+        first[n_dt] = n
+        for a in range(area_ranges.shape[0]):
+            for k in range(n_gt):
+                g = columns[k]
+                gt_ignored[a, gt_records[g]] = (
+                    gt_crowd[g] or gt_area[g] < area_ranges[a, 0] or gt_area[g] > area_ranges[a, 1]
+                )
+            for d in range(n_dt):
+                outside = (
+                    dt_area[rows[d]] < area_ranges[a, 0] or dt_area[rows[d]] > area_ranges[a, 1]
+                )
+                for t in range(iou_thrs.shape[0]):
+                    best = -1
+                    best_iou = min(iou_thrs[t], 1 - 1e-10)
+                    # cocoapi puts ignored gt last and stops there once a counted one matches.
+                    for ignoring in range(2 if first[d] < first[d + 1] else 0):
+                        if best >= 0:
+                            break
+                        for k in range(first[d], first[d + 1]):
+                            g = near[k]
+                            if gt_ignored[a, gt_records[g]] != ignoring:
+                                continue
+                            if iou[rows[d], g] < best_iou:
+                                continue
+                            if gt_dt[a, t, gt_records[g]] >= 0 and not gt_crowd[g]:
+                                continue
+                            best_iou = iou[rows[d], g]
+                            best = g
+                    if best >= 0:
+                        gt_dt[a, t, gt_records[best]] = <int32_t>dt_records[rows[d]]
+                        dt_gt[a, t, start + d] = <int32_t>gt_records[best]
+                        outcome[a, t, start + d] = (
+                            IGNORED if gt_ignored[a, gt_records[best]] else TRUE_POSITIVE
+                        )
+                    else:
+                        dt_gt[a, t, start + d] = -1
+                        outcome[a, t, start + d] = IGNORED if outside else FALSE_POSITIVE
+    free(near)
+    free(first)
+
+
+def precision_at_recall(
+    const int8_t[::1] outcome,
+    const double[::1] score,
+    int64_t n_gt,
+    const double[::1] rec_thrs,
+    double[:] precision,
+    double[:] score_at,
+):
+    """Interpolate precision at each recall threshold from outcomes by falling score.
+
+    Args:
+        outcome: (N,) as `match_group` writes them.
+        score: (N,) falling.
+        n_gt: Counted ground truth, above 0.
+        rec_thrs: (R,) rising, in [0, 1].
+        precision: (R,) written: the highest precision at that recall or a higher one, else 0.
+        score_at: (R,) written: the score at which that recall is first reached, else 0.
+
+    Returns:
+        The recall of all detections, in [0, 1].
+    """
+    cdef Py_ssize_t n = outcome.shape[0], i, r
+    cdef int64_t tp = 0, fp = 0
+    cdef double best = 0.0, reached = 0.0
+    # numpy.spacing(1): cocoapi adds it to the denominator.
+    cdef double tiny = 2.220446049250313e-16
+    cdef double* precisions = <double*>malloc((n + 1) * sizeof(double))
+    cdef double* recalls = <double*>malloc((n + 1) * sizeof(double))
+    if precisions == NULL or recalls == NULL:
+        free(precisions)
+        free(recalls)
+        raise MemoryError
+    with nogil:
+        for i in range(n):
+            # Ignored ones stay as points that change no sum, as in cocoapi.
+            tp += outcome[i] == TRUE_POSITIVE
+            fp += outcome[i] == FALSE_POSITIVE
+            recalls[i] = <double>tp / <double>n_gt
+            precisions[i] = <double>tp / (<double>(fp + tp) + tiny)
+        for i in range(n - 1, -1, -1):
+            if precisions[i] > best:
+                best = precisions[i]
+            precisions[i] = best
+        reached = recalls[n - 1] if n else 0.0
+        i = 0
+        for r in range(rec_thrs.shape[0]):
+            while i < n and recalls[i] < rec_thrs[r]:
+                i += 1
+            precision[r] = precisions[i] if i < n else 0.0
+            score_at[r] = score[i] if i < n else 0.0
+    free(precisions)
+    free(recalls)
+    return reached

@@ -1,0 +1,440 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Kernels on single masks: decode, compress, find the runs of a map, paint.
+
+A mask is held as its *bounds*: strictly read in column-major pixel order, foreground lies in
+``[bounds[0], bounds[1])``, ``[bounds[2], bounds[3])`` and so on. `rle.py` says in plain Python what
+each kernel computes.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy
+
+import numpy as np
+
+# What is wrong with a counts string; `rle.py` turns the code into a sentence.
+cdef enum:
+    FINE = 0
+    BAD_CHARACTER = 1
+    CUT_SHORT = 2
+    TOO_LONG = 3
+    NEGATIVE = 4
+    OVERRUN = 5
+    UNDERRUN = 6
+    ESCAPED = 7
+
+# A 32-bit count and its sign take 7 characters of 5 bits; more never come from an encoder.
+cdef int MAX_SHIFT = 35
+
+
+class CountsError(ValueError):
+    """Say which mask of a batch has broken counts, and how (a code of this module)."""
+
+    def __init__(self, idx, code, position, pixels):
+        super().__init__(f"mask {idx}: counts error {code} at character {position}")
+        self.idx = idx
+        self.code = code
+        self.position = position
+        self.pixels = pixels
+
+
+cdef inline int64_t long_number(
+    const uint8_t* text, Py_ssize_t length, Py_ssize_t* i, bint literal, bint* wrong
+) noexcept nogil:
+    """Read one signed number of several characters; anything amiss sets ``wrong``."""
+    cdef int64_t value = 0
+    cdef int shift = 0
+    cdef uint32_t c = 32
+    while c & 32:
+        if i[0] >= length or shift >= MAX_SHIFT:
+            wrong[0] = True
+            return 0
+        c = text[i[0]]
+        i[0] += 1
+        if c == c'\\' and literal:
+            wrong[0] |= i[0] >= length or text[i[0]] != c'\\'
+            i[0] += 1
+        c -= 48
+        if c > 63:
+            wrong[0] = True
+            return 0
+        value |= <int64_t>(c & 31) << shift
+        shift += 5
+    return value - (<int64_t>(c >> 4 & 1) << shift)
+
+
+cdef inline int64_t number(
+    const uint8_t* text, Py_ssize_t length, Py_ssize_t* i, bint literal, bint* wrong
+) noexcept nogil:
+    """Read one signed number; most are a single character, and those need one comparison."""
+    cdef uint32_t c = <uint32_t>text[i[0]] - 48
+    if c < 32:
+        i[0] += 1
+        return <int64_t>(c ^ 16) - 16
+    return long_number(text, length, i, literal, wrong)
+
+
+cdef Py_ssize_t decode_counts(
+    const uint8_t* text, Py_ssize_t length, uint64_t pixels, uint32_t* bounds, int64_t* area
+) noexcept nogil:
+    """Read one compressed string (raw, or a JSON literal with its quotes) into bounds.
+
+    Returns:
+        The number of bounds, or -1 where anything is wrong: `fault` finds out what.
+    """
+    cdef Py_ssize_t i = 0, m = 0
+    cdef bint literal = length >= 2 and text[0] == c'"', wrong = False
+    cdef int64_t gap = 0, run = 0, foreground = 0
+    cdef uint64_t total = 0
+    if literal:
+        i = 1
+        length -= 1
+    # A count is coded as its difference to the last but one, from the fourth count on.
+    while i < length:
+        gap = number(text, length, &i, literal, &wrong) + (gap if m > 2 else 0)
+        total += <uint64_t>gap
+        # A negative count is a huge unsigned one.
+        wrong |= (<uint64_t>gap > pixels) | (total > pixels)
+        bounds[m] = <uint32_t>total
+        if i >= length:
+            break
+        run = number(text, length, &i, literal, &wrong) + (run if m else 0)
+        total += <uint64_t>run
+        foreground += run
+        wrong |= (<uint64_t>run > pixels) | (total > pixels)
+        bounds[m + 1] = <uint32_t>total
+        m += 2
+    if wrong or total != pixels:
+        return -1
+    area[0] = foreground
+    return m
+
+
+cdef int fault(
+    const uint8_t* text, Py_ssize_t length, uint64_t pixels, Py_ssize_t* position
+) noexcept nogil:
+    """Read a string that `decode_counts` has refused step by step; name the first fault."""
+    cdef Py_ssize_t i = 0, m = 0
+    cdef bint literal = length >= 2 and text[0] == c'"'
+    cdef int64_t value, total = 0
+    cdef int64_t[2] before = [0, 0]
+    cdef int shift
+    cdef uint32_t c
+    if literal:
+        i = 1
+        length -= 1
+    while i < length:
+        value = 0
+        shift = 0
+        while True:
+            if i >= length:
+                position[0] = i
+                return CUT_SHORT
+            c = text[i]
+            i += 1
+            if c == c'\\' and literal:
+                if i >= length or text[i] != c'\\':
+                    position[0] = i
+                    return ESCAPED
+                i += 1
+            c -= 48
+            if c > 63:
+                position[0] = i - 1
+                return BAD_CHARACTER
+            value |= <int64_t>(c & 31) << shift
+            shift += 5
+            if not c & 32:
+                break
+            if shift >= MAX_SHIFT:
+                position[0] = i
+                return TOO_LONG
+        if c & 16:
+            value -= <int64_t>1 << shift
+        if m > 2:
+            value += before[m & 1]
+        before[m & 1] = value
+        m += 1
+        total += value
+        position[0] = i
+        if value < 0:
+            return NEGATIVE
+        if <uint64_t>total > pixels:
+            return OVERRUN
+    position[0] = total
+    return UNDERRUN
+
+
+cdef Py_ssize_t put_count(uint8_t* text, Py_ssize_t n, int64_t value) noexcept nogil:
+    """Append one signed number in groups of 5 bits, lowest first; return the new length."""
+    cdef uint32_t c
+    cdef bint more = True
+    while more:
+        c = value & 31
+        value >>= 5
+        more = value != -1 if c & 16 else value != 0
+        text[n] = <uint8_t>((c | 32 if more else c) + 48)
+        n += 1
+    return n
+
+
+def compress(const uint32_t[::1] bounds, uint64_t pixels):
+    """Write ascending bounds as a compressed counts string; empty and touching runs vanish."""
+    cdef Py_ssize_t i, m = 0, n = 0, n_runs = bounds.shape[0] // 2
+    cdef int64_t* counts = <int64_t*>malloc((2 * n_runs + 1) * sizeof(int64_t))
+    cdef uint8_t* text = <uint8_t*>malloc((2 * n_runs + 1) * 7)
+    cdef int64_t at = 0, start, end
+    try:
+        if counts == NULL or text == NULL:
+            raise MemoryError
+        with nogil:
+            for i in range(n_runs):
+                start = bounds[2 * i]
+                end = bounds[2 * i + 1]
+                if start == end:
+                    continue
+                if m and start == at:
+                    counts[m - 1] += end - start
+                else:
+                    counts[m] = start - at
+                    counts[m + 1] = end - start
+                    m += 2
+                at = end
+            if <uint64_t>at < pixels:
+                counts[m] = <int64_t>pixels - at
+                m += 1
+            for i in range(m):
+                n = put_count(text, n, counts[i] - counts[i - 2] if i > 2 else counts[i])
+        return (<char*>text)[:n]
+    finally:
+        free(counts)
+        free(text)
+
+
+def leading_bytes(list buffers):
+    """Return the first byte of each buffer, 0 for an empty one, as bytes."""
+    cdef Py_ssize_t i
+    cdef Py_buffer view
+    out = bytearray(len(buffers))
+    for i in range(len(buffers)):
+        PyObject_GetBuffer(buffers[i], &view, PyBUF_SIMPLE)
+        if view.len:
+            out[i] = (<const uint8_t*>view.buf)[0]
+        PyBuffer_Release(&view)
+    return bytes(out)
+
+
+def compress_counts(const int64_t[::1] counts):
+    """Write plain counts (uncompressed COCO RLE) as a compressed string, each as it stands."""
+    cdef Py_ssize_t i, n = 0
+    cdef uint8_t* text = <uint8_t*>malloc(counts.shape[0] * 7 + 1)
+    if text == NULL:
+        raise MemoryError
+    try:
+        for i in range(counts.shape[0]):
+            n = put_count(text, n, counts[i] - counts[i - 2] if i > 2 else counts[i])
+        return (<char*>text)[:n]
+    finally:
+        free(text)
+
+
+cdef class Runs:
+    """Hold the bounds of all masks of one image, decoded and checked.
+
+    Args:
+        counts: One compressed string a mask: bytes, str, or any buffer; a JSON string literal with
+            its quotes and doubled backslashes is read as it stands.
+        rows: (N,) positions in ``counts``; all of them when None.
+        pixels: Height x width of the image, at most 2**32 - 1.
+
+    Raises:
+        CountsError: A string that is no run-length code of ``pixels`` pixels.
+    """
+
+    def __cinit__(self, list counts, uint64_t pixels, const int64_t[:] rows=None):
+        cdef Py_ssize_t i, chars = 0, n = len(counts) if rows is None else rows.shape[0]
+        cdef Py_buffer* views = <Py_buffer*>calloc(n + 1, sizeof(Py_buffer))
+        cdef Py_ssize_t held = 0
+        self.n = n
+        self.pixels = pixels
+        if pixels > 0xFFFFFFFFu:
+            free(views)
+            raise ValueError("an image of 2**32 pixels or more cannot be held as runs")
+        self.offsets = <Py_ssize_t*>calloc(n + 1, sizeof(Py_ssize_t))
+        self.areas_px = <int64_t*>calloc(n + 1, sizeof(int64_t))
+        if views == NULL or self.offsets == NULL or self.areas_px == NULL:
+            free(views)
+            raise MemoryError
+        try:
+            for i in range(n):
+                item = counts[i if rows is None else rows[i]]
+                if isinstance(item, str):
+                    item = (<str>item).encode("latin-1", "replace")
+                PyObject_GetBuffer(item, &views[i], PyBUF_SIMPLE)
+                held += 1
+                chars += views[i].len
+            self.bounds = <uint32_t*>malloc((chars + 1) * sizeof(uint32_t))
+            if self.bounds == NULL:
+                raise MemoryError
+            self.decode(views)
+        finally:
+            for i in range(held):
+                PyBuffer_Release(&views[i])
+            free(views)
+
+    cdef int decode(self, Py_buffer* views) except -1:
+        cdef Py_ssize_t i, m, at = 0, position = 0
+        cdef int code = FINE
+        with nogil:
+            for i in range(self.n):
+                m = decode_counts(
+                    <const uint8_t*>views[i].buf, views[i].len, self.pixels,
+                    self.bounds + at, &self.areas_px[i],
+                )
+                if m < 0:
+                    code = fault(
+                        <const uint8_t*>views[i].buf, views[i].len, self.pixels, &position
+                    )
+                    break
+                at += m
+                self.offsets[i + 1] = at
+        if code != FINE:
+            raise CountsError(i, code, position, self.pixels)
+        return 0
+
+    def __dealloc__(self):
+        free(self.bounds)
+        free(self.offsets)
+        free(self.areas_px)
+
+    def areas(self):
+        """Return the foreground pixels of each mask, (N,) int64."""
+        out = np.empty(self.n, np.int64)
+        cdef int64_t[::1] view = out
+        if self.n:
+            memcpy(&view[0], self.areas_px, self.n * sizeof(int64_t))
+        return out
+
+    def bounds_of(self, Py_ssize_t idx):
+        """Return the bounds of one mask, (2R,) uint32 ascending."""
+        cdef Py_ssize_t n = self.offsets[idx + 1] - self.offsets[idx]
+        out = np.empty(n, np.uint32)
+        cdef uint32_t[::1] view = out
+        if n:
+            memcpy(&view[0], self.bounds + self.offsets[idx], n * sizeof(uint32_t))
+        return out
+
+    def disjoint(self):
+        """Tell whether no pixel lies in two masks, by one bit a pixel."""
+        cdef Py_ssize_t n_words = <Py_ssize_t>(self.pixels >> 6) + 1
+        cdef int64_t total = 0
+        cdef Py_ssize_t i, k
+        cdef uint64_t* taken
+        cdef bint free_so_far = True
+        for i in range(self.n):
+            total += self.areas_px[i]
+        if <uint64_t>total > self.pixels:
+            return False
+        taken = <uint64_t*>calloc(n_words, sizeof(uint64_t))
+        if taken == NULL:
+            raise MemoryError
+        with nogil:
+            for k in range(self.offsets[self.n] // 2):
+                if take_bits(taken, self.bounds[2 * k], self.bounds[2 * k + 1]):
+                    free_so_far = False
+                    break
+        free(taken)
+        return free_so_far
+
+
+cdef inline bint take_bits(uint64_t* words, uint32_t start, uint32_t end) noexcept nogil:
+    """Set the bits of ``[start, end)``; tell whether one was set already."""
+    cdef uint32_t first = start >> 6, last
+    cdef uint64_t head, tail, seen = 0
+    if start == end:
+        return False
+    last = (end - 1) >> 6
+    head = ~<uint64_t>0 << (start & 63)
+    tail = ~<uint64_t>0 >> (63 - ((end - 1) & 63))
+    if first == last:
+        head &= tail
+        seen = words[first] & head
+        words[first] |= head
+        return seen != 0
+    seen = (words[first] & head) | (words[last] & tail)
+    words[first] |= head
+    words[last] |= tail
+    for first in range(first + 1, last):
+        seen |= words[first]
+        words[first] = ~<uint64_t>0
+    return seen != 0
+
+
+ctypedef fused pixel:
+    uint8_t
+    int32_t
+
+
+def map_runs(const pixel[:, :] values):
+    """Cut a (H, W) map into its maximal runs of one value in column-major order.
+
+    Returns:
+        Values (R,) int32 and first positions (R,) uint32.
+    """
+    cdef Py_ssize_t height = values.shape[0], width = values.shape[1]
+    cdef Py_ssize_t strip = 64 // sizeof(pixel), x0 = 0, x, y, n_columns, n = 0, room = 1024
+    cdef pixel* columns = <pixel*>malloc(strip * height * sizeof(pixel) + 1)
+    cdef int32_t* found = <int32_t*>malloc(room * sizeof(int32_t))
+    cdef uint32_t* starts = <uint32_t*>malloc(room * sizeof(uint32_t))
+    cdef pixel value = 0
+    cdef pixel* column
+    cdef bint failed = columns == NULL or found == NULL or starts == NULL
+    with nogil:
+        # A cache line of columns at a time, so that row-major maps are read line by line.
+        while x0 < width and not failed:
+            n_columns = min(strip, width - x0)
+            for y in range(height):
+                for x in range(n_columns):
+                    columns[x * height + y] = values[y, x0 + x]
+            for x in range(n_columns):
+                if n + height + 1 > room:
+                    room = 2 * room + height + 1
+                    found = <int32_t*>realloc(found, room * sizeof(int32_t))
+                    starts = <uint32_t*>realloc(starts, room * sizeof(uint32_t))
+                    if found == NULL or starts == NULL:
+                        failed = True
+                        break
+                column = columns + x * height
+                for y in range(height):
+                    if column[y] != value or n == 0:
+                        value = column[y]
+                        found[n] = <int32_t>value
+                        starts[n] = <uint32_t>((x0 + x) * height + y)
+                        n += 1
+            x0 += strip
+    try:
+        if failed:
+            raise MemoryError
+        return (
+            np.asarray(<int32_t[:n + 1]>found)[:n].copy(),
+            np.asarray(<uint32_t[:n + 1]>starts)[:n].copy(),
+        )
+    finally:
+        free(columns)
+        free(found)
+        free(starts)
+
+
+def paint(Runs masks, const int32_t[::1] values, pixel[::1] canvas):
+    """Write ``values[i]`` into the column-major canvas wherever mask i lies; later masks win."""
+    cdef Py_ssize_t i, k
+    cdef uint32_t at
+    cdef pixel value
+    if <uint64_t>canvas.shape[0] != masks.pixels or values.shape[0] != masks.n:
+        raise ValueError("the canvas and the values must fit the masks")
+    with nogil:
+        for i in range(masks.n):
+            value = <pixel>values[i]
+            for k in range(masks.offsets[i], masks.offsets[i + 1], 2):
+                for at in range(masks.bounds[k], masks.bounds[k + 1]):
+                    canvas[at] = value

@@ -1,0 +1,250 @@
+"""AP and AP^e: group, intersect, match, accumulate, summarize.
+
+AP is COCO's average precision (Lin et al., "Microsoft COCO", 2014; protocol of cocoapi's
+``COCOeval``) with every category collapsed to one. AP^e is the same after overlaps between the
+predictions of an image are removed: each pixel goes to the highest score that covers it (Qi et al.,
+"High-Quality Entity Segmentation", ICCV 2023).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api import _match, _overlap, _rle
+from entity_api.boundary import boundary_iou
+from entity_api.boxes import iou_of_boxes
+from entity_api.groups import Groups, Idx, group
+from entity_api.overlap import Overlap, codes_of
+from entity_api.params import EvalParams
+from entity_api.result import EvalResult, Matches, Scored, summarize
+from entity_api.rle import RLEError, pack
+from entity_api.tables import Detections, GroundTruth, RecordError, Side
+
+__all__ = ["accumulate", "evaluate"]
+
+
+def evaluate(
+    gt: GroundTruth | Mapping[str, Any],
+    dt: Detections | Sequence[Mapping[str, Any]],
+    params: EvalParams | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> EvalResult:
+    """Score detections against ground truth.
+
+    Args:
+        gt: Columns, or a COCO dictionary.
+        dt: Columns, or a list of COCO results.
+        params: Thresholds, ranges, grouping, threads.
+        progress: Called with the number of images finished since the last call.
+
+    Returns:
+        Metrics of the masks as submitted (AP ...) and with overlaps removed (APe ...), the arrays
+        behind them, the matches, and what overlapped.
+
+    Raises:
+        RecordError: A record that cannot be scored, with its side and position.
+    """
+    params = params or EvalParams()
+    boxes = params.iou_type == "bbox"
+    if not isinstance(gt, GroundTruth):
+        gt = GroundTruth.from_coco(gt, boxes)
+    if not isinstance(dt, Detections):
+        dt = Detections.from_coco(dt, gt, boxes)
+    groups = group(gt, dt, params)
+    run = _Run(gt, dt, params, groups)
+    run.all_images(progress)
+    submitted = accumulate(run.submitted, groups, dt.scores, params)
+    disjoint = None
+    if run.removes_overlaps:
+        disjoint = submitted
+        if run.overlap.n_images:
+            run.fill_disjoint()
+            disjoint = accumulate(run.disjoint, groups, dt.scores, params)
+    return EvalResult(
+        params=params,
+        metrics=summarize(submitted, disjoint, params),
+        submitted=submitted,
+        disjoint=disjoint,
+        overlap=run.overlap if run.removes_overlaps else None,
+        groups=groups,
+    )
+
+
+class _Run:
+    """Carry the arrays that the images of one evaluation are matched into, each its own slice."""
+
+    def __init__(self, gt: GroundTruth, dt: Detections, params: EvalParams, groups: Groups) -> None:
+        n_images = len(gt.image_ids)
+        self.gt, self.dt, self.params, self.groups = gt, dt, params, groups
+        self.iou_thrs = np.array(params.iou_thrs, np.float64)
+        self.ranges = np.array(list(params.area_ranges.values()), np.float64)
+        self.crowd = gt.iscrowd.view(np.uint8)
+        self.removes_overlaps = params.remove_overlaps and params.iou_type != "bbox"
+        shape = (len(self.ranges), len(self.iou_thrs))
+        self.submitted = Matches.empty(*shape, groups, len(gt.image_idx))
+        self.disjoint = Matches.empty(*shape, groups, len(gt.image_idx))
+        self.overlap = Overlap(*(np.zeros(n_images, np.int64) for _ in range(3)))
+
+    def all_images(self, progress: Callable[[int], None] | None) -> None:
+        """Match every image, in threads: the kernels release the interpreter lock."""
+        images = self.groups.images.tolist()
+        chunks = [images[at : at + 16] for at in range(0, len(images), 16)]
+
+        def work(chunk: list[int]) -> int:
+            for image_idx in chunk:
+                self.one_image(image_idx)
+            return len(chunk)
+
+        with ThreadPoolExecutor(self.params.threads) as pool:
+            one = self.params.threads == 1
+            try:
+                for done in map(work, chunks) if one else pool.map(work, chunks):
+                    if progress:
+                        progress(done)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def one_image(self, image_idx: int) -> None:
+        """Intersect and match one image, as submitted and with overlaps removed."""
+        gt_rows, dt_rows = self.groups.gt_of(image_idx), self.groups.dt_of(image_idx)
+        if self.params.iou_type == "bbox":
+            self.one_image_of_boxes(image_idx, gt_rows, dt_rows)
+            return
+        height, width = self.gt.sizes[image_idx].tolist()
+        void = self.gt.void[image_idx] if self.gt.void is not None else None
+        if void is None:
+            gt_runs = packed("gt", self.gt.counts, (height, width), gt_rows)
+        else:
+            with_void = [*(self.gt.counts[idx] for idx in gt_rows), void]
+            gt_runs = pack(with_void, (height, width))
+        dt_runs = packed("dt", self.dt.counts, (height, width), dt_rows)
+        regions = _overlap.Regions(gt_runs)
+        gt_area = gt_runs.areas()
+
+        def match(matches: Matches, masks: _rle.Runs | _overlap.Visible) -> None:
+            common, dt_area = regions.intersections(masks), masks.areas()
+            if void is not None:
+                dt_area = dt_area - common[:, -1]
+            area, crowd = gt_area[: len(gt_rows)], self.crowd[gt_rows]
+            iou = _match.ious(common, dt_area, area, crowd)
+            if self.params.iou_type == "boundary":
+                size = (height, width)
+                dt_codes, gt_codes = codes_of(masks, size), codes_of(gt_runs, size)[: len(gt_rows)]
+                ratio = self.params.boundary_ratio
+                along = boundary_iou(dt_codes, gt_codes, crowd.astype(bool).tolist(), ratio)
+                # Against a crowd the mask's own IoU stands, as in the paper's code.
+                iou = np.where(crowd, iou, np.minimum(iou, along))
+            self.match(image_idx, matches, iou, dt_area, area)
+
+        match(self.submitted, dt_runs)
+        if not self.removes_overlaps:
+            return
+        if dt_runs.disjoint():
+            self.overlap.covered[image_idx] = dt_runs.areas().sum()
+            return
+        visible = _overlap.Visible(dt_runs)
+        self.overlap.covered[image_idx] = visible.areas().sum()
+        self.overlap.pixels[image_idx] = visible.crowded_px
+        self.overlap.pairs[image_idx] = visible.n_pairs
+        match(self.disjoint, visible)
+
+    def fill_disjoint(self) -> None:
+        """Complete the matches without overlaps by the images in which nothing overlapped."""
+        for image_idx in self.groups.images[self.overlap.pixels[self.groups.images] == 0]:
+            gt_rows = self.groups.gt_of(image_idx)
+            self.disjoint.gt_ignored[:, gt_rows] = self.submitted.gt_ignored[:, gt_rows]
+            self.disjoint.gt_dt[:, :, gt_rows] = self.submitted.gt_dt[:, :, gt_rows]
+            for rows, _, start in self.groups.parts_of(image_idx):
+                part = np.s_[:, :, start : start + len(rows)]
+                self.disjoint.outcome[part] = self.submitted.outcome[part]
+                self.disjoint.dt_gt[part] = self.submitted.dt_gt[part]
+
+    def one_image_of_boxes(self, image_idx: int, gt_rows: Idx, dt_rows: Idx) -> None:
+        """Match one image by its boxes."""
+        if self.dt.boxes is None or self.gt.boxes is None:
+            raise ValueError("box AP needs boxes on both sides")
+        dt_boxes, gt_boxes = self.dt.boxes[dt_rows], self.gt.boxes[gt_rows]
+        iou = iou_of_boxes(dt_boxes, gt_boxes, self.gt.iscrowd[gt_rows])
+        dt_area = dt_boxes[:, 2] * dt_boxes[:, 3]
+        self.match(image_idx, self.submitted, iou, dt_area, gt_boxes[:, 2] * gt_boxes[:, 3])
+
+    def match(
+        self,
+        image_idx: int,
+        matches: Matches,
+        iou: NDArray[np.float64],
+        dt_area: NDArray[Any],
+        gt_area: NDArray[Any],
+    ) -> None:
+        """Match each group of the image; an area that the file states goes before the mask's."""
+        gt_rows, dt_rows = self.groups.gt_of(image_idx), self.groups.dt_of(image_idx)
+        stated = self.gt.areas[gt_rows]
+        gt_area = np.where(np.isnan(stated), gt_area, stated)
+        for rows, columns, start in self.groups.parts_of(image_idx):
+            _match.match_group(
+                iou,
+                self.iou_thrs,
+                self.ranges,
+                rows,
+                columns,
+                dt_rows,
+                gt_rows,
+                dt_area.astype(np.float64),
+                gt_area,
+                self.crowd[gt_rows],
+                start,
+                matches.outcome,
+                matches.dt_gt,
+                matches.gt_dt,
+                matches.gt_ignored.view(np.uint8),
+            )
+
+
+def packed(side: Side, counts: list[Any], size: tuple[int, int], rows: Idx) -> Any:
+    """Decode one image's masks; an error names the record of the file."""
+    try:
+        return pack(counts, size, rows)
+    except RLEError as error:
+        raise RecordError(side, int(rows[error.idx]), str(error)) from None
+
+
+def accumulate(
+    matches: Matches, groups: Groups, scores: NDArray[np.float64], params: EvalParams
+) -> Scored:
+    """Turn matches into precision and recall for each threshold, category, area and limit.
+
+    Args:
+        matches: As found by `evaluate`.
+        groups: Their order.
+        scores: (D,) of the detection records.
+        params: Thresholds and limits.
+    """
+    n_areas, n_thrs, _ = matches.outcome.shape
+    n_cats, n_recs = len(groups.category_ids), len(params.rec_thrs)
+    shape = (n_thrs, n_recs, n_cats, n_areas, len(params.max_dets))
+    precision, score_at = np.full(shape, -1.0), np.full(shape, -1.0)
+    recall = np.full((n_thrs, n_cats, n_areas, len(params.max_dets)), -1.0)
+    rec_thrs = np.array(params.rec_thrs, np.float64)
+    for k in range(n_cats):
+        n_gt = [np.count_nonzero(groups.gt_category[~out] == k) for out in matches.gt_ignored]
+        columns = np.arange(groups.category_start[k], groups.category_start[k + 1])
+        for m, max_det in enumerate(params.max_dets):
+            kept = columns[groups.ranks[columns] < max_det]
+            score = scores[groups.records[kept]]
+            by_score = np.argsort(-score, kind="stable")
+            kept, score = kept[by_score], score[by_score]
+            for a in np.flatnonzero(n_gt):
+                for t in range(n_thrs):
+                    recall[t, k, a, m] = _match.precision_at_recall(
+                        matches.outcome[a, t, kept],
+                        score,
+                        int(n_gt[a]),
+                        rec_thrs,
+                        precision[t, :, k, a, m],
+                        score_at[t, :, k, a, m],
+                    )
+    return Scored(precision, recall, score_at, matches)

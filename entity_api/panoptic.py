@@ -1,0 +1,229 @@
+"""Panoptic quality, as COCO defines it and panopticapi counts it.
+
+Source: Kirillov, He, Girshick, Rother, Dollár, "Panoptic Segmentation", CVPR 2019; the treatment of
+void pixels and crowds is that of the COCO panoptic challenge (cocodataset/panopticapi).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api.maps import map_overlaps
+
+__all__ = ["PanopticError", "PanopticResult", "Quality", "Tally", "summarize", "tally"]
+
+VOID = 0
+ANY_CATEGORY = -1
+
+Segment = Mapping[str, Any]
+
+
+class PanopticError(ValueError):
+    """Say what is wrong with an id map or its segments."""
+
+
+class Tally(NamedTuple):
+    """Count the matches of one category: pairs and their summed IoU, and what was left over."""
+
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+    iou: float = 0.0
+
+    def plus(self, other: "Tally") -> "Tally":
+        """Add the counts of another image."""
+        return Tally(
+            self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.iou + other.iou
+        )
+
+
+class Quality(NamedTuple):
+    """Hold PQ = SQ x RQ in [0, 1]; nan where no category had a segment.
+
+    SQ is the mean IoU of matched pairs, RQ = TP / (TP + FP / 2 + FN / 2). Over several categories
+    each is the mean over the ``n`` categories that occur, so the product no longer holds.
+    """
+
+    PQ: float
+    SQ: float
+    RQ: float
+    n: int
+
+
+class PanopticResult(NamedTuple):
+    """Hold the quality of all, thing and stuff categories and of each that occurs."""
+
+    all: Quality
+    things: Quality
+    stuff: Quality
+    per_category: dict[int, Quality]
+
+
+class Side(NamedTuple):
+    """Hold one map's segments by rising id as arrays of (N,); ``position`` is that in the list."""
+
+    ids: NDArray[np.int64]
+    position: NDArray[np.int64]
+    category_ids: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+
+
+def tally(
+    gt_map: NDArray[Any],
+    gt_segments: Sequence[Segment],
+    dt_map: NDArray[Any],
+    dt_segments: Sequence[Segment],
+    class_agnostic: bool = False,
+    every_crowd: bool = False,
+) -> dict[int, Tally]:
+    """Match the segments of one image and count by category.
+
+    A pair of one category matches when its IoU is above 0.5, the prediction's pixels on void left
+    out of the union. A prediction that is left over is no error when more than half of it lies on
+    void and on a crowd of its category. Areas are counted on the maps.
+
+    Args:
+        gt_map: (H, W) segment ids, 0 for void.
+        gt_segments: Dicts with ``id``, ``category_id`` and, where it is one, ``iscrowd``.
+        dt_map: (H, W) segment ids, 0 for no prediction.
+        dt_segments: Likewise.
+        class_agnostic: Whether to count all categories as one, under the key -1.
+        every_crowd: Whether all crowds of a category in the image excuse a prediction. panopticapi
+            keeps only the last one of each, as COCO never has two.
+
+    Returns:
+        The counts by category id; those of images add up with `Tally.plus`.
+
+    Raises:
+        PanopticError: Maps of two sizes, ids of a map that are not in its list or the reverse.
+    """
+    try:
+        rows, columns, pixels = map_overlaps(gt_map, dt_map)
+    except ValueError as error:
+        raise PanopticError(str(error)) from None
+    gt = _side("ground-truth", rows, gt_segments, class_agnostic)
+    dt = _side("predicted", columns, dt_segments, class_agnostic)
+    on_void = pixels[rows == VOID][:, columns != VOID].sum(axis=0)
+    gt_area = pixels[rows != VOID].sum(axis=1)
+    dt_area = pixels[:, columns != VOID].sum(axis=0)
+    common = pixels[rows != VOID][:, columns != VOID]
+
+    union = gt_area[:, None] + dt_area - common - on_void
+    iou = common / np.maximum(union, 1)
+    same = (gt.category_ids[:, None] == dt.category_ids) & ~gt.crowd[:, None]
+    matched_gt, matched_dt = np.nonzero(same & (iou > 0.5))
+
+    missed = ~gt.crowd
+    missed[matched_gt] = False
+    excused = on_void + _on_crowd(gt, dt, common, every_crowd)
+    wrong = excused / np.maximum(dt_area, 1) <= 0.5
+    wrong[matched_dt] = False
+    return _by_category(gt, dt, matched_gt, iou[matched_gt, matched_dt], missed, wrong)
+
+
+def _side(
+    name: str, labels: NDArray[np.int64], segments: Sequence[Segment], class_agnostic: bool
+) -> Side:
+    """Check a map's labels against its segments and put the segments in the labels' order."""
+    by_id = {int(segment["id"]): k for k, segment in enumerate(segments)}
+    if len(by_id) < len(segments):
+        raise PanopticError(f"two {name} segments have the same id")
+    ids = labels[labels != VOID]
+    unlisted = set(ids.tolist()) - by_id.keys()
+    if unlisted:
+        raise PanopticError(f"the {name} map has the id {min(unlisted)}, which no segment has")
+    unpainted = by_id.keys() - set(ids.tolist())
+    if unpainted:
+        raise PanopticError(f"the {name} segment {min(unpainted)} has no pixel in the map")
+    position = [by_id[k] for k in ids.tolist()]
+    listed = [segments[k] for k in position]
+    category_ids = [ANY_CATEGORY if class_agnostic else int(s["category_id"]) for s in listed]
+    crowd = [bool(segment.get("iscrowd", 0)) for segment in listed]
+    return Side(
+        ids,
+        np.array(position, np.int64),
+        np.array(category_ids, np.int64),
+        np.array(crowd, bool),
+    )
+
+
+def _on_crowd(
+    gt: Side, dt: Side, common: NDArray[np.int64], every_crowd: bool
+) -> NDArray[np.int64]:
+    """Count each prediction's pixels on crowds of its category, (D,)."""
+    covered = np.zeros(len(dt.ids), np.int64)
+    for category_id in np.unique(gt.category_ids[gt.crowd]):
+        crowds = np.flatnonzero(gt.crowd & (gt.category_ids == category_id))
+        last = crowds[np.argmax(gt.position[crowds])]
+        counted = crowds if every_crowd else [last]
+        alike = dt.category_ids == category_id
+        covered[alike] = common[counted][:, alike].sum(axis=0)
+    return covered
+
+
+def _by_category(
+    gt: Side,
+    dt: Side,
+    matched_gt: NDArray[np.intp],
+    ious: NDArray[np.float64],
+    missed: NDArray[np.bool_],
+    wrong: NDArray[np.bool_],
+) -> dict[int, Tally]:
+    found: dict[int, Tally] = {}
+
+    def add(category_id: int, more: Tally) -> None:
+        found[category_id] = found.get(category_id, Tally()).plus(more)
+
+    for category_id, iou in zip(gt.category_ids[matched_gt].tolist(), ious.tolist(), strict=True):
+        add(category_id, Tally(tp=1, iou=iou))
+    for category_id in gt.category_ids[missed].tolist():
+        add(category_id, Tally(fn=1))
+    for category_id in dt.category_ids[wrong].tolist():
+        add(category_id, Tally(fp=1))
+    return found
+
+
+def summarize(
+    tallies: Iterable[Mapping[int, Tally]], is_thing: Mapping[int, bool] | None = None
+) -> PanopticResult:
+    """Sum the images' counts and compute PQ, SQ and RQ.
+
+    Args:
+        tallies: One result of `tally` an image.
+        is_thing: Of every category id; None for class-agnostic counts, which have neither.
+
+    Raises:
+        PanopticError: A category that ``is_thing`` does not know.
+    """
+    total: dict[int, Tally] = {}
+    for image in tallies:
+        for category_id, more in image.items():
+            total[category_id] = total.get(category_id, Tally()).plus(more)
+    if is_thing is not None and total.keys() - is_thing.keys():
+        strange = min(total.keys() - is_thing.keys())
+        raise PanopticError(f"a segment has category {strange}, which the categories do not have")
+    each = {k: quality(total[k]) for k in sorted(total)}
+    things = [k for k in each if is_thing is not None and is_thing[k]]
+    stuff = [k for k in each if is_thing is not None and not is_thing[k]]
+    return PanopticResult(
+        mean_quality(list(each.values())),
+        mean_quality([each[k] for k in things]),
+        mean_quality([each[k] for k in stuff]),
+        each,
+    )
+
+
+def quality(counts: Tally) -> Quality:
+    """Compute one category's quality from its counts, of which one is not 0."""
+    weight = counts.tp + (counts.fp + counts.fn) / 2
+    return Quality(counts.iou / weight, counts.iou / max(counts.tp, 1), counts.tp / weight, 1)
+
+
+def mean_quality(each: Sequence[Quality]) -> Quality:
+    """Average over categories, every one the same."""
+    if not each:
+        return Quality(np.nan, np.nan, np.nan, 0)
+    PQ, SQ, RQ = (float(np.mean(values)) for values in list(zip(*each, strict=True))[:3])
+    return Quality(PQ, SQ, RQ, len(each))

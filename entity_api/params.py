@@ -1,0 +1,64 @@
+"""What an evaluation measures: thresholds, ranges, grouping."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+__all__ = ["EvalParams"]
+
+# COCO's areas in pixels of the file in use; 1e10 stands for no limit.
+AREA_RANGES = {
+    "all": (0.0, 1e10),
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, 1e10),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalParams:
+    """Set up an evaluation; the defaults are COCO's, class-agnostic.
+
+    Attributes:
+        iou_thrs: (T,) rising, in (0, 1].
+        rec_thrs: (R,) rising, in [0, 1].
+        area_ranges: (A) label -> least and greatest area in pixels, both included; the first one
+            is that of AP, AP50 and the recalls.
+        max_dets: (M,) rising; the last one is that of AP.
+        class_aware: Match within (image, category) instead of within the image.
+        category_ids: The categories of class-aware scoring; those of the ground truth by default.
+        image_ids: The images to score; all by default. Records of others are left out.
+        remove_overlaps: Score a second time with overlaps removed (AP^e).
+        iou_type: Masks, their boxes, or masks and their boundaries (Boundary AP: the lesser of
+            mask IoU and boundary IoU; Cheng et al., "Boundary IoU", CVPR 2021).
+        boundary_ratio: Width of a boundary as a share of the image diagonal.
+        threads: Images matched at once.
+    """
+
+    iou_thrs: Sequence[float] = tuple(np.linspace(0.5, 0.95, 10).tolist())
+    rec_thrs: Sequence[float] = tuple(np.linspace(0.0, 1.0, 101).tolist())
+    area_ranges: Mapping[str, tuple[float, float]] = dataclasses.field(
+        default_factory=lambda: dict(AREA_RANGES)
+    )
+    max_dets: Sequence[int] = (1, 10, 100)
+    class_aware: bool = False
+    category_ids: Sequence[int] | None = None
+    image_ids: Sequence[int | str] | None = None
+    remove_overlaps: bool = True
+    iou_type: Literal["segm", "bbox", "boundary"] = "segm"
+    boundary_ratio: float = 0.02
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("iou_thrs", "rec_thrs", "max_dets"):
+            values = list(getattr(self, name))
+            if not values or values != sorted(values):
+                raise ValueError(f"{name} must hold at least one value, rising: {values}")
+        if self.max_dets[0] < 1:
+            raise ValueError(f"max_dets must be at least 1: {list(self.max_dets)}")
+        if not self.area_ranges or any(low > high for low, high in self.area_ranges.values()):
+            raise ValueError("area_ranges must hold (least, greatest) pairs in pixels")
+        if self.threads < 1:
+            raise ValueError(f"threads must be at least 1: {self.threads}")

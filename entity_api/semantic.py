@@ -1,0 +1,100 @@
+"""Mean IoU of semantic label maps, with the accuracies that are printed beside it."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["IGNORE", "SemanticError", "SemanticResult", "count", "summarize"]
+
+IGNORE = 255
+
+
+class SemanticError(ValueError):
+    """Say what is wrong with a label map."""
+
+
+class SemanticResult(NamedTuple):
+    """Hold the metrics of label maps, fractions in [0, 1] and nan where nothing was to be found.
+
+    ``mIoU`` is the mean of ``iou`` over the classes that the ground truth has, ``fwIoU`` the same
+    weighted by their pixels, ``mACC`` the mean of ``accuracy`` (recall of a class's pixels) and
+    ``pACC`` the share of labelled pixels that are right. ``iou`` and ``accuracy`` are (C,).
+    """
+
+    mIoU: float
+    fwIoU: float
+    mACC: float
+    pACC: float
+    iou: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+
+
+def count(
+    gt: NDArray[Any], dt: NDArray[Any], n_classes: int, ignore: int = IGNORE
+) -> NDArray[np.int64]:
+    """Count one image's pixels by their two labels; the counts of images add up.
+
+    Args:
+        gt: (H, W) of 0..C-1, or ``ignore`` where nothing is scored.
+        dt: (H, W) of 0..C-1, or ``ignore`` for no class, which is a miss on labelled pixels.
+        n_classes: C.
+        ignore: The label outside of all classes.
+
+    Returns:
+        (C + 1, C): ``[p, g]`` is how often p was predicted where g is true; row C is no class.
+
+    Raises:
+        SemanticError: Maps of two sizes, or a label that is neither a class nor ``ignore``.
+    """
+    gt, dt = np.asarray(gt), np.asarray(dt)
+    if gt.shape != dt.shape or gt.ndim != 2:
+        raise SemanticError(f"the maps have sizes {list(gt.shape)} and {list(dt.shape)}")
+    span = max(n_classes, ignore + 1)
+    for side, labels in (("ground-truth", gt), ("predicted", dt)):
+        _check_labels(side, labels, n_classes, ignore)
+    code = dt.astype(np.intp)
+    code *= span
+    code += gt.astype(np.intp, copy=False)
+    table = np.bincount(code.ravel(), minlength=span * span).reshape(span, span)
+    return np.vstack([table[:n_classes, :n_classes], table[ignore, :n_classes]])
+
+
+def _check_labels(side: str, labels: NDArray[Any], n_classes: int, ignore: int) -> None:
+    if labels.dtype.kind not in "iu":
+        raise SemanticError(f"the {side} map holds {labels.dtype}, not whole numbers")
+    outside = (labels < 0) | ((labels >= n_classes) & (labels != ignore))
+    if outside.any():
+        raise SemanticError(
+            f"the {side} map has the label {labels[outside][0]}; labels are 0..{n_classes - 1}, "
+            f"and {ignore} outside of them"
+        )
+
+
+def summarize(counts: NDArray[np.int64]) -> SemanticResult:
+    """Turn counts, summed over the images, into the metrics.
+
+    Classes absent from the ground truth count nowhere; predicting one is an error of the class
+    that stood there. Predictions on ignored pixels are no errors, since `count` drops them.
+
+    Args:
+        counts: (C + 1, C) as `count` returns them.
+    """
+    right = np.diagonal(counts).astype(np.float64)
+    in_gt = counts.sum(axis=0).astype(np.float64)
+    in_dt = counts[:-1].sum(axis=1).astype(np.float64)
+    present = in_gt > 0
+    nan = np.full(len(right), np.nan)
+    iou = np.divide(right, in_gt + in_dt - right, out=nan.copy(), where=present)
+    accuracy = np.divide(right, in_gt, out=nan, where=present)
+    if not present.any():
+        return SemanticResult(np.nan, np.nan, np.nan, np.nan, iou, accuracy)
+    share = in_gt[present] / in_gt.sum()
+    return SemanticResult(
+        mIoU=float(iou[present].mean()),
+        fwIoU=float((iou[present] * share).sum()),
+        mACC=float(accuracy[present].mean()),
+        pACC=float(right.sum() / in_gt.sum()),
+        iou=iou,
+        accuracy=accuracy,
+    )

@@ -1,0 +1,162 @@
+"""The two sides of an evaluation as columns: ground truth and detections."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api import rle as rle_codes
+
+__all__ = ["Detections", "GroundTruth", "RecordError"]
+
+Side = Literal["gt", "dt"]
+
+
+class RecordError(ValueError):
+    """Say which record of which side cannot be scored; ``idx`` is its position in the file."""
+
+    def __init__(self, side: Side, idx: int, what: str) -> None:
+        super().__init__(f"{side} record {idx}: {what}")
+        self.side = side
+        self.idx = idx
+        self.what = what
+
+
+@dataclasses.dataclass(frozen=True)
+class GroundTruth:
+    """Hold the images of an evaluation and their G annotated segments.
+
+    Attributes:
+        image_ids: (I,) ids from the file, each once.
+        sizes: (I, 2) height and width in pixels.
+        image_idx: (G,) position of each segment's image.
+        counts: (G,) compressed run-length counts (str, bytes or buffers); [] with boxes only.
+        category_ids: (G,).
+        iscrowd: (G,) bool.
+        areas: (G,) pixels as the file says, nan where it says nothing: the mask's own area.
+        ids: (G,) annotation ids, for reports only: matching goes by position, so an id of 0 counts.
+        boxes: (G, 4) COCO xywh in pixels, for box AP only.
+        void: (I,) counts of the pixels that belong to no segment and must not count against a
+            detection, None where there are none.
+    """
+
+    image_ids: Sequence[Any]
+    sizes: NDArray[np.int64]
+    image_idx: NDArray[np.int64]
+    counts: list[Any]
+    category_ids: NDArray[np.int64]
+    iscrowd: NDArray[np.bool_]
+    areas: NDArray[np.float64]
+    ids: Sequence[Any] | NDArray[np.int64]
+    boxes: NDArray[np.float64] | None = None
+    void: Sequence[Any] | None = None
+
+    @classmethod
+    def from_coco(cls, content: Mapping[str, Any], boxes: bool = False) -> "GroundTruth":
+        """Read a COCO dictionary (``images``, ``annotations``); it stays as it is.
+
+        Args:
+            content: Segmentations may be polygons, plain or compressed RLE.
+            boxes: Take ``bbox`` instead of ``segmentation``.
+
+        Raises:
+            RecordError: An annotation of an image that is not listed, or with a broken mask.
+        """
+        images = list(content["images"])
+        sizes = np.array([[im.get("height", 0), im.get("width", 0)] for im in images], np.int64)
+        records = list(content["annotations"])
+        sizes = sizes.reshape(-1, 2)
+        image_idx = locate([im["id"] for im in images], [r["image_id"] for r in records], "gt")
+        return cls(
+            image_ids=[im["id"] for im in images],
+            sizes=sizes,
+            image_idx=image_idx,
+            counts=[] if boxes else counts_of(records, sizes[image_idx], "gt"),
+            category_ids=np.array([r.get("category_id", 0) for r in records], np.int64),
+            iscrowd=np.array([bool(r.get("iscrowd", 0)) for r in records], bool),
+            areas=np.array([r.get("area", np.nan) for r in records], np.float64),
+            ids=[r.get("id", idx) for idx, r in enumerate(records)],
+            boxes=boxes_of(records, "gt") if boxes else None,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Detections:
+    """Hold D predicted segments.
+
+    Attributes:
+        image_idx: (D,) position of each one's image in the ground truth.
+        counts: (D,) compressed run-length counts; [] with boxes only.
+        category_ids: (D,), read only by class-aware scoring.
+        scores: (D,) finite, higher is surer.
+        boxes: (D, 4) COCO xywh in pixels, for box AP only.
+    """
+
+    image_idx: NDArray[np.int64]
+    counts: list[Any]
+    category_ids: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    boxes: NDArray[np.float64] | None = None
+
+    @classmethod
+    def from_coco(
+        cls, records: Sequence[Mapping[str, Any]], gt: GroundTruth, boxes: bool = False
+    ) -> "Detections":
+        """Read a list of COCO results (``image_id``, ``segmentation``, ``score``); it stays as is.
+
+        Raises:
+            RecordError: An unknown image, a score that is no finite number, a broken mask.
+        """
+        image_idx = locate(gt.image_ids, [r["image_id"] for r in records], "dt")
+        scores = np.zeros(len(records))
+        for idx, record in enumerate(records):
+            score = record.get("score")
+            if isinstance(score, bool) or not isinstance(score, int | float | np.number):
+                raise RecordError("dt", idx, f"score {score!r} is not a number")
+            if not np.isfinite(score):
+                raise RecordError("dt", idx, f"score {score} is not finite")
+            scores[idx] = score
+        return cls(
+            image_idx=image_idx,
+            counts=[] if boxes else counts_of(records, gt.sizes[image_idx], "dt"),
+            category_ids=np.array([r.get("category_id", 0) for r in records], np.int64),
+            scores=scores,
+            boxes=boxes_of(records, "dt") if boxes else None,
+        )
+
+
+def locate(image_ids: Sequence[Any], wanted: Sequence[Any], side: Side) -> NDArray[np.int64]:
+    """Return the position of each wanted id among the image ids."""
+    where = {image_id: idx for idx, image_id in enumerate(image_ids)}
+    if len(where) != len(image_ids):
+        raise ValueError("an image id stands twice among the images of the ground truth")
+    try:
+        return np.array([where[image_id] for image_id in wanted], np.int64)
+    except KeyError:
+        idx = next(i for i, image_id in enumerate(wanted) if image_id not in where)
+        raise RecordError(
+            side, idx, f"image_id {wanted[idx]!r} is not among the images of the ground truth"
+        ) from None
+
+
+def counts_of(
+    records: Sequence[Mapping[str, Any]], sizes: NDArray[np.int64], side: Side
+) -> list[str]:
+    """Bring each record's segmentation to compressed counts of its image's size."""
+    out = []
+    for idx, (record, (height, width)) in enumerate(zip(records, sizes.tolist(), strict=True)):
+        try:
+            out.append(rle_codes.to_rle(record.get("segmentation"), height, width)["counts"])
+        except rle_codes.RLEError as error:
+            raise RecordError(side, idx, str(error)) from None
+    return out
+
+
+def boxes_of(records: Sequence[Mapping[str, Any]], side: Side) -> NDArray[np.float64]:
+    """Gather the boxes of all records, (N, 4) xywh."""
+    for idx, record in enumerate(records):
+        if len(record.get("bbox") or ()) != 4:
+            raise RecordError(side, idx, "it has no bbox of four numbers")
+    return np.array([r["bbox"] for r in records], np.float64).reshape(-1, 4)

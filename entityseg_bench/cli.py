@@ -1,0 +1,97 @@
+"""The command ``entityseg``: one verb a module of `entityseg_bench.commands`."""
+
+import argparse
+import ast
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# Nothing here multiplies matrices; idle BLAS threads would only cost time at the start.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from entityseg_bench.io import InputError
+
+__all__ = ["main"]
+
+COMMANDS = Path(__file__).parent / "commands"
+
+
+def verbs() -> dict[str, str]:
+    """Return every verb with its help line, read without importing its module."""
+    found = {}
+    for path in sorted(COMMANDS.glob("[a-z]*.py")):
+        doc = ast.get_docstring(ast.parse(path.read_bytes())) or ""
+        found[path.stem.replace("_", "-")] = doc.partition("\n")[0]
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code: 0 done, 1 problems found, 2 it could not be done."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and (COMMANDS / f"{argv[0].replace('-', '_')}.py").is_file():
+        return run_verb(argv[0], argv[1:])
+    parser = argparse.ArgumentParser(
+        prog="entityseg",
+        description="Score, load, convert and reproduce the EntitySeg benchmark.",
+        epilog="verbs:\n" + "\n".join(f"  {name:12} {text}" for name, text in verbs().items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and stop")
+    parser.add_argument("verb", nargs="?", help="one of the verbs below; VERB --help tells more")
+    args = parser.parse_args(argv)
+    if args.version:
+        from entityseg_bench import __version__
+
+        print(__version__)
+        return 0
+    if args.verb:
+        parser.error(f"there is no verb {args.verb!r}; the verbs are {', '.join(verbs())}")
+    parser.print_help()
+    return 2
+
+
+def run_verb(name: str, argv: Sequence[str]) -> int:
+    """Import one verb's module, parse its arguments, run it; input errors become one line."""
+    module = importlib.import_module(f"entityseg_bench.commands.{name.replace('-', '_')}")
+    parser = argparse.ArgumentParser(
+        prog=f"entityseg {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    args = parser.parse_args(argv)
+    try:
+        return int(module.run(args))
+    except InputError as error:
+        print(f"entityseg {name}: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"entityseg {name}: {_missing(error)}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nobody is left to tell, and exit must not flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print(f"entityseg {name}: stopped", file=sys.stderr)
+        return 130
+
+
+# Import name of each optional library -> the extra that brings it.
+EXTRAS = {
+    "PIL": "images", "matplotlib": "plot", "skimage": "demo", "scipy": "demo",
+    "datasets": "hf", "pyarrow": "hf", "pandas": "plot", "torch": "baselines",
+}  # fmt: skip
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    name = (error.name or "").partition(".")[0]
+    if name not in EXTRAS:
+        raise error
+    return f"this needs {name}; run: pip install 'entityseg-bench[{EXTRAS[name]}]'"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

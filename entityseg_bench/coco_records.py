@@ -1,0 +1,317 @@
+"""COCO JSON as people hand it in, read into columns for checking and scoring.
+
+Records are decoded by type with their run-length strings left as raw JSON: the kernel reads those
+where they lie in the mapped file. What JSON cannot even be decoded so is read again slowly, only to
+name every record that is wrong.
+"""
+
+import collections
+import dataclasses
+import functools
+import itertools
+import json
+import math
+import operator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api import Detections, GroundTruth
+from entity_api.rle import RLEError, compress_list, from_polygons, leading_bytes
+from entityseg_bench.io import InputError, decode_json, read_bytes
+
+__all__ = ["FileRecords", "bad_records", "read_ground_truth", "read_predictions"]
+
+Pixels = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class RawRLE(msgspec.Struct, gc=False):
+    """Hold a run-length code whose counts are a JSON literal, a string or a list."""
+
+    size: tuple[int, int]
+    counts: msgspec.Raw
+
+
+Segmentation = RawRLE | list[list[float]]
+
+# Stands for a mask that is polygons where columns of run-length codes are made.
+NO_RLE = RawRLE(size=(-1, -1), counts=msgspec.Raw(b"[]"))
+
+
+class RawImage(msgspec.Struct, gc=False):
+    """Hold what scoring needs of an image."""
+
+    id: int | str
+    height: Pixels
+    width: Pixels
+    file_name: str = ""
+
+
+class RawAnnotation(msgspec.Struct, gc=False):
+    """Hold what scoring needs of an annotation; ``area`` may be missing, then the mask's counts."""
+
+    image_id: int | str
+    segmentation: Segmentation
+    id: int | str | None = None
+    category_id: int | None = None
+    area: float | None = None
+    iscrowd: int | bool = 0
+
+
+class RawCategory(msgspec.Struct, gc=False):
+    """Hold what scoring needs of a category."""
+
+    id: int
+    name: str = ""
+
+
+class RawGroundTruth(msgspec.Struct):
+    """Hold a ground-truth file."""
+
+    images: list[RawImage]
+    annotations: list[RawAnnotation]
+    categories: list[RawCategory] = []
+
+
+class RawPrediction(msgspec.Struct, gc=False):
+    """Hold what scoring needs of a prediction; ``bbox`` and the rest are not read."""
+
+    image_id: int | str
+    score: float
+    segmentation: Segmentation
+    id: int | str | None = None
+    category_id: int | None = None
+
+
+class Wrapped(msgspec.Struct):
+    """Hold predictions that stand under a key, as some tools write them."""
+
+    annotations: list[RawPrediction]
+
+
+@dataclasses.dataclass(frozen=True)
+class FileRecords:
+    """Hold the segment records of one side and the images they refer to.
+
+    Attributes:
+        path: The file.
+        images: Of the ground truth, for either side.
+        records: In file order.
+        image_idx: (N,) position of each record's image, -1 where it is unknown.
+        categories: Of the ground truth, for either side.
+    """
+
+    path: Path
+    images: list[RawImage]
+    records: Sequence[RawAnnotation | RawPrediction]
+    image_idx: NDArray[np.int64]
+    categories: list[RawCategory]
+
+    @functools.cached_property
+    def image_sizes(self) -> NDArray[np.int64]:
+        """(I, 2) height and width of the images."""
+        return np.array([(im.height, im.width) for im in self.images], np.int64).reshape(-1, 2)
+
+    @functools.cached_property
+    def records_per_image(self) -> NDArray[np.int64]:
+        """(I,) number of records of each image."""
+        return np.bincount(self.image_idx[self.image_idx >= 0], minlength=len(self.images))
+
+    @functools.cached_property
+    def drawn(self) -> list[int]:
+        """Positions of the records whose mask is polygons."""
+        return [k for k, code in enumerate(self._column("segmentation")) if type(code) is list]
+
+    @functools.cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """(N, 2) the size that each record's mask states; -1 for polygons, which state none."""
+        codes = list(self._column("segmentation"))
+        for idx in self.drawn:
+            codes[idx] = NO_RLE
+        stated = itertools.chain.from_iterable(map(operator.attrgetter("size"), codes))
+        return np.fromiter(stated, np.int64, 2 * len(codes)).reshape(-1, 2)
+
+    @functools.cached_property
+    def category_ids(self) -> NDArray[np.int64]:
+        """(N,) category of each record, -1 where it names none."""
+        ids = [-1 if category_id is None else category_id for category_id in
+               self._column("category_id")]  # fmt: skip
+        return np.array(ids, np.int64)
+
+    @functools.cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """(N,) score of each prediction."""
+        return np.fromiter(self._column("score"), np.float64, len(self.records))
+
+    def _column(self, name: str) -> Iterator[Any]:
+        return map(operator.attrgetter(name), self.records)
+
+    @functools.cached_property
+    def counts_and_faults(self) -> tuple[list[Any], dict[int, str]]:
+        """Compressed counts of each record, and what is wrong with those that have none.
+
+        Counts are the file's own JSON string literals where it has such; records of unknown images
+        are left empty.
+        """
+        codes = list(self._column("segmentation"))
+        for idx in self.drawn:
+            codes[idx] = NO_RLE
+        counts: list[Any] = list(map(operator.attrgetter("counts"), codes))
+        first = np.frombuffer(leading_bytes(counts), np.uint8)
+        faults = {}
+        for idx in np.flatnonzero((first != ord('"')) & (self.image_idx >= 0)).tolist():
+            try:
+                counts[idx] = self._compressed(idx)
+            except RLEError as error:
+                counts[idx] = b""
+                faults[idx] = str(error)
+        return counts, faults
+
+    @property
+    def counts(self) -> list[Any]:
+        """Compressed counts of each record.
+
+        Raises:
+            InputError: Counts that are neither a string nor a list of lengths, or bad polygons.
+        """
+        counts, faults = self.counts_and_faults
+        for idx, what in faults.items():
+            raise self.error(idx, what)
+        return counts
+
+    def _compressed(self, idx: int) -> bytes | str:
+        segmentation = self.records[idx].segmentation
+        if not isinstance(segmentation, RawRLE):
+            image = self.images[self.image_idx[idx]]
+            return str(from_polygons(segmentation, image.height, image.width)["counts"])
+        try:
+            return compress_list(msgspec.json.decode(segmentation.counts, type=list[int]))
+        except msgspec.MsgspecError:
+            raise RLEError("counts must be a string or a list of whole numbers") from None
+
+    def where(self, idx: int) -> str:
+        """Name a record the way a person finds it: position, own id, image."""
+        record = self.records[idx]
+        own = f", id {record.id!r}" if record.id is not None else ""
+        return f"record {idx}{own} (image_id {record.image_id!r})"
+
+    def error(self, idx: int, what: str, mend: str = "") -> InputError:
+        """Make the error that names a record of this file."""
+        return InputError(self.path, self.where(idx), what + ".", mend)
+
+    def ground_truth(self) -> GroundTruth:
+        """Give the evaluator's ground truth; the records must have passed the checks."""
+        records: Any = self.records
+        return GroundTruth(
+            image_ids=[im.id for im in self.images],
+            sizes=self.image_sizes,
+            image_idx=self.image_idx,
+            counts=self.counts,
+            category_ids=self.category_ids,
+            iscrowd=np.array([bool(r.iscrowd) for r in records], bool),
+            areas=np.array([math.nan if r.area is None else r.area for r in records], np.float64),
+            ids=[r.id for r in records],
+        )
+
+    def detections(self) -> Detections:
+        """Give the evaluator's detections; the records must have passed the checks."""
+        return Detections(
+            image_idx=self.image_idx,
+            counts=self.counts,
+            category_ids=self.category_ids,
+            scores=self.scores,
+        )
+
+
+GROUND_TRUTH = msgspec.json.Decoder(RawGroundTruth)
+PREDICTIONS = msgspec.json.Decoder(list[RawPrediction] | Wrapped)
+
+
+def read_ground_truth(path: str | Path) -> FileRecords:
+    """Read a COCO ground-truth file, ``.json`` or ``.json.gz``.
+
+    Raises:
+        InputError: No such file, no JSON (with the byte), or a record of the wrong shape.
+    """
+    content = decode_json(path, read_bytes(path), GROUND_TRUTH)
+    image_idx = _image_positions(content.images, content.annotations)
+    return FileRecords(
+        Path(path), content.images, content.annotations, image_idx, content.categories
+    )
+
+
+def read_predictions(path: str | Path, gt: FileRecords) -> FileRecords:
+    """Read COCO results, a list or one wrapped in ``annotations``, ``.json`` or ``.json.gz``.
+
+    Raises:
+        InputError: As `read_ground_truth`.
+    """
+    content = decode_json(path, read_bytes(path), PREDICTIONS)
+    records = content.annotations if isinstance(content, Wrapped) else content
+    image_idx = _image_positions(gt.images, records)
+    return FileRecords(Path(path), gt.images, records, image_idx, gt.categories)
+
+
+def _image_positions(images: list[RawImage], records: Sequence[Any]) -> NDArray[np.int64]:
+    where: dict[Any, int] = collections.defaultdict(lambda: -1)
+    where.update((image.id, idx) for idx, image in enumerate(images))
+    ids = map(operator.attrgetter("image_id"), records)
+    return np.fromiter(map(where.__getitem__, ids), np.int64, len(records))
+
+
+def bad_records(path: str | Path, predictions: bool) -> Iterator[tuple[str, str]]:
+    """Name every record of a file that cannot be decoded, as (where, what).
+
+    Slow and thorough: for the file that the typed decoder has refused.
+    """
+    data = read_bytes(path)
+    try:
+        content = json.loads(bytes(data), parse_constant=str, parse_float=_finite_or_text)
+    except (ValueError, RecursionError) as error:
+        yield "", f"no JSON: {error}"
+        return
+    groups: dict[str, type] = (
+        {"annotations": RawPrediction}
+        if predictions
+        else {"images": RawImage, "annotations": RawAnnotation, "categories": RawCategory}
+    )
+    if predictions and isinstance(content, list):
+        content = {"annotations": content}
+    if not isinstance(content, dict):
+        yield "", f"it holds {type(content).__name__}, not the records of COCO"
+        return
+    for key, record_type in groups.items():
+        records = content.get(key, [] if key == "categories" else None)
+        if not isinstance(records, list):
+            yield key, "it is missing or no list"
+            continue
+        for idx, record in enumerate(records):
+            try:
+                msgspec.json.decode(msgspec.json.encode(record), type=record_type)
+            except msgspec.ValidationError as error:
+                yield f"{key} record {idx}{_names(record)}", _in_words(str(error), record)
+
+
+def _finite_or_text(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else text
+
+
+def _names(record: Any) -> str:
+    if not isinstance(record, dict):
+        return ""
+    names = [f"{key} {record[key]!r}" for key in ("id", "image_id") if key in record]
+    return f" ({', '.join(names)})" if names else ""
+
+
+def _in_words(error: str, record: Any) -> str:
+    """Put the decoder's message and the offending value into one sentence."""
+    what, _, field = error.partition(" - at `$.")
+    field = field.rstrip("`")
+    if not field or not isinstance(record, dict):
+        return what
+    return f"{field} is {record.get(field.partition('.')[0].partition('[')[0])!r:.80}: {what}"

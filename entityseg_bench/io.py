@@ -1,0 +1,122 @@
+"""Files at the edge: open, hash, write whole or not at all, and say what is wrong with one."""
+
+import contextlib
+import gc
+import gzip
+import hashlib
+import mmap
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+__all__ = ["InputError", "atomic_path", "decode_json", "read_bytes", "sha256", "write_json"]
+
+
+T = TypeVar("T")
+
+
+class InputError(ValueError):
+    """Say which file cannot be used, where in it, what is wrong and how to mend it."""
+
+    def __init__(self, file: str | Path, where: str, what: str, mend: str = "") -> None:
+        self.file = str(file)
+        self.where = where
+        self.what = what
+        self.mend = mend
+        place = f"{self.file}: {where}" if where else self.file
+        super().__init__(f"{place}: {what}" + (f" {mend}" if mend else ""))
+
+
+def read_bytes(path: str | Path) -> bytes | mmap.mmap:
+    """Give a file's content, mapped into memory, or unpacked when it is gzip.
+
+    Raises:
+        InputError: The file is missing, empty, unreadable, or a broken gzip.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise InputError(path, "", "the file is empty.", "Write it again.")
+            if file.read(2) != b"\x1f\x8b":
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            file.seek(0)
+            with gzip.open(file) as unpacked:
+                return unpacked.read()
+    except FileNotFoundError:
+        raise InputError(path, "", "there is no such file.", _nearest(path)) from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(path, "", f"the gzip is broken: {error}.", "Copy it again.") from None
+    except OSError as error:
+        raise InputError(path, "", f"it cannot be read: {error.strerror or error}.") from None
+
+
+def _nearest(path: Path) -> str:
+    """Name the files beside a missing one that look most like it."""
+    import difflib
+
+    if not path.parent.is_dir():
+        return f"The folder {path.parent} does not exist either."
+    names = [entry.name for entry in path.parent.iterdir()]
+    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+    return f"Beside it stand: {', '.join(close)}." if close else ""
+
+
+def decode_json(path: str | Path, data: bytes | mmap.mmap, decoder: "msgspec.json.Decoder[T]") -> T:
+    """Parse JSON into the decoder's type.
+
+    Raises:
+        InputError: No JSON (with the byte), or records of another shape (with the record).
+    """
+    # Decoding makes objects only and no cycles: collecting meanwhile would walk them in vain.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$")
+        raise InputError(path, where.rstrip("`").lstrip("."), what + ".") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        what = str(error)
+        if "truncated" in what:
+            what = f"the JSON breaks off at its end, byte {len(data)}"
+        raise InputError(path, "", f"{what}.", "Is the file whole?") from None
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def sha256(path: str | Path) -> str:
+    """Hash a file's bytes as they lie on disk, as hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its name only when the block succeeds."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:
+    """Write JSON whole or not at all; a name that ends in ``.gz`` is compressed.
+
+    nan and infinities become null, since JSON has no other word for a missing number.
+    """
+    data = msgspec.json.encode(content)
+    if indent is not None:
+        data = msgspec.json.format(data, indent=indent) + b"\n"
+    if str(path).endswith(".gz"):
+        data = gzip.compress(data, mtime=0)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)

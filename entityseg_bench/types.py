@@ -1,0 +1,72 @@
+"""The records every format is read into and written from."""
+
+from typing import Any, Literal, TypedDict
+
+import msgspec
+
+__all__ = ["RLE", "Annotation", "Category", "ImageInfo", "Prediction"]
+
+
+class RLE(TypedDict):
+    """Hold one mask as COCO run-length counts in column-major order.
+
+    ``size`` is ``[height, width]``; ``counts`` is COCO's compressed string.
+    """
+
+    size: list[int]
+    counts: str
+
+
+class Category(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Describe one row of a category table.
+
+    ``id`` is the key: names repeat and carry stray spaces in the published tables. ``c_name`` is
+    the Chinese name; ``extra`` keeps other fields of a file (COCO's ``color``).
+    """
+
+    id: int
+    name: str
+    supercategory: str | None = None
+    type: Literal["thing", "stuff"] | None = None
+    c_name: str | None = None
+    extra: dict[str, Any] | None = None
+
+
+class ImageInfo(msgspec.Struct, frozen=True):
+    """Describe one image: its id in the file, its path below the image folder, its pixels.
+
+    ``extra`` keeps the file's optional fields (``img_source``, ``url_*`` ...).
+    """
+
+    id: int | str
+    file_name: str
+    height: int
+    width: int
+    extra: dict[str, Any] | None = None
+
+
+class Annotation(msgspec.Struct, frozen=True):
+    """Hold one ground-truth segment.
+
+    ``area`` is in pixels, ``bbox`` is COCO xywh in pixels. ``extra`` keeps the file's optional
+    fields (``category_id_ori``, ``img_source``, ``url_*`` ...) so that writing loses nothing.
+    """
+
+    id: int
+    image_id: int | str
+    category_id: int
+    segmentation: RLE
+    area: float
+    bbox: tuple[float, float, float, float]
+    iscrowd: bool = False
+    extra: dict[str, Any] | None = None
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """Hold one predicted segment: a mask with a finite score, higher is surer."""
+
+    image_id: int | str
+    segmentation: RLE
+    score: float
+    category_id: int = 0
+    bbox: tuple[float, float, float, float] | None = None
