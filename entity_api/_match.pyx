@@ -71,7 +71,7 @@ def match_group(
         gt_crowd: (G,) gt that may be matched any number of times.
         start: Column of the group's first detection in the arrays that are written:
         outcome: (A, T, N) 0 false positive, 1 true positive, 2 ignored.
-        dt_gt: (A, T, N) record of the matched gt, or -1.
+        dt_gt: (A, T, N) record of the matched gt, or -1; (A, T, 0) is left alone.
         gt_dt: (A, T, gt records) record of the last matched detection, untouched without one.
         gt_ignored: (A, gt records).
     """
@@ -79,7 +79,7 @@ def match_group(
     cdef Py_ssize_t a, t, d, k, n = 0
     cdef int64_t g, best
     cdef double lowest = 1 - 1e-10, best_iou
-    cdef bint outside
+    cdef bint outside, keep = dt_gt.shape[2] > 0
     cdef int ignoring
     cdef int64_t* near = <int64_t*>malloc((n_dt * n_gt + 1) * sizeof(int64_t))
     cdef Py_ssize_t* first = <Py_ssize_t*>malloc((n_dt + 1) * sizeof(Py_ssize_t))
@@ -127,13 +127,13 @@ def match_group(
                             best = g
                     if best >= 0:
                         gt_dt[a, t, gt_records[best]] = <int32_t>dt_records[rows[d]]
-                        dt_gt[a, t, start + d] = <int32_t>gt_records[best]
                         outcome[a, t, start + d] = (
                             IGNORED if gt_ignored[a, gt_records[best]] else TRUE_POSITIVE
                         )
                     else:
-                        dt_gt[a, t, start + d] = -1
                         outcome[a, t, start + d] = IGNORED if outside else FALSE_POSITIVE
+                    if keep:
+                        dt_gt[a, t, start + d] = <int32_t>gt_records[best] if best >= 0 else -1
     free(near)
     free(first)
 

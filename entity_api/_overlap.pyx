@@ -7,11 +7,13 @@ pixels or with pairs of masks. `overlap.py` and the tests say in plain Python wh
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from entity_api._rle cimport Runs
 
 import numpy as np
+
+from entity_api._rle import compress
 
 cdef extern from *:
     """
@@ -32,56 +34,44 @@ cdef enum:
     MAX_PAIRED = 16384
 
 
-# A change of one mask at one pixel: position in the high half, mask in the low half.
-cdef uint64_t* sort_events(
-    const uint32_t* bounds, const Py_ssize_t* offsets, const int32_t* order, Py_ssize_t n,
-    uint64_t pixels, Py_ssize_t* n_events,
-) noexcept nogil:
-    """Sort the bounds of masks ``order`` by position, by radix; NULL: no memory."""
-    cdef Py_ssize_t i, k, b, m = 0
-    cdef uint64_t* events
-    cdef uint64_t* other
+cdef uint64_t* sorted_keys(uint64_t* keys, Py_ssize_t n, uint64_t pixels) noexcept nogil:
+    """Sort keys by the position in their high half, by radix.
+
+    ``keys`` has room for 2 n; what is returned lies in it. Position and payload (which mask, which
+    run) travel in one word.
+    """
+    cdef uint64_t* other = keys + n
     cdef uint32_t[2048] buckets
     cdef uint32_t total, counted
+    cdef Py_ssize_t i, k
     cdef int shift = 32, width = 0, digit
-    for i in range(n):
-        m += offsets[order[i] + 1] - offsets[order[i]] if order != NULL else 0
-    if order == NULL:
-        m = offsets[n]
-    n_events[0] = m
-    events = <uint64_t*>malloc((2 * m + 1) * sizeof(uint64_t))
-    if events == NULL:
-        return NULL
-    other = events + m
-    m = 0
-    for i in range(n):
-        k = order[i] if order != NULL else i
-        for b in range(offsets[k], offsets[k + 1]):
-            events[m] = (<uint64_t>bounds[b] << 32) | <uint64_t>i
-            m += 1
     while pixels >> width:
         width += 1
     # As few passes of at most 11 bits as there can be, each as narrow as it can be.
     digit = (width + (width + 10) // 11 - 1) // ((width + 10) // 11) if width else 1
     while shift < 32 + width:
         memset(buckets, 0, sizeof(uint32_t) << digit)
-        for i in range(m):
-            buckets[(events[i] >> shift) & ((1 << digit) - 1)] += 1
+        for i in range(n):
+            buckets[(keys[i] >> shift) & ((1 << digit) - 1)] += 1
         total = 0
         for i in range(1 << digit):
             counted = buckets[i]
             buckets[i] = total
             total += counted
-        for i in range(m):
-            k = (events[i] >> shift) & ((1 << digit) - 1)
-            other[buckets[k]] = events[i]
+        for i in range(n):
+            k = (keys[i] >> shift) & ((1 << digit) - 1)
+            other[buckets[k]] = keys[i]
             buckets[k] += 1
-        events, other = other, events
+        keys, other = other, keys
         shift += digit
-    if other < events:
-        memcpy(other, events, m * sizeof(uint64_t))
-        events = other
-    return events
+    return keys
+
+
+cdef uint64_t* new_keys(Py_ssize_t n) except NULL:
+    cdef uint64_t* keys = <uint64_t*>malloc((2 * n + 1) * sizeof(uint64_t))
+    if keys == NULL:
+        raise MemoryError
+    return keys
 
 
 cdef int64_t count_pairs(const uint64_t* pairs, Py_ssize_t n, Py_ssize_t n_words) noexcept nogil:
@@ -97,11 +87,37 @@ cdef int64_t count_pairs(const uint64_t* pairs, Py_ssize_t n, Py_ssize_t n_words
     return total
 
 
+cdef uint64_t* sorted_events(Runs masks, const int32_t* order, uint64_t* keys) noexcept nogil:
+    """Sort the changes of all masks; the low half of each key is the mask's place in ``order``."""
+    cdef Py_ssize_t n = 0, rank, mask, b
+    for rank in range(masks.n):
+        mask = order[rank] if order != NULL else rank
+        for b in range(masks.offsets[mask], masks.offsets[mask + 1]):
+            keys[n] = (<uint64_t>masks.bounds[b] << 32) | <uint64_t>rank
+            n += 1
+    return sorted_keys(keys, n, masks.pixels)
+
+
+cdef inline void add_run(
+    const uint32_t* starts, const int32_t* labels, Py_ssize_t s, uint32_t start, uint32_t end,
+    int64_t* pixels_in,
+) noexcept nogil:
+    """Add the pixels of one run to the count of each region it crosses, from segment s on."""
+    while starts[s + 1] <= start:
+        s += 1
+    while starts[s + 1] < end:
+        pixels_in[labels[s]] += starts[s + 1] - start
+        start = starts[s + 1]
+        s += 1
+    pixels_in[labels[s]] += end - start
+
+
 cdef class Regions:
     """Cut an image into segments labelled by the *set* of masks that cover them.
 
     Disjoint masks give one region a mask; overlapping ones a region for each set that occurs, so
-    one sweep over the segments counts the intersections with all of them.
+    one sweep over the segments counts the intersections with all of them. Where masks overlap like
+    noise there are too many sets; then each mask is a part of its own, swept after the other.
     """
 
     cdef uint32_t* starts        # (S + 1,) ascending, starts[S] = pixels
@@ -111,42 +127,83 @@ cdef class Regions:
     cdef Py_ssize_t n_segments
     cdef Py_ssize_t n_masks
     cdef readonly list members   # members[r]: positions of the masks that cover region r
+    cdef list parts              # Regions of one mask each, where there are too many sets
 
     def __cinit__(self, Runs masks):
-        cdef Py_ssize_t m = 0
-        cdef uint64_t* events = sort_events(
-            masks.bounds, masks.offsets, NULL, masks.n, masks.pixels, &m
-        )
-        self.starts = <uint32_t*>malloc((m + 2) * sizeof(uint32_t))
-        self.labels = <int32_t*>malloc((m + 2) * sizeof(int32_t))
-        if events == NULL or self.starts == NULL or self.labels == NULL:
-            free(events)
-            raise MemoryError
+        cdef Py_ssize_t n_bounds = masks.offsets[masks.n]
+        cdef uint64_t* keys = new_keys(n_bounds)
+        cdef int32_t* owners = <int32_t*>malloc((n_bounds // 2 + 1) * sizeof(int32_t))
+        cdef bint disjoint
+        self.n_masks = masks.n
+        self.members = [(), *((g,) for g in range(masks.n))]
+        self.starts = <uint32_t*>malloc((n_bounds + 2) * sizeof(uint32_t))
+        self.labels = <int32_t*>malloc((n_bounds + 2) * sizeof(int32_t))
         try:
-            self.label_segments(events, m, masks)
+            if owners == NULL or self.starts == NULL or self.labels == NULL:
+                raise MemoryError
+            with nogil:
+                disjoint = self.label_disjoint(masks, keys, owners)
+            if not disjoint and not self.label_sets(masks, keys):
+                self.parts = [
+                    Regions(Runs([compress(masks.bounds_of(g), masks.pixels)], masks.pixels))
+                    for g in range(masks.n)
+                ]
         finally:
-            free(events)
+            free(keys)
+            free(owners)
+        self.starts[self.n_segments] = <uint32_t>masks.pixels
         self.build_jump(masks.pixels)
 
-    cdef int label_segments(self, uint64_t* events, Py_ssize_t m, Runs masks) except -1:
-        """Walk the sorted events; one mask g alone is region g + 1, sets of masks follow."""
-        cdef Py_ssize_t i = 0, s = 1, n_active = 0, active_sum = 0
+    cdef bint label_disjoint(self, Runs masks, uint64_t* keys, int32_t* owners) noexcept nogil:
+        """Label segments run by run, mask g as region g + 1; False where masks overlap."""
+        cdef Py_ssize_t n = 0, s = 0, g, k
+        cdef uint32_t at = 0, start, run
+        for g in range(masks.n):
+            for k in range(masks.offsets[g] // 2, masks.offsets[g + 1] // 2):
+                owners[k] = <int32_t>g
+                if masks.bounds[2 * k] < masks.bounds[2 * k + 1]:
+                    keys[n] = (<uint64_t>masks.bounds[2 * k] << 32) | <uint64_t>k
+                    n += 1
+        keys = sorted_keys(keys, n, masks.pixels)
+        for k in range(n):
+            start = <uint32_t>(keys[k] >> 32)
+            run = <uint32_t>keys[k]
+            if start < at:
+                return False
+            if start > at:
+                self.starts[s] = at
+                self.labels[s] = 0
+                s += 1
+            self.starts[s] = start
+            self.labels[s] = owners[run] + 1
+            s += 1
+            at = masks.bounds[2 * run + 1]
+        if at < masks.pixels or s == 0:
+            self.starts[s] = at
+            self.labels[s] = 0
+            s += 1
+        self.n_segments = s
+        return True
+
+    cdef bint label_sets(self, Runs masks, uint64_t* keys) except *:
+        """Label segments event by event, sets of masks after single ones; False: too many sets."""
+        cdef Py_ssize_t i, m = masks.offsets[masks.n], s = 1, n_active = 0, active_sum = 0
         cdef uint32_t at, mask
         cdef int32_t region
         cdef dict known = {}
         cdef uint8_t* active = <uint8_t*>calloc(masks.n + 1, 1)
         if active == NULL:
             raise MemoryError
-        self.n_masks = masks.n
-        self.members = [(), *((g,) for g in range(masks.n))]
+        keys = sorted_events(masks, NULL, keys)
         self.starts[0] = 0
         self.labels[0] = 0
+        i = 0
         try:
             with nogil:
                 while i < m:
-                    at = <uint32_t>(events[i] >> 32)
-                    while i < m and <uint32_t>(events[i] >> 32) == at:
-                        mask = <uint32_t>events[i]
+                    at = <uint32_t>(keys[i] >> 32)
+                    while i < m and <uint32_t>(keys[i] >> 32) == at:
+                        mask = <uint32_t>keys[i]
                         active[mask] ^= 1
                         n_active += 1 if active[mask] else -1
                         active_sum += mask if active[mask] else -<Py_ssize_t>mask
@@ -158,6 +215,8 @@ cdef class Regions:
                     else:
                         with gil:
                             region = self.region_of((<char*>active)[:masks.n], known)
+                            if region > 16 * masks.n + 4096:
+                                return False
                     if self.starts[s - 1] == at:
                         s -= 1
                     self.starts[s] = at
@@ -165,9 +224,8 @@ cdef class Regions:
                     s += 1
         finally:
             free(active)
-        self.starts[s] = <uint32_t>masks.pixels
         self.n_segments = s
-        return 0
+        return True
 
     cdef int32_t region_of(self, bytes active, dict known) except -1:
         if active not in known:
@@ -195,19 +253,10 @@ cdef class Regions:
         free(self.labels)
         free(self.jump)
 
-    cdef void add_run(self, uint32_t start, uint32_t end, int64_t* pixels_in) noexcept nogil:
-        """Add the pixels of one run to the count of each region it crosses."""
-        cdef Py_ssize_t s = self.jump[start >> self.shift]
-        while self.starts[s + 1] <= start:
-            s += 1
-        while self.starts[s + 1] < end:
-            pixels_in[self.labels[s]] += self.starts[s + 1] - start
-            start = self.starts[s + 1]
-            s += 1
-        pixels_in[self.labels[s]] += end - start
-
     def intersections(self, masks):
         """Count the common pixels of D masks (Runs or Visible) and each mask here, (D, G)."""
+        if self.parts is not None:
+            return np.hstack([(<Regions>part).intersections(masks) for part in self.parts])
         counted = np.zeros((masks.n, len(self.members)), np.int64)
         if masks.n and isinstance(masks, Runs):
             self.count(masks, counted)
@@ -221,13 +270,19 @@ cdef class Regions:
             for d in range(masks.n):
                 for k in range(masks.offsets[d], masks.offsets[d + 1], 2):
                     if masks.bounds[k] < masks.bounds[k + 1]:
-                        self.add_run(masks.bounds[k], masks.bounds[k + 1], &counted[d, 0])
+                        add_run(
+                            self.starts, self.labels, self.jump[masks.bounds[k] >> self.shift],
+                            masks.bounds[k], masks.bounds[k + 1], &counted[d, 0],
+                        )
 
     cdef void count_visible(self, Visible masks, int64_t[:, ::1] counted):
         cdef Py_ssize_t k
         with nogil:
             for k in range(masks.n_segments):
-                self.add_run(masks.starts[k], masks.ends[k], &counted[masks.owners[k], 0])
+                add_run(
+                    self.starts, self.labels, self.jump[masks.starts[k] >> self.shift],
+                    masks.starts[k], masks.ends[k], &counted[masks.owners[k], 0],
+                )
 
     cdef object expand(self, const int64_t[:, ::1] counted):
         """Sum the regions' pixels into those of their masks: (D, R) -> (D, G)."""
@@ -259,35 +314,32 @@ cdef class Visible:
     cdef readonly int64_t n_pairs
 
     def __cinit__(self, Runs masks, const int32_t[::1] order=None):
-        cdef Py_ssize_t m = 0, n_words = (masks.n >> 6) + 1
-        cdef uint64_t* events = NULL
+        cdef Py_ssize_t m = masks.offsets[masks.n], n_words = (masks.n >> 6) + 1
+        cdef uint64_t* keys = new_keys(m)
         cdef uint64_t* active = <uint64_t*>calloc(n_words, sizeof(uint64_t))
         cdef uint64_t* pairs = NULL
-        if order is None:
-            order = np.arange(masks.n, dtype=np.int32)
-        if order.shape[0] != masks.n:
-            raise ValueError("order must name every mask once")
         self.n = masks.n
+        self.starts = <uint32_t*>malloc((m + 1) * sizeof(uint32_t))
+        self.ends = <uint32_t*>malloc((m + 1) * sizeof(uint32_t))
+        self.owners = <int32_t*>malloc((m + 1) * sizeof(int32_t))
         if 0 < masks.n <= MAX_PAIRED:
             pairs = <uint64_t*>calloc(masks.n * n_words, sizeof(uint64_t))
-        with nogil:
-            events = sort_events(
-                masks.bounds, masks.offsets, &order[0] if masks.n else NULL, masks.n,
-                masks.pixels, &m,
-            )
-            self.starts = <uint32_t*>malloc((m + 1) * sizeof(uint32_t))
-            self.ends = <uint32_t*>malloc((m + 1) * sizeof(uint32_t))
-            self.owners = <int32_t*>malloc((m + 1) * sizeof(int32_t))
-            if (
-                events != NULL and active != NULL and self.starts != NULL
-                and self.ends != NULL and self.owners != NULL
-            ):
-                self.sweep(events, m, order, active, pairs, n_words)
-        if events == NULL or active == NULL or self.starts == NULL or self.ends == NULL:
-            raise MemoryError
-        free(events)
-        free(active)
-        free(pairs)
+        try:
+            if order is None:
+                order = np.arange(masks.n, dtype=np.int32)
+            if order.shape[0] != masks.n:
+                raise ValueError("order must name every mask once")
+            if active == NULL or self.starts == NULL or self.ends == NULL or self.owners == NULL:
+                raise MemoryError
+            if masks.n:
+                with nogil:
+                    self.sweep(
+                        sorted_events(masks, &order[0], keys), m, order, active, pairs, n_words
+                    )
+        finally:
+            free(keys)
+            free(active)
+            free(pairs)
 
     cdef void sweep(
         self, uint64_t* events, Py_ssize_t m, const int32_t[::1] order,

@@ -39,6 +39,11 @@ class CountsError(ValueError):
         self.pixels = pixels
 
 
+cdef inline bint is_literal(const uint8_t* text, Py_ssize_t length) noexcept nogil:
+    """Tell a JSON string from a bare code, which has no quotes."""
+    return length >= 2 and text[0] == c'"' and text[length - 1] == c'"'
+
+
 cdef inline int64_t long_number(
     const uint8_t* text, Py_ssize_t length, Py_ssize_t* i, bint literal, bint* wrong
 ) noexcept nogil:
@@ -84,8 +89,9 @@ cdef Py_ssize_t decode_counts(
         The number of bounds, or -1 where anything is wrong: `fault` finds out what.
     """
     cdef Py_ssize_t i = 0, m = 0
-    cdef bint literal = length >= 2 and text[0] == c'"', wrong = False
-    cdef int64_t gap = 0, run = 0, foreground = 0
+    cdef bint literal = is_literal(text, length), wrong = False
+    cdef int64_t gap = 0, run = 0
+    cdef uint64_t foreground = 0
     cdef uint64_t total = 0
     if literal:
         i = 1
@@ -101,13 +107,13 @@ cdef Py_ssize_t decode_counts(
             break
         run = number(text, length, &i, literal, &wrong) + (run if m else 0)
         total += <uint64_t>run
-        foreground += run
+        foreground += <uint64_t>run
         wrong |= (<uint64_t>run > pixels) | (total > pixels)
         bounds[m + 1] = <uint32_t>total
         m += 2
     if wrong or total != pixels:
         return -1
-    area[0] = foreground
+    area[0] = <int64_t>foreground
     return m
 
 
@@ -116,7 +122,7 @@ cdef int fault(
 ) noexcept nogil:
     """Read a string that `decode_counts` has refused step by step; name the first fault."""
     cdef Py_ssize_t i = 0, m = 0
-    cdef bint literal = length >= 2 and text[0] == c'"'
+    cdef bint literal = is_literal(text, length)
     cdef int64_t value, total = 0
     cdef int64_t[2] before = [0, 0]
     cdef int shift
@@ -269,7 +275,7 @@ cdef class Runs:
             for i in range(n):
                 item = counts[i if rows is None else rows[i]]
                 if isinstance(item, str):
-                    item = (<str>item).encode("latin-1", "replace")
+                    item = (<str>item).encode("utf-8", "surrogatepass")
                 PyObject_GetBuffer(item, &views[i], PyBUF_SIMPLE)
                 held += 1
                 chars += views[i].len

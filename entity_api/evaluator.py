@@ -6,8 +6,7 @@ predictions of an image are removed: each pixel goes to the highest score that c
 "High-Quality Entity Segmentation", ICCV 2023).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,9 +82,12 @@ class _Run:
         self.ranges = np.array(list(params.area_ranges.values()), np.float64)
         self.crowd = gt.iscrowd.view(np.uint8)
         self.removes_overlaps = params.remove_overlaps and params.iou_type != "bbox"
-        shape = (len(self.ranges), len(self.iou_thrs))
-        self.submitted = Matches.empty(*shape, groups, len(gt.image_idx))
-        self.disjoint = Matches.empty(*shape, groups, len(gt.image_idx))
+        self.submitted, self.disjoint = (
+            Matches.empty(
+                len(self.ranges), len(self.iou_thrs), groups, len(gt.ids), params.keep_matches
+            )
+            for _ in range(2)
+        )
         self.overlap = Overlap(*(np.zeros(n_images, np.int64) for _ in range(3)))
 
     def all_images(self, progress: Callable[[int], None] | None) -> None:
@@ -98,15 +100,9 @@ class _Run:
                 self.one_image(image_idx)
             return len(chunk)
 
-        with ThreadPoolExecutor(self.params.threads) as pool:
-            one = self.params.threads == 1
-            try:
-                for done in map(work, chunks) if one else pool.map(work, chunks):
-                    if progress:
-                        progress(done)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        for done in in_threads(work, chunks, self.params.threads):
+            if progress:
+                progress(done)
 
     def one_image(self, image_idx: int) -> None:
         """Intersect and match one image, as submitted and with overlaps removed."""
@@ -161,7 +157,8 @@ class _Run:
             for rows, _, start in self.groups.parts_of(image_idx):
                 part = np.s_[:, :, start : start + len(rows)]
                 self.disjoint.outcome[part] = self.submitted.outcome[part]
-                self.disjoint.dt_gt[part] = self.submitted.dt_gt[part]
+                if self.params.keep_matches:
+                    self.disjoint.dt_gt[part] = self.submitted.dt_gt[part]
 
     def one_image_of_boxes(self, image_idx: int, gt_rows: Idx, dt_rows: Idx) -> None:
         """Match one image by its boxes."""
@@ -204,11 +201,31 @@ class _Run:
             )
 
 
+def in_threads(
+    work: Callable[[list[int]], int], chunks: list[list[int]], threads: int
+) -> Iterator[int]:
+    """Work on the chunks in order, several at once; the first error stops the rest."""
+    if threads == 1:
+        yield from map(work, chunks)
+        return
+    # Imported where it is used: it brings logging along, which takes a while.
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            yield from pool.map(work, chunks)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def packed(side: Side, counts: list[Any], size: tuple[int, int], rows: Idx) -> Any:
     """Decode one image's masks; an error names the record of the file."""
     try:
         return pack(counts, size, rows)
     except RLEError as error:
+        if not len(rows):  # the image itself is too large
+            raise
         raise RecordError(side, int(rows[error.idx]), str(error)) from None
 
 

@@ -36,7 +36,7 @@ class Groups:
         ranks: (N,) place of each column in its group, 0 = highest score.
         category_start: (K + 1,) where each category's columns start.
         group_keys: (P,) category x I + place of the image, rising, of the groups with detections.
-        group_start: (P,) first column of each.
+        group_start: (P + 1,) first column of each, and N.
         max_det: Most detections of a group that count.
     """
 
@@ -71,21 +71,20 @@ class Groups:
         at = int(np.searchsorted(self.group_keys, key))
         if at == len(self.group_keys) or self.group_keys[at] != key:
             return slice(0, 0)
-        ends = np.append(self.group_start, len(self.records))
-        return slice(int(self.group_start[at]), int(ends[at + 1]))
+        return slice(int(self.group_start[at]), int(self.group_start[at + 1]))
 
     def parts_of(self, image_idx: int) -> Iterator[tuple[Idx, Idx, int]]:
         """Yield the groups of an image.
 
         Each is: positions in `dt_of` (kept ones), positions in `gt_of`, first column.
         """
-        dt_category = self.dt_category[self.dt_of(image_idx)]
-        gt_category = self.gt_category[self.gt_of(image_idx)]
-        if len(self.category_ids) == 1:
-            present = [0]
-        else:
-            present = np.union1d(dt_category, gt_category).tolist()
-        for category in present:
+        dt_rows, gt_rows = self.dt_of(image_idx), self.gt_of(image_idx)
+        if self.category_ids == [-1]:
+            rows = np.arange(min(len(dt_rows), self.max_det))
+            yield rows, np.arange(len(gt_rows)), self.columns(image_idx, 0).start
+            return
+        dt_category, gt_category = self.dt_category[dt_rows], self.gt_category[gt_rows]
+        for category in np.union1d(dt_category, gt_category).tolist():
             if category < 0:
                 continue
             rows = np.flatnonzero(dt_category == category)[: self.max_det]
@@ -126,7 +125,7 @@ def group(gt: GroundTruth, dt: Detections, params: EvalParams) -> Groups:
     ranks = np.arange(len(keys)) - np.repeat(first, np.diff(first, append=len(keys)))
     kept = ranks < max_det
     records, ranks, keys = in_columns[kept], ranks[kept], keys[kept]
-    group_start = np.flatnonzero(np.diff(keys, prepend=-1))
+    group_start = np.append(np.flatnonzero(np.diff(keys, prepend=-1)), len(keys))
     return Groups(
         images=np.flatnonzero(scored),
         category_ids=category_ids,
@@ -140,7 +139,7 @@ def group(gt: GroundTruth, dt: Detections, params: EvalParams) -> Groups:
         records=records,
         ranks=ranks,
         category_start=_starts(dt_category[records], len(category_ids)),
-        group_keys=keys[group_start],
+        group_keys=keys[group_start[:-1]],
         group_start=group_start,
         max_det=max_det,
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -15,6 +15,8 @@ AREA_RANGES = {
     "medium": (32.0**2, 96.0**2),
     "large": (96.0**2, 1e10),
 }
+
+IouType = Literal["segm", "bbox", "boundary"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,8 @@ class EvalParams:
         class_aware: Match within (image, category) instead of within the image.
         category_ids: The categories of class-aware scoring; those of the ground truth by default.
         image_ids: The images to score; all by default. Records of others are left out.
+        keep_matches: Keep which ground truth each detection matched (4 bytes a detection, area
+            range and threshold); precision and recall do not need it.
         remove_overlaps: Score a second time with overlaps removed (AP^e).
         iou_type: Masks, their boxes, or masks and their boundaries (Boundary AP: the lesser of
             mask IoU and boundary IoU; Cheng et al., "Boundary IoU", CVPR 2021).
@@ -46,8 +50,9 @@ class EvalParams:
     class_aware: bool = False
     category_ids: Sequence[int] | None = None
     image_ids: Sequence[int | str] | None = None
+    keep_matches: bool = True
     remove_overlaps: bool = True
-    iou_type: Literal["segm", "bbox", "boundary"] = "segm"
+    iou_type: IouType = "segm"
     boundary_ratio: float = 0.02
     threads: int = 1
 
@@ -58,7 +63,14 @@ class EvalParams:
                 raise ValueError(f"{name} must hold at least one value, rising: {values}")
         if self.max_dets[0] < 1:
             raise ValueError(f"max_dets must be at least 1: {list(self.max_dets)}")
-        if not self.area_ranges or any(low > high for low, high in self.area_ranges.values()):
+        if not all(0 < thr <= 1 for thr in self.iou_thrs):
+            raise ValueError(f"iou_thrs must lie in (0, 1]: {list(self.iou_thrs)}")
+        if not all(0 <= thr <= 1 for thr in self.rec_thrs):
+            raise ValueError(f"rec_thrs must lie in [0, 1]: {list(self.rec_thrs)}")
+        # nan is in no order, so it fails too.
+        if not self.area_ranges or not all(lo <= hi for lo, hi in self.area_ranges.values()):
             raise ValueError("area_ranges must hold (least, greatest) pairs in pixels")
+        if self.iou_type not in get_args(IouType):
+            raise ValueError(f"iou_type must be one of {get_args(IouType)}: {self.iou_type!r}")
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1: {self.threads}")

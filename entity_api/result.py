@@ -24,7 +24,8 @@ class Matches:
         records: (N,) detection record of each column (see `Groups`).
         ranks: (N,) place in its group, 0 = highest score.
         outcome: (A, T, N) int8: 0 false positive, 1 true positive, 2 ignored.
-        dt_gt: (A, T, N) int32: record of the matched ground truth, or -1.
+        dt_gt: (A, T, N) int32: record of the matched ground truth, or -1; (A, T, 0) where
+            `EvalParams.keep_matches` is off.
         gt_dt: (A, T, G) int32: record of the matched detection, or -1.
         gt_ignored: (A, G): a crowd, or outside the area range.
     """
@@ -37,14 +38,16 @@ class Matches:
     gt_ignored: NDArray[np.bool_]
 
     @classmethod
-    def empty(cls, n_areas: int, n_thrs: int, groups: Groups, n_gt: int) -> "Matches":
-        """Make the arrays that the images are matched into."""
+    def empty(
+        cls, n_areas: int, n_thrs: int, groups: Groups, n_gt: int, keep: bool = True
+    ) -> "Matches":
+        """Make the arrays that the images are matched into; without ``dt_gt`` unless kept."""
         n = len(groups.records)
         return cls(
             records=groups.records,
             ranks=groups.ranks,
             outcome=np.empty((n_areas, n_thrs, n), np.int8),
-            dt_gt=np.empty((n_areas, n_thrs, n), np.int32),
+            dt_gt=np.empty((n_areas, n_thrs, n if keep else 0), np.int32),
             gt_dt=np.full((n_areas, n_thrs, n_gt), -1, np.int32),
             gt_ignored=np.zeros((n_areas, n_gt), bool),
         )

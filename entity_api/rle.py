@@ -34,6 +34,11 @@ leading_bytes = _rle.leading_bytes
 
 MAX_PIXELS = 2**32 - 1
 
+# The polygon rasteriser counts fifths of a pixel in 32 bits and takes some 40 bytes a pixel of
+# outline: what no image has would overflow, or take all memory.
+MAX_REACH = 2**26
+MAX_OUTLINE = 2**22
+
 FAULTS = {
     1: "has a character that is no run-length code at position {position}",
     2: "ends in the middle of a number",
@@ -67,9 +72,7 @@ def pack(
         RLEError: Counts that do not code exactly height x width pixels, with the mask's position
             in the batch.
     """
-    pixels = size[0] * size[1]
-    if pixels > MAX_PIXELS:
-        raise RLEError(f"an image of {size[0]} x {size[1]} pixels is too large: the limit is 2**32")
+    pixels = pixels_of(size)
     try:
         return _rle.Runs(masks, pixels, rows)
     except _rle.CountsError as error:
@@ -77,9 +80,19 @@ def pack(
         raise RLEError(f"run-length code {fault}", error.idx) from None
 
 
+def pixels_of(size: tuple[int, int]) -> int:
+    """Return height x width, checked against what 32-bit positions can count."""
+    if size[0] * size[1] > MAX_PIXELS:
+        raise RLEError(f"an image of {size[0]} x {size[1]} pixels is too large: the limit is 2**32")
+    return size[0] * size[1]
+
+
 def compress_list(counts: Sequence[int]) -> bytes:
     """Compress plain run lengths as COCO does; they must be whole numbers of at least 0."""
-    lengths = np.asarray(counts)
+    try:
+        lengths = np.asarray(counts)
+    except ValueError:  # lists within the list, of several lengths
+        lengths = np.zeros((1, 1))
     if lengths.ndim != 1 or (lengths.size and lengths.dtype.kind not in "iu"):
         raise RLEError("uncompressed run lengths must be a flat list of whole numbers")
     if lengths.size and (lengths.min() < 0 or lengths.max() > MAX_PIXELS):
@@ -102,10 +115,16 @@ def size_of(rle: Mapping[str, Any]) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def counts_of(rle: Mapping[str, Any]) -> str | bytes:
+def counts_of(rle: Mapping[str, Any]) -> bytes:
     """Return the compressed counts of an RLE, compressing a plain list."""
     counts = rle["counts"]
-    return counts if isinstance(counts, str | bytes) else compress_list(counts)
+    if not isinstance(counts, str | bytes):
+        return compress_list(counts)
+    text = counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
+    # The kernel reads JSON literals too; here a quote is a character like any other.
+    if text[:1] == b'"':
+        raise RLEError(f"run-length code {FAULTS[1].format(position=0)}")
+    return text
 
 
 def runs_of(rles: Sequence[Mapping[str, Any]], size: tuple[int, int] | None = None) -> _rle.Runs:
@@ -115,7 +134,13 @@ def runs_of(rles: Sequence[Mapping[str, Any]], size: tuple[int, int] | None = No
     for idx, other in enumerate(sizes):
         if other != size:
             raise RLEError(f"mask {idx} has size {list(other)}, not {list(size)}", idx)
-    return pack([counts_of(rle) for rle in rles], size)
+    counts = []
+    for idx, rle in enumerate(rles):
+        try:
+            counts.append(counts_of(rle))
+        except RLEError as error:
+            raise RLEError(str(error), idx) from None
+    return pack(counts, size)
 
 
 def from_bounds(bounds: NDArray[np.uint32], size: tuple[int, int]) -> dict[str, Any]:
@@ -237,19 +262,30 @@ def from_polygons(polygons: Sequence[Sequence[float]], height: int, width: int) 
         height: Of the image in pixels.
         width: Of the image in pixels.
     """
-    for polygon in polygons:
-        if len(polygon) < 6 or len(polygon) % 2 or not np.isfinite(polygon).all():
-            raise RLEError("a polygon is a flat list of at least three finite x, y pairs")
+    pixels_of((height, width))
     if not polygons:
         raise RLEError("a segmentation of no polygons says nothing")
-    # The rasteriser allocates by the polygon's length in pixels: points far outside would take
-    # all memory, and cannot come from an image of this size.
-    reach = 10 * max(height, width, 1)
-    if any(np.abs(polygon).max() > reach for polygon in polygons):
-        raise RLEError(f"a polygon reaches further than {reach} pixels from its image's corner")
+    reach = min(10 * max(height, width, 1), MAX_REACH)
+    outlines = [outline_of(polygon, reach) for polygon in polygons]
     rasteriser = coco_rasteriser()
-    parts = rasteriser.frPyObjects([list(map(float, p)) for p in polygons], height, width)
-    return _as_text(rasteriser.merge(parts))
+    return _as_text(rasteriser.merge(rasteriser.frPyObjects(outlines, height, width)))
+
+
+def outline_of(polygon: Sequence[float], reach: int) -> list[float]:
+    """Return a polygon's x, y pairs in one list, checked."""
+    try:
+        points = np.asarray(polygon, np.float64)
+    except (TypeError, ValueError):
+        points = np.zeros(0)
+    if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
+        raise RLEError("a polygon is a flat list of at least three finite x, y pairs")
+    if np.abs(points).max() > reach:
+        raise RLEError(f"a polygon reaches further than {reach} pixels from its image's corner")
+    corners = points.reshape(-1, 2)
+    length = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum()
+    if length > MAX_OUTLINE:
+        raise RLEError(f"a polygon's outline of {length:.0f} pixels is too long to be drawn")
+    return points.tolist()
 
 
 @functools.cache

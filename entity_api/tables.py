@@ -13,6 +13,9 @@ __all__ = ["Detections", "GroundTruth", "RecordError"]
 
 Side = Literal["gt", "dt"]
 
+# Beyond it stand the infinities, and whole numbers that no float holds; nan compares with nothing.
+MAX_SCORE = float(np.finfo(np.float64).max)
+
 
 class RecordError(ValueError):
     """Say which record of which side cannot be scored; ``idx`` is its position in the file."""
@@ -68,15 +71,15 @@ class GroundTruth:
         sizes = np.array([[im.get("height", 0), im.get("width", 0)] for im in images], np.int64)
         records = list(content["annotations"])
         sizes = sizes.reshape(-1, 2)
-        image_idx = locate([im["id"] for im in images], [r["image_id"] for r in records], "gt")
+        image_idx = locate([im["id"] for im in images], [r.get("image_id") for r in records], "gt")
         return cls(
             image_ids=[im["id"] for im in images],
             sizes=sizes,
             image_idx=image_idx,
             counts=[] if boxes else counts_of(records, sizes[image_idx], "gt"),
-            category_ids=np.array([r.get("category_id", 0) for r in records], np.int64),
+            category_ids=categories_of(records, "gt"),
             iscrowd=np.array([bool(r.get("iscrowd", 0)) for r in records], bool),
-            areas=np.array([r.get("area", np.nan) for r in records], np.float64),
+            areas=areas_of(records),
             ids=[r.get("id", idx) for idx, r in enumerate(records)],
             boxes=boxes_of(records, "gt") if boxes else None,
         )
@@ -109,19 +112,20 @@ class Detections:
         Raises:
             RecordError: An unknown image, a score that is no finite number, a broken mask.
         """
-        image_idx = locate(gt.image_ids, [r["image_id"] for r in records], "dt")
+        image_idx = locate(gt.image_ids, [r.get("image_id") for r in records], "dt")
         scores = np.zeros(len(records))
         for idx, record in enumerate(records):
             score = record.get("score")
-            if isinstance(score, bool) or not isinstance(score, int | float | np.number):
+            score = score.item() if isinstance(score, np.generic) else score
+            if isinstance(score, bool) or not isinstance(score, int | float):
                 raise RecordError("dt", idx, f"score {score!r} is not a number")
-            if not np.isfinite(score):
+            if not -MAX_SCORE <= score <= MAX_SCORE:
                 raise RecordError("dt", idx, f"score {score} is not finite")
             scores[idx] = score
         return cls(
             image_idx=image_idx,
             counts=[] if boxes else counts_of(records, gt.sizes[image_idx], "dt"),
-            category_ids=np.array([r.get("category_id", 0) for r in records], np.int64),
+            category_ids=categories_of(records, "dt"),
             scores=scores,
             boxes=boxes_of(records, "dt") if boxes else None,
         )
@@ -134,8 +138,9 @@ def locate(image_ids: Sequence[Any], wanted: Sequence[Any], side: Side) -> NDArr
         raise ValueError("an image id stands twice among the images of the ground truth")
     try:
         return np.array([where[image_id] for image_id in wanted], np.int64)
-    except KeyError:
-        idx = next(i for i, image_id in enumerate(wanted) if image_id not in where)
+    except (KeyError, TypeError):  # unknown, or of a type that cannot be a key
+        known = list(where)
+        idx = next(i for i, image_id in enumerate(wanted) if image_id not in known)
         raise RecordError(
             side, idx, f"image_id {wanted[idx]!r} is not among the images of the ground truth"
         ) from None
@@ -151,6 +156,32 @@ def counts_of(
             out.append(rle_codes.to_rle(record.get("segmentation"), height, width)["counts"])
         except rle_codes.RLEError as error:
             raise RecordError(side, idx, str(error)) from None
+    return out
+
+
+def categories_of(records: Sequence[Mapping[str, Any]], side: Side) -> NDArray[np.int64]:
+    """Gather the category of each record, (N,), -1 where it names none."""
+    out = np.full(len(records), -1)
+    for idx, record in enumerate(records):
+        category_id = record.get("category_id")
+        if category_id is None:
+            continue
+        if not isinstance(category_id, int | np.integer) or abs(int(category_id)) >= 2**63:
+            raise RecordError(side, idx, f"category_id {category_id!r} is not a whole number")
+        out[idx] = category_id
+    return out
+
+
+def areas_of(records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    """Gather the area that each annotation states, (N,) in pixels, nan where it states none."""
+    out = np.full(len(records), np.nan)
+    for idx, record in enumerate(records):
+        area = record.get("area")
+        if area is None:
+            continue
+        if not isinstance(area, int | float | np.number):
+            raise RecordError("gt", idx, f"area {area!r} is not a number")
+        out[idx] = area
     return out
 
 

@@ -1,7 +1,6 @@
 """The command ``entityseg``: one verb a module of `entityseg_bench.commands`."""
 
 import argparse
-import ast
 import importlib
 import os
 import sys
@@ -20,6 +19,8 @@ COMMANDS = Path(__file__).parent / "commands"
 
 def verbs() -> dict[str, str]:
     """Return every verb with its help line, read without importing its module."""
+    import ast
+
     found = {}
     for path in sorted(COMMANDS.glob("[a-z]*.py")):
         doc = ast.get_docstring(ast.parse(path.read_bytes())) or ""
@@ -30,7 +31,8 @@ def verbs() -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code: 0 done, 1 problems found, 2 it could not be done."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv and (COMMANDS / f"{argv[0].replace('-', '_')}.py").is_file():
+    module = argv[0].replace("-", "_") if argv else ""
+    if module.isidentifier() and module[0] != "_" and (COMMANDS / f"{module}.py").is_file():
         return run_verb(argv[0], argv[1:])
     parser = argparse.ArgumentParser(
         prog="entityseg",

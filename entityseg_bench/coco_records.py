@@ -14,7 +14,7 @@ import math
 import operator
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -26,13 +26,18 @@ from entityseg_bench.io import InputError, decode_json, read_bytes
 
 __all__ = ["FileRecords", "bad_records", "read_ground_truth", "read_predictions"]
 
-Pixels = Annotated[int, msgspec.Meta(ge=1)]
+T = TypeVar("T")
+
+# Whole numbers that the columns hold: JSON knows larger ones.
+Pixels = Annotated[int, msgspec.Meta(ge=1, le=2**32 - 1)]
+Extent = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+CategoryId = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class RawRLE(msgspec.Struct, gc=False):
     """Hold a run-length code whose counts are a JSON literal, a string or a list."""
 
-    size: tuple[int, int]
+    size: tuple[Extent, Extent]
     counts: msgspec.Raw
 
 
@@ -57,7 +62,7 @@ class RawAnnotation(msgspec.Struct, gc=False):
     image_id: int | str
     segmentation: Segmentation
     id: int | str | None = None
-    category_id: int | None = None
+    category_id: CategoryId | None = None
     area: float | None = None
     iscrowd: int | bool = 0
 
@@ -84,7 +89,7 @@ class RawPrediction(msgspec.Struct, gc=False):
     score: float
     segmentation: Segmentation
     id: int | str | None = None
-    category_id: int | None = None
+    category_id: CategoryId | None = None
 
 
 class Wrapped(msgspec.Struct):
@@ -237,7 +242,7 @@ def read_ground_truth(path: str | Path) -> FileRecords:
     Raises:
         InputError: No such file, no JSON (with the byte), or a record of the wrong shape.
     """
-    content = decode_json(path, read_bytes(path), GROUND_TRUTH)
+    content = _decode(path, GROUND_TRUTH, predictions=False)
     image_idx = _image_positions(content.images, content.annotations)
     return FileRecords(
         Path(path), content.images, content.annotations, image_idx, content.categories
@@ -250,10 +255,21 @@ def read_predictions(path: str | Path, gt: FileRecords) -> FileRecords:
     Raises:
         InputError: As `read_ground_truth`.
     """
-    content = decode_json(path, read_bytes(path), PREDICTIONS)
+    content = _decode(path, PREDICTIONS, predictions=True)
     records = content.annotations if isinstance(content, Wrapped) else content
     image_idx = _image_positions(gt.images, records)
     return FileRecords(Path(path), gt.images, records, image_idx, gt.categories)
+
+
+def _decode(path: str | Path, decoder: "msgspec.json.Decoder[T]", predictions: bool) -> T:
+    """Decode a file; where its JSON is sound but a record is not, name that record."""
+    try:
+        return decode_json(path, read_bytes(path), decoder)
+    except InputError:
+        for where, what in bad_records(path, predictions):
+            mend = "entityseg validate lists every one."
+            raise InputError(path, where, f"{what}.", mend) from None
+        raise
 
 
 def _image_positions(images: list[RawImage], records: Sequence[Any]) -> NDArray[np.int64]:
@@ -266,13 +282,13 @@ def _image_positions(images: list[RawImage], records: Sequence[Any]) -> NDArray[
 def bad_records(path: str | Path, predictions: bool) -> Iterator[tuple[str, str]]:
     """Name every record of a file that cannot be decoded, as (where, what).
 
-    Slow and thorough: for the file that the typed decoder has refused.
+    Slow and thorough: for the file that the typed decoder has refused. Nothing is wrong with the
+    records of a file that is no JSON.
     """
     data = read_bytes(path)
     try:
         content = json.loads(bytes(data), parse_constant=str, parse_float=_finite_or_text)
-    except (ValueError, RecursionError) as error:
-        yield "", f"no JSON: {error}"
+    except (ValueError, RecursionError):
         return
     groups: dict[str, type] = (
         {"annotations": RawPrediction}
@@ -294,6 +310,8 @@ def bad_records(path: str | Path, predictions: bool) -> Iterator[tuple[str, str]
                 msgspec.json.decode(msgspec.json.encode(record), type=record_type)
             except msgspec.ValidationError as error:
                 yield f"{key} record {idx}{_names(record)}", _in_words(str(error), record)
+            except UnicodeEncodeError:
+                yield f"{key} record {idx}{_names(record)}", "it holds half a character of UTF-16"
 
 
 def _finite_or_text(text: str) -> float | str:

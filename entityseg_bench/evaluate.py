@@ -4,15 +4,17 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from entity_api import EvalParams, EvalResult, RecordError, evaluate
 from entityseg_bench import __version__
-from entityseg_bench.coco_records import FileRecords, read_ground_truth, read_predictions
-from entityseg_bench.io import InputError, sha256
+from entityseg_bench.coco_records import FileRecords
+from entityseg_bench.io import InputError, collector_paused
+from entityseg_bench.sides import Inputs, Sides, read_sides
 from entityseg_bench.validate import Problem, quick_problems
+
+if TYPE_CHECKING:
+    from entityseg_bench.typed.own_metrics import OwnMetrics
 
 __all__ = ["Scoring", "evaluate_files", "result_record"]
 
@@ -22,12 +24,25 @@ SCHEMA = 1
 
 @dataclasses.dataclass(frozen=True)
 class Scoring:
-    """Hold a scored pair of files."""
+    """Hold a scored pair of files.
+
+    Attributes:
+        gt: Ground truth, one record a segment whatever its type.
+        dt: Predictions likewise.
+        result: AP and AP^e.
+        warnings: What is odd.
+        sides: Where both came from, and the type of the ground truth.
+        own: The type's own metric; None for entities, which have none.
+        boundary: Boundary AP and AP^e, where they were asked for.
+    """
 
     gt: FileRecords
     dt: FileRecords
     result: EvalResult
     warnings: list[Problem]
+    sides: Sides
+    own: "OwnMetrics | None" = None
+    boundary: EvalResult | None = None
 
 
 def evaluate_files(
@@ -36,43 +51,86 @@ def evaluate_files(
     params: EvalParams | None = None,
     progress: Callable[[int, int], None] | None = None,
     predicted_images_only: bool = False,
+    inputs: Inputs | None = None,
+    boundary: bool = False,
 ) -> Scoring:
-    """Check and score a prediction file.
+    """Check and score predictions against ground truth of any of the four types.
 
     Args:
-        gt_path: COCO ground truth, ``.json`` or ``.json.gz``.
-        dt_path: COCO results, a list or wrapped in ``annotations``.
+        gt_path: COCO or panoptic JSON, plain or ``.gz``, a semantic list (.txt) or folder of class
+            maps, or the root of a data set.
+        dt_path: COCO results, a list or wrapped in ``annotations``; panoptic JSON; or a folder of
+            class maps, id maps or NPZ.
         params: What to measure.
-        progress: Called with (images finished, images to score) now and then.
+        progress: Called with (images finished, images to go through) now and then; each time that
+            all images are gone through it begins anew.
         predicted_images_only: Leave out images without predictions instead of counting them as
             missed.
+        inputs: What the two sides are, where they do not say it.
+        boundary: Whether to measure Boundary AP, too.
 
     Raises:
         InputError: A file or record that would give a wrong number.
     """
     params = params or EvalParams()
-    gt = read_ground_truth(gt_path)
-    dt = read_predictions(dt_path, gt)
+    with collector_paused():
+        read = progress or (lambda done, total: None)
+        sides = read_sides(gt_path, dt_path, inputs or Inputs(), read, predicted_images_only)
+        return _evaluate_sides(sides, params, progress, predicted_images_only, boundary)
+
+
+def _evaluate_sides(
+    sides: Sides,
+    params: EvalParams,
+    progress: Callable[[int, int], None] | None,
+    predicted_images_only: bool,
+    boundary: bool,
+) -> Scoring:
+    gt, dt = sides.gt, sides.dt
     if predicted_images_only:
-        predicted = [gt.images[idx].id for idx in np.unique(dt.image_idx) if idx >= 0]
-        params = dataclasses.replace(params, image_ids=predicted)
+        params = dataclasses.replace(params, image_ids=sides.predicted())
     n_images = len(gt.images if params.image_ids is None else params.image_ids)
-    problems = list(quick_problems(gt, dt, params.class_aware))
+    problems = [*sides.notes, *quick_problems(gt, dt, params.class_aware, params.max_dets[-1])]
     refuse([problem for problem in problems if problem.severity == "error"])
-    done = 0
+    warnings = [problem for problem in problems if problem.severity == "warning"]
+    columns = gt.ground_truth(), dt.detections()
 
-    def report(n: int) -> None:
-        nonlocal done
-        done += n
-        if progress:
-            progress(done, n_images)
+    def score(**changes: Any) -> EvalResult:
+        done = 0
 
-    try:
-        result = evaluate(gt.ground_truth(), dt.detections(), params, report)
-    except RecordError as error:
-        side = gt if error.side == "gt" else dt
-        raise side.error(error.idx, error.what, "entityseg validate lists every one.") from None
-    return Scoring(gt, dt, result, [p for p in problems if p.severity == "warning"])
+        def report(n: int) -> None:
+            nonlocal done
+            done += n
+            if progress:
+                progress(done, n_images)
+
+        try:
+            return evaluate(*columns, dataclasses.replace(params, **changes), report)
+        except RecordError as error:
+            side = gt if error.side == "gt" else dt
+            mend = "entityseg validate lists every one."
+            raise side.error(error.idx, error.what, mend) from None
+
+    return Scoring(
+        gt,
+        dt,
+        score(),
+        warnings,
+        sides,
+        own_metrics(sides, score),
+        score(iou_type="boundary") if boundary else None,
+    )
+
+
+def own_metrics(sides: Sides, score: Callable[..., EvalResult]) -> "OwnMetrics | None":
+    """Return the metric that the type of the ground truth has of its own."""
+    if sides.task != "instance":
+        return sides.own
+    from entityseg_bench.typed.own_metrics import OwnMetrics, instance_metrics
+
+    if sides.class_fault:
+        return OwnMetrics("instance", {}, {}, sides.class_fault)
+    return instance_metrics(score(class_aware=True, remove_overlaps=False))
 
 
 def refuse(errors: list[Problem]) -> None:
@@ -87,14 +145,20 @@ def refuse(errors: list[Problem]) -> None:
 def result_record(scoring: Scoring) -> dict[str, Any]:
     """Make the result JSON: metrics, parameters, provenance, counts, overlap.
 
-    Metrics are fractions in [0, 1], null where there is nothing to measure.
+    Metrics are fractions in [0, 1], null where there is nothing to measure. ``task`` is the type of
+    the ground truth, and ``own_metrics`` what it is scored by beside AP^e, null for entities (the
+    keys are those of `typed.own_metrics.OwnMetrics`: groups of categories, ``per_category``, and
+    ``left_out``, why something is missing). ``boundary_metrics`` is ``metrics`` by Boundary IoU,
+    null unless asked for.
     """
     result, params = scoring.result, scoring.result.params
-    files = {"ground_truth": scoring.gt.path, "predictions": scoring.dt.path}
     return {
         "schema": SCHEMA,
         "toolkit": {"name": "entityseg-bench", "version": __version__},
-        "metrics": {k: None if math.isnan(v) else v for k, v in result.metrics.items()},
+        "task": scoring.sides.task,
+        "metrics": plain(result.metrics),
+        "own_metrics": scoring.own.record() if scoring.own else None,
+        "boundary_metrics": plain(scoring.boundary.metrics) if scoring.boundary else None,
         "parameters": {
             "iou_thrs": list(params.iou_thrs),
             "area_ranges": {label: list(ends) for label, ends in params.area_ranges.items()},
@@ -103,9 +167,7 @@ def result_record(scoring: Scoring) -> dict[str, Any]:
             "iou_type": params.iou_type,
             "images": "all" if params.image_ids is None else len(params.image_ids),
         },
-        "files": {
-            side: {"name": path.name, "sha256": sha256(path)} for side, path in files.items()
-        },
+        "files": scoring.sides.files(),
         "counts": {
             "images": len(scoring.gt.images),
             "ground_truth": len(scoring.gt.records),
@@ -114,6 +176,11 @@ def result_record(scoring: Scoring) -> dict[str, Any]:
         "overlap": overlap_record(result, scoring.gt),
         "warnings": [str(problem) for problem in scoring.warnings],
     }
+
+
+def plain(metrics: dict[str, float]) -> dict[str, float | None]:
+    """Turn nan into null."""
+    return {name: None if math.isnan(value) else value for name, value in metrics.items()}
 
 
 def overlap_record(result: EvalResult, gt: FileRecords, most: int = 10) -> dict[str, Any] | None:

@@ -30,6 +30,10 @@ class InputError(ValueError):
         place = f"{self.file}: {where}" if where else self.file
         super().__init__(f"{place}: {what}" + (f" {mend}" if mend else ""))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are pickled by their message alone, which is not what this one is made from.
+        return type(self), (self.file, self.where, self.what, self.mend)
+
 
 def read_bytes(path: str | Path) -> bytes | mmap.mmap:
     """Give a file's content, mapped into memory, or unpacked when it is gzip.
@@ -72,11 +76,9 @@ def decode_json(path: str | Path, data: bytes | mmap.mmap, decoder: "msgspec.jso
     Raises:
         InputError: No JSON (with the byte), or records of another shape (with the record).
     """
-    # Decoding makes objects only and no cycles: collecting meanwhile would walk them in vain.
-    collecting = gc.isenabled()
-    gc.disable()
     try:
-        return decoder.decode(data)
+        with collector_paused():
+            return decoder.decode(data)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$")
         raise InputError(path, where.rstrip("`").lstrip("."), what + ".") from None
@@ -85,6 +87,15 @@ def decode_json(path: str | Path, data: bytes | mmap.mmap, decoder: "msgspec.jso
         if "truncated" in what:
             what = f"the JSON breaks off at its end, byte {len(data)}"
         raise InputError(path, "", f"{what}.", "Is the file whole?") from None
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Stop collecting garbage while records are made: they hold no cycles to look for."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()
@@ -112,11 +123,18 @@ def write_json(path: str | Path, content: Any, indent: int | None = None) -> Non
     """Write JSON whole or not at all; a name that ends in ``.gz`` is compressed.
 
     nan and infinities become null, since JSON has no other word for a missing number.
+
+    Raises:
+        InputError: The file cannot be written.
     """
     data = msgspec.json.encode(content)
     if indent is not None:
         data = msgspec.json.format(data, indent=indent) + b"\n"
     if str(path).endswith(".gz"):
         data = gzip.compress(data, mtime=0)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        what = f"it cannot be written: {error.strerror or error}."
+        raise InputError(path, "", what, "Does its folder exist?") from None

@@ -5,6 +5,7 @@ rules read columns only and run before every scoring; deep ones decode every mas
 """
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from entity_api.rle import RLEError, pack
+from entity_api.rle import MAX_PIXELS, RLEError, pack
 from entityseg_bench.coco_records import (
     FileRecords,
     bad_records,
@@ -64,6 +65,18 @@ def repeated_images(gt: FileRecords) -> Iterator[Problem]:
             )
 
 
+def huge_images(gt: FileRecords) -> Iterator[Problem]:
+    """An image of more pixels than the run-length codes of masks can count."""
+    for image in gt.images:
+        if image.height * image.width > MAX_PIXELS:
+            yield Problem(
+                str(gt.path),
+                f"image_id {image.id!r}",
+                f"{image.height} x {image.width} pixels are too many: the limit is 2**32.",
+                "Are height and width in pixels?",
+            )
+
+
 def repeated_annotation_ids(gt: FileRecords) -> Iterator[Problem]:
     """An annotation id that stands twice: an entity may be listed twice."""
     ids = [record.id for record in gt.records if record.id is not None]
@@ -100,7 +113,12 @@ def wrong_sizes(side: FileRecords) -> Iterator[Problem]:
     if not side.images:
         return
     expected = side.image_sizes[side.image_idx]
-    wrong = known & (side.sizes[:, 0] >= 0) & (side.sizes != expected).any(axis=1)
+    stated = side.sizes[:, 0] >= 0
+    wrong = (
+        known
+        & stated
+        & ((side.sizes[:, 0] != expected[:, 0]) | (side.sizes[:, 1] != expected[:, 1]))
+    )
     for idx in np.flatnonzero(wrong):
         have, want = side.sizes[idx].tolist(), expected[idx].tolist()
         if have == want[::-1]:
@@ -207,19 +225,20 @@ def masks(side: FileRecords) -> Iterator[Problem]:
 
 
 GT_RULES: tuple[Rule, ...] = (
-    repeated_images, unknown_images, repeated_annotation_ids, wrong_sizes, unannotated,
+    repeated_images, huge_images, unknown_images, repeated_annotation_ids, wrong_sizes, unannotated,
 )  # fmt: skip
-DT_RULES: tuple[Rule, ...] = (unknown_images, wrong_sizes, equal_scores, coverage, too_many)
+DT_RULES: tuple[Rule, ...] = (unknown_images, wrong_sizes, equal_scores, coverage)
 
 
 def quick_problems(
-    gt: FileRecords, dt: FileRecords | None, class_aware: bool = False
+    gt: FileRecords, dt: FileRecords | None, class_aware: bool = False, max_det: int = 100
 ) -> Iterator[Problem]:
     """Run the rules that cost little on what was read."""
     extra = (unknown_categories,) if class_aware else ()
+    limit = () if class_aware else (functools.partial(too_many, max_det=max_det),)
     sides: list[tuple[FileRecords, Iterable[Rule]]] = [(gt, (*GT_RULES, *extra))]
     if dt is not None:
-        sides.append((dt, (*DT_RULES, *extra)))
+        sides.append((dt, (*DT_RULES, *limit, *extra)))
     for side, rules in sides:
         for rule in rules:
             yield from rule(side)

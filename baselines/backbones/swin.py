@@ -1,0 +1,185 @@
+"""Swin Transformer.
+
+Source: Liu et al., arXiv 2103.14030. Tokens stay in image layout (N, height, width, C) throughout.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.config import SwinConfig
+from baselines.modeling.layers import DropPath, by_rows, drop_path_rates
+
+__all__ = ["Swin", "relative_position_index"]
+
+# Added to the logit of a pair of tokens that the shift brought into one window from different
+# regions. The value is the original's, and large enough for the weight to vanish.
+_MASKED = -100.0
+
+
+class Swin(nn.Module):
+    """Swin; see :func:`baselines.backbones.build_backbone` for input and output."""
+
+    def __init__(self, config: SwinConfig):
+        super().__init__()
+        self.patch_embed = nn.ModuleDict(
+            {
+                "proj": nn.Conv2d(3, config.embed_dim, 4, stride=4),
+                "norm": nn.LayerNorm(config.embed_dim),
+            }
+        )
+        rates = iter(drop_path_rates(config.drop_path_rate, sum(config.depths)))
+        self.layers = nn.ModuleList()
+        for stage, (dim, depth) in enumerate(zip(config.channels, config.depths, strict=True)):
+            last = stage == len(config.depths) - 1
+            self.layers.append(
+                _Stage(dim, stage, config, [next(rates) for _ in range(depth)], last)
+            )
+            self.add_module(f"norm{stage}", nn.LayerNorm(dim))
+        self.apply(_init)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        x = self.patch_embed["proj"](images).permute(0, 2, 3, 1)
+        x = self.patch_embed["norm"](x)
+        features = {}
+        for index, stage in enumerate(self.layers):
+            x = stage.attend(x)
+            features[f"res{index + 2}"] = getattr(self, f"norm{index}")(x).permute(0, 3, 1, 2)
+            if stage.downsample is not None:
+                x = stage.downsample(x)
+        return features
+
+
+class _Stage(nn.Module):
+    def __init__(self, dim: int, stage: int, config: SwinConfig, rates: list[float], last: bool):
+        super().__init__()
+        heads, window = config.num_heads[stage], config.window_size
+        hidden = int(dim * config.mlp_ratio)
+        self.blocks = nn.ModuleList(
+            _Block(dim, heads, window, window // 2 if index % 2 else 0, hidden, rate)
+            for index, rate in enumerate(rates)
+        )
+        self.downsample = None if last else _PatchMerging(dim)
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Run the blocks on tokens (N, height, width, C)."""
+        shifted = next((block for block in self.blocks if block.shift), None)
+        mask = None if shifted is None else shifted.shift_mask(x)
+        for block in self.blocks:
+            x = block(x, mask if block.shift else None)
+        return x
+
+
+class _Block(nn.Module):
+    def __init__(
+        self, dim: int, heads: int, window: int, shift: int, hidden: int, drop_path: float
+    ):
+        super().__init__()
+        self.window, self.shift = window, shift
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = _WindowAttention(dim, heads, window)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, hidden), "fc2": nn.Linear(hidden, dim)})
+        self.drop_path = DropPath(drop_path)
+
+    def shift_mask(self, x: Tensor) -> Tensor:
+        """Mask of the shifted windows of x (N, height, width, C).
+
+        Returns:
+            (windows, 1, window**2, window**2), 0 where both tokens come from one region, else -100.
+        """
+        sides = [-(-side // self.window) * self.window for side in x.shape[1:3]]
+        regions = [self._regions(side, x.device) for side in sides]
+        region = (3 * regions[0][:, None] + regions[1])[None, :, :, None]
+        region = _to_windows(region, self.window).squeeze(-1)
+        differ = region[:, None, :, None] != region[:, None, None, :]
+        return differ.to(x.dtype) * _MASKED
+
+    def _regions(self, side: int, device: torch.device) -> Tensor:
+        """Number the regions along one side: inner windows, last window, and what wrapped round."""
+        position = torch.arange(side, device=device)
+        return (position >= side - self.window).int() + (position >= side - self.shift).int()
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        x = x + self.drop_path(self._attend(self.norm1(x), mask))
+        return x + self.drop_path(by_rows(self._mlp, x, self.mlp["fc1"].out_features))
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        return self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
+
+    def _attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        height, width = x.shape[1:3]
+        # The tokens that fill the last windows take part in attention, as in the original.
+        x = F.pad(x, (0, 0, 0, -width % self.window, 0, -height % self.window))
+        padded = x.shape[1:3]
+        if self.shift:
+            x = x.roll((-self.shift, -self.shift), dims=(1, 2))
+        x = _from_windows(self.attn(_to_windows(x, self.window), mask), self.window, *padded)
+        if self.shift:
+            x = x.roll((self.shift, self.shift), dims=(1, 2))
+        return x[:, :height, :width]
+
+
+class _WindowAttention(nn.Module):
+    def __init__(self, dim: int, heads: int, window: int):
+        super().__init__()
+        self.heads = heads
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.register_buffer("relative_position_index", relative_position_index(window))
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Attend inside windows: x (N * windows, T, C) with T tokens; mask as of shift_mask."""
+        windows, tokens, dim = x.shape
+        qkv = self.qkv(x).view(windows, tokens, 3, self.heads, dim // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        bias = self.relative_position_bias_table[self.relative_position_index]
+        bias = bias.permute(2, 0, 1)[None].to(query.dtype)
+        if mask is not None:
+            bias = (bias + mask.to(query.dtype)).repeat(windows // mask.shape[0], 1, 1, 1)
+        x = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return self.proj(x.transpose(1, 2).reshape(windows, tokens, dim))
+
+
+class _PatchMerging(nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.norm = nn.LayerNorm(4 * dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Merge 2 x 2 tokens: (N, height, width, C) to (N, height/2, width/2, 2C)."""
+        batch, height, width, dim = x.shape
+        # Channels in the original's order: column of the pair, then row, then channel.
+        x = x.view(batch, height // 2, 2, width // 2, 2, dim).permute(0, 1, 3, 4, 2, 5)
+        return self.reduction(self.norm(x.reshape(batch, height // 2, width // 2, 4 * dim)))
+
+
+def _to_windows(x: Tensor, window: int) -> Tensor:
+    """Cut (N, height, width, C), sides multiples of window, into (N * windows, window**2, C)."""
+    x = x.unflatten(2, (-1, window)).unflatten(1, (-1, window))
+    return x.transpose(2, 3).flatten(3, 4).flatten(0, 2)
+
+
+def _from_windows(x: Tensor, window: int, height: int, width: int) -> Tensor:
+    """Undo :func:`_to_windows`."""
+    x = x.view(-1, height // window, width // window, window, window, x.shape[-1])
+    return x.transpose(2, 3).reshape(-1, height, width, x.shape[-1])
+
+
+def relative_position_index(window: int) -> Tensor:
+    """Index of the bias of each pair of a window's tokens, (window**2, window**2)."""
+    row, col = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+    row, col = row.flatten(), col.flatten()
+    rows = row[:, None] - row + window - 1
+    cols = col[:, None] - col + window - 1
+    return rows * (2 * window - 1) + cols
+
+
+def _init(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,208 @@
+"""Configurations of the reference models, as frozen dataclasses."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = [
+    "BackboneConfig",
+    "HorNetConfig",
+    "ModelConfig",
+    "ResNetConfig",
+    "SwinConfig",
+    "Task",
+    "config_from_detectron2",
+    "config_from_dict",
+    "config_to_dict",
+]
+
+Task = Literal["entity", "instance", "semantic", "panoptic"]
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """ResNet with bottleneck blocks, stride in the 3 x 3 convolution. The default is ResNet-50."""
+
+    blocks: tuple[int, ...] = (3, 4, 6, 3)
+    stem_channels: int = 64
+    res2_channels: int = 256  # out of the first stage; doubles with each stage
+    width: int = 64  # inside the blocks of the first stage; doubles with each stage
+    frozen_norm: bool = True  # batch statistics as constants, as in every published file
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        return tuple(self.res2_channels * 2**i for i in range(len(self.blocks)))
+
+
+@dataclass(frozen=True)
+class SwinConfig:
+    """Swin Transformer. The default is Swin-T."""
+
+    embed_dim: int = 96
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    num_heads: tuple[int, ...] = (3, 6, 12, 24)
+    window_size: int = 7
+    mlp_ratio: float = 4.0
+    drop_path_rate: float = 0.3
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        return tuple(self.embed_dim * 2**i for i in range(len(self.depths)))
+
+
+@dataclass(frozen=True)
+class HorNetConfig:
+    """HorNet with recursive gated convolutions. The default is HorNet-L with global filters."""
+
+    base_dim: int = 192
+    depths: tuple[int, ...] = (2, 3, 18, 2)
+    orders: tuple[int, ...] = (2, 3, 4, 5)
+    # (rows, columns) of a stage's filter in the frequency domain; None: a 7 x 7 convolution
+    global_filters: tuple[tuple[int, int] | None, ...] = (None, None, (24, 13), (12, 7))
+    gate_scale: float = 1 / 3
+    drop_path_rate: float = 0.6
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        return tuple(self.base_dim * 2**i for i in range(len(self.depths)))
+
+
+BackboneConfig = ResNetConfig | SwinConfig | HorNetConfig
+_BACKBONES = {"resnet": ResNetConfig, "swin": SwinConfig, "hornet": HorNetConfig}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that decides a model's parameters and how an image is put to it."""
+
+    backbone: BackboneConfig = SwinConfig()
+    task: Task = "entity"
+    num_classes: int = 1
+    num_queries: int = 100
+    num_views: int = 1  # of an image at test; more than one adds CropFormer's fusion and joint pass
+
+    hidden_dim: int = 256
+    mask_dim: int = 256
+    num_heads: int = 8
+    encoder_layers: int = 6  # deformable attention, in the pixel decoder
+    encoder_ffn_dim: int = 1024
+    encoder_points: int = 4
+    decoder_layers: int = 9  # masked attention
+    decoder_ffn_dim: int = 2048
+    fusion_ffn_dim: int = 2048
+
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # RGB, of values 0..255
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    size_divisibility: int = 32
+    min_size_test: int = 800  # short side in pixels
+    max_size_test: int = 1333  # bound on the long side in pixels
+    crop_ratio: float = 0.7  # side of a corner crop over the side of the image
+
+    max_predictions: int = 100  # of an image; CropFormer keeps all of its queries
+    panoptic_score_threshold: float = 0.8
+    panoptic_overlap_threshold: float = 0.8  # visible over predicted area, below it a segment goes
+
+
+def config_to_dict(config: ModelConfig) -> dict[str, Any]:
+    """Write a configuration as plain JSON values; :func:`config_from_dict` reads it back equal."""
+    backbone = next(name for name, kind in _BACKBONES.items() if type(config.backbone) is kind)
+    plain = dataclasses.asdict(config)
+    plain["backbone"] = {"kind": backbone, **plain["backbone"]}
+    return plain
+
+
+def config_from_dict(plain: Mapping[str, Any]) -> ModelConfig:
+    """Read what :func:`config_to_dict` wrote, also after a trip through JSON.
+
+    Raises:
+        ValueError: an unknown field or backbone.
+    """
+    fields = {key: _frozen(value) for key, value in plain.items() if key != "backbone"}
+    backbone = {key: _frozen(value) for key, value in plain.get("backbone", {}).items()}
+    kind = backbone.pop("kind", "swin")
+    if kind not in _BACKBONES:
+        raise ValueError(f"unknown backbone {kind!r}; known: {', '.join(_BACKBONES)}")
+    try:
+        return ModelConfig(backbone=_BACKBONES[kind](**backbone), **fields)
+    except TypeError as error:
+        raise ValueError(f"not a model configuration: {error}") from None
+
+
+def config_from_detectron2(cfg: Mapping[str, Any]) -> ModelConfig:
+    """Translate a resolved configuration file of the original (its YAML, read into a mapping).
+
+    Raises:
+        ValueError: the file describes neither a Mask2Former nor a CropFormer.
+    """
+    model = cfg["MODEL"]
+    former, head, test = model["MASK_FORMER"], model["SEM_SEG_HEAD"], model["MASK_FORMER"]["TEST"]
+    if model["META_ARCHITECTURE"] not in ("MaskFormer", "CropFormer"):
+        raise ValueError(f"no reference model here is a {model['META_ARCHITECTURE']}")
+    crops = model["META_ARCHITECTURE"] == "CropFormer"
+    entity = cfg["ENTITY"]
+    if entity["ENABLE"]:
+        task = "entity"
+    elif test["PANOPTIC_ON"]:
+        task = "panoptic"
+    else:
+        task = "semantic" if test["SEMANTIC_ON"] else "instance"
+    return ModelConfig(
+        backbone=_backbone_from_detectron2(model),
+        task=task,
+        num_classes=head["NUM_CLASSES"],
+        num_queries=former["NUM_OBJECT_QUERIES"],
+        num_views=1 + entity["CROP_SAMPLE_NUM_TEST"] if crops else 1,
+        hidden_dim=former["HIDDEN_DIM"],
+        mask_dim=head["MASK_DIM"],
+        num_heads=former["NHEADS"],
+        encoder_layers=head["TRANSFORMER_ENC_LAYERS"],
+        encoder_points=head["DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS"],
+        decoder_layers=former["DEC_LAYERS"] - 1,  # the original counts the learnable queries
+        decoder_ffn_dim=former["DIM_FEEDFORWARD"],
+        fusion_ffn_dim=entity["FUSE_ENC_DIM_FEEDFORWARD"],
+        pixel_mean=tuple(model["PIXEL_MEAN"]),
+        pixel_std=tuple(model["PIXEL_STD"]),
+        size_divisibility=former["SIZE_DIVISIBILITY"],
+        min_size_test=cfg["INPUT"]["MIN_SIZE_TEST"],
+        max_size_test=cfg["INPUT"]["MAX_SIZE_TEST"],
+        crop_ratio=entity["CROP_AREA_RATIO"],
+        max_predictions=cfg["TEST"]["DETECTIONS_PER_IMAGE"],
+        panoptic_score_threshold=test["OBJECT_MASK_THRESHOLD"],
+        panoptic_overlap_threshold=test["OVERLAP_THRESHOLD"],
+    )
+
+
+def _backbone_from_detectron2(model: Mapping[str, Any]) -> BackboneConfig:
+    name = model["BACKBONE"]["NAME"]
+    if name == "D2SwinTransformer":
+        swin = model["SWIN"]
+        return SwinConfig(
+            embed_dim=swin["EMBED_DIM"],
+            depths=tuple(swin["DEPTHS"]),
+            num_heads=tuple(swin["NUM_HEADS"]),
+            window_size=swin["WINDOW_SIZE"],
+            mlp_ratio=swin["MLP_RATIO"],
+            drop_path_rate=swin["DROP_PATH_RATE"],
+        )
+    if name == "D2HorNet":
+        hornet = model["HORNET"]
+        return HorNetConfig(
+            base_dim=hornet["BASE_DIM"],
+            depths=tuple(hornet["DEPTHS"]),
+            drop_path_rate=hornet["DROP_PATH_RATE"],
+        )
+    if name == "build_resnet_backbone" and model["RESNETS"]["DEPTH"] == 50:
+        resnet = model["RESNETS"]
+        return ResNetConfig(
+            stem_channels=resnet["STEM_OUT_CHANNELS"],
+            res2_channels=resnet["RES2_OUT_CHANNELS"],
+            width=resnet["WIDTH_PER_GROUP"],
+            frozen_norm=resnet["NORM"] == "FrozenBN",
+        )
+    raise ValueError(f"no backbone here is a {name} of this depth")
+
+
+def _frozen(value: Any) -> Any:
+    """Turn lists, which is what JSON makes of tuples, back into tuples."""
+    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,1 @@
+"""The networks: pixel decoder, masked-attention decoder, and the model that joins them."""

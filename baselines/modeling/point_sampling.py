@@ -1,0 +1,107 @@
+"""Points at which masks are compared, in place of whole masks.
+
+Source: Kirillov et al., PointRend, arXiv 1912.08193. Points are (x, y) in [0, 1], where the corners
+of the unit square are the outer corners of the corner pixels.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["PointSource", "RandomPoints", "most_uncertain", "sample_masks"]
+
+
+class PointSource(Protocol):
+    """Where the points of a loss come from."""
+
+    def matching(self, image_idx: int) -> Tensor:
+        """Give the points (P, 2) at which all masks of an image are compared for matching."""
+
+    def loss(self, image_idx: int, logits: Tensor) -> Tensor:
+        """Give each of M masks, logits (M, h, w), its own points (M, P, 2) for the loss."""
+
+
+class RandomPoints:
+    """Uniform points for matching, mostly uncertain ones for the loss.
+
+    Every image has a generator of its own, so that its points do not depend on which images share
+    its batch or its process.
+
+    Args:
+        seeds: One an image; also one a view where views are images of their own.
+        num_points: P.
+        oversample: Candidates over points.
+        importance: Share of the points that are the most uncertain candidates.
+        device: Where the points are drawn.
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        num_points: int,
+        oversample: float,
+        importance: float,
+        device: torch.device | str,
+    ) -> None:
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self.num_points = num_points
+        self.num_candidates = int(num_points * oversample)
+        self.num_uncertain = int(num_points * importance)
+
+    def matching(self, image_idx: int) -> Tensor:
+        """See :class:`PointSource`."""
+        return self._draw(image_idx, self.num_points)
+
+    def loss(self, image_idx: int, logits: Tensor) -> Tensor:
+        """See :class:`PointSource`."""
+        candidates = self._draw(image_idx, len(logits), self.num_candidates)
+        others = self._draw(image_idx, len(logits), self.num_points - self.num_uncertain)
+        return most_uncertain(logits, candidates, others, self.num_uncertain)
+
+    def _draw(self, image_idx: int, *shape: int) -> Tensor:
+        generator = self.generators[image_idx]
+        return torch.rand(*shape, 2, generator=generator, device=generator.device)
+
+
+def sample_masks(masks: Tensor, points: Tensor) -> Tensor:
+    """Read masks at points, bilinearly; outside of a mask is 0.
+
+    Args:
+        masks: (M, h, w) float.
+        points: (M, P, 2), or (1, P, 2) for the same points in each mask.
+
+    Returns:
+        (M, P).
+    """
+    if len(masks) == 0:
+        # grid_sample refuses to sample nothing; the product keeps the masks in the graph.
+        return masks.flatten(1).sum(1, keepdim=True) * points[..., 0]
+    points = points.to(masks.dtype)
+    if len(points) == 1:
+        # The masks go as channels: one set of weights for all.
+        sampled = F.grid_sample(masks[None], 2 * points[:, None] - 1, align_corners=False)
+        return sampled[0, :, 0]
+    return F.grid_sample(masks[:, None], 2 * points[:, None] - 1, align_corners=False)[:, 0, 0]
+
+
+@torch.no_grad()
+def most_uncertain(
+    logits: Tensor, candidates: Tensor, others: Tensor, num_uncertain: int
+) -> Tensor:
+    """Pick the candidates where a mask's logit is nearest to 0, and add other points.
+
+    Args:
+        logits: (M, h, w).
+        candidates: (M, C, 2).
+        others: (M, R, 2).
+        num_uncertain: How many of the candidates are picked, the most uncertain first.
+
+    Returns:
+        (M, num_uncertain + R, 2).
+    """
+    distance = sample_masks(logits, candidates).abs()
+    picked = distance.topk(num_uncertain, dim=1, largest=False).indices
+    return torch.cat([candidates.gather(1, picked[..., None].expand(-1, -1, 2)), others], dim=1)

@@ -1,0 +1,102 @@
+"""Write what was found in one image, as a file a program or a person can use."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from baselines.predictor import Entities
+from entity_api import rle
+from entityseg_bench.categories import IGNORE
+from entityseg_bench.formats import png
+from entityseg_bench.formats.maps import map_name
+from entityseg_bench.io import atomic_path
+
+__all__ = ["FORMATS", "Format", "segments_info"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file, one an image.
+
+    Attributes:
+        folder: Below the output folder, where its files lie.
+        suffix: Of its files, in place of the image's own.
+        write: Writes a path from the entities and the image (H, W, 3) uint8.
+    """
+
+    folder: str
+    suffix: str
+    write: Callable[[Path, Entities, np.ndarray], None]
+
+    def path(self, out: Path, file_name: str) -> Path:
+        """Give where the file of an image goes."""
+        return (out / self.folder / map_name(file_name)).with_suffix(self.suffix)
+
+
+def segments_info(entities: Entities) -> list[dict[str, object]]:
+    """Give the rows of a COCO panoptic file: id (n + 1), category_id, area, bbox, and the score."""
+    return [
+        {
+            "id": idx + 1,
+            "category_id": int(entities.category_ids[idx]),
+            "area": int(entities.areas[idx]),
+            "bbox": entities.bboxes[idx].tolist(),
+            "score": float(entities.scores[idx]),
+        }
+        for idx in range(len(entities))
+    ]
+
+
+def _id_map(entities: Entities) -> np.ndarray:
+    """Give n + 1 where segment n is; of segments that overlap the surest is on top."""
+    if entities.id_map is not None:
+        return entities.id_map
+    order = np.argsort(entities.scores, kind="stable")
+    masks = [entities.segmentations[idx] for idx in order]
+    return rle.paint_id_map(masks, (order + 1).tolist(), *entities.size)
+
+
+def _write_ids(path: Path, entities: Entities, image: np.ndarray) -> None:
+    png.write_labels(path, _id_map(entities))
+
+
+def _write_npz(path: Path, entities: Entities, image: np.ndarray) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            id_map=_id_map(entities),
+            size=np.array(entities.size),
+            counts=np.array([mask["counts"] for mask in entities.segmentations], dtype=np.str_),
+            scores=entities.scores,
+            bboxes=entities.bboxes,
+            areas=entities.areas,
+            category_ids=entities.category_ids,
+        )
+
+
+def _write_semantic(path: Path, entities: Entities, image: np.ndarray) -> None:
+    png.write_labels(path, np.append(IGNORE, entities.category_ids)[_id_map(entities)])
+
+
+def _write_panoptic(path: Path, entities: Entities, image: np.ndarray) -> None:
+    png.write_ids(path, _id_map(entities))
+
+
+def _write_drawing(path: Path, entities: Entities, image: np.ndarray) -> None:
+    from entityseg_bench import visualize
+
+    drawing = visualize.draw(image, entities.segmentations, scores=entities.scores.tolist())
+    with atomic_path(path) as temporary:
+        Image.fromarray(drawing).save(temporary, format="PNG")
+
+
+FORMATS = {
+    "ids": Format("ids", ".png", _write_ids),
+    "npz": Format("npz", ".npz", _write_npz),
+    "drawings": Format("drawings", ".png", _write_drawing),
+    "semantic": Format("semantic", ".png", _write_semantic),
+    "panoptic": Format("panoptic", ".png", _write_panoptic),
+}

@@ -1,0 +1,49 @@
+"""Read detectron2's pickled weights without letting the file run code."""
+
+import pickle
+from typing import Any, BinaryIO
+
+import numpy as np
+
+__all__ = ["load_arrays", "refusal"]
+
+# All that a pickle of dictionaries of numpy arrays needs. Names moved in numpy 2.
+ALLOWED = {
+    ("collections", "OrderedDict"),
+    ("_codecs", "encode"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    *(
+        (f"numpy.{core}.{module}", name)
+        for core in ("core", "_core")
+        for module, name in (
+            ("multiarray", "_reconstruct"),
+            ("multiarray", "scalar"),
+            ("numeric", "_frombuffer"),
+        )
+    ),
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in ALLOWED or (
+            module == "numpy.dtypes" and isinstance(getattr(np.dtypes, name, None), type)
+        ):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(refusal(f"{module}.{name}"))
+
+
+def refusal(name: str) -> str:
+    """Say why a pickle that asks for `name` is not loaded."""
+    return f"it asks for {name}, which no file of weights needs: it may run code"
+
+
+def load_arrays(file: BinaryIO) -> Any:
+    """Unpickle dictionaries, lists, numbers, strings and numpy arrays, and nothing else.
+
+    Raises:
+        pickle.UnpicklingError: The file asks for anything else, or is no pickle.
+    """
+    # latin1 is how detectron2 reads the Python 2 pickles among its files.
+    return _ArrayUnpickler(file, encoding="latin1").load()

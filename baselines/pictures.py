@@ -1,0 +1,133 @@
+"""List the pictures that a user names: a file, a folder, a pattern, a COCO file, a dataset."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from glob import has_magic
+from itertools import takewhile
+from pathlib import Path
+
+import msgspec
+
+from entityseg_bench.categories import Task
+from entityseg_bench.io import InputError, decode_json, read_bytes
+from entityseg_bench.layout import ImageFiles, Resolution, Split
+from entityseg_bench.types import ImageInfo
+
+__all__ = ["Picture", "list_pictures"]
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image to predict on.
+
+    Attributes:
+        image_id: From the COCO file or dataset; `file_name` for an image that none names.
+        path: Where the file is.
+        file_name: As the COCO file or dataset has it, or relative to the folder searched.
+        size: (height, width) that is stated there; None where none is.
+    """
+
+    image_id: int | str
+    path: Path
+    file_name: str
+    size: tuple[int, int] | None = None
+
+
+def list_pictures(
+    source: str | Path,
+    image_root: str | Path | None = None,
+    *,
+    task: Task = "entity",
+    split: Split | None = None,
+    resolution: Resolution = "high",
+) -> list[Picture]:
+    """List the images that `source` names.
+
+    Args:
+        source: An image; a folder, searched with its subfolders; a pattern such as ``a/*.jpg``; a
+            COCO JSON (``.json``, ``.json.gz``); or the root of an EntitySeg dataset, which is a
+            folder that holds ``annotations``, or any for which `split` is given.
+        image_root: Where a COCO file's images are, sought by path, then by bare name; by default
+            the nearest folder up from the file that holds ``images``, else the file's own.
+        task: Of a dataset, which annotation type's images.
+        split: Of a dataset, train or val (val if not said).
+        resolution: Of a dataset, high or low.
+
+    Returns:
+        At least one, in the order of the COCO file or dataset, or by path.
+
+    Raises:
+        InputError: Nothing there; or a COCO file whose ids repeat, or whose image is nowhere or,
+            by its bare name, in several places.
+    """
+    path = Path(source)
+    if path.name.endswith((".json", ".json.gz")):
+        return _from_coco(path, image_root)
+    if path.is_dir() and (split is not None or (path / "annotations").is_dir()):
+        return _from_dataset(path, task, split or "val", resolution)
+    if path.is_dir():
+        base, found = path, path.rglob("*")
+    elif path.is_file():
+        return [Picture(path.name, path, path.name)]
+    else:
+        base = Path(*takewhile(lambda part: not has_magic(part), path.parts))
+        found = base.glob(path.relative_to(base).as_posix()) if base != path else iter(())
+    files = sorted(file for file in found if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not files:
+        raise InputError(source, "", "no image is there.", f"Known: {' '.join(sorted(SUFFIXES))}.")
+    names = [file.relative_to(base).as_posix() for file in files]
+    return [Picture(name, file, name) for name, file in zip(names, files, strict=True)]
+
+
+class _CocoImage(msgspec.Struct):
+    id: int | str
+    file_name: str
+    height: int | None = None
+    width: int | None = None
+
+
+class _CocoFile(msgspec.Struct):
+    images: list[_CocoImage]
+
+
+def _from_coco(path: Path, image_root: str | Path | None) -> list[Picture]:
+    decoder = msgspec.json.Decoder(_CocoFile)
+    images = decode_json(path, read_bytes(path), decoder).images
+    if not images:
+        raise InputError(path, "images", "the list is empty.")
+    seen: set[int | str] = set()
+    for image in images:
+        if image.id in seen:
+            raise InputError(path, f"image {image.id}", "the id stands twice.", "Ids must differ.")
+        seen.add(image.id)
+    if image_root is None:
+        above = path.resolve().parents
+        root = next((folder for folder in above if (folder / "images").is_dir()), above[0])
+    else:
+        root = Path(image_root)
+    if not root.is_dir():
+        raise InputError(root, "", "there is no such image folder.")
+    files = ImageFiles(root, "low" if "_lr." in path.name else "high")
+    infos = (ImageInfo(i.id, i.file_name, i.height or 0, i.width or 0) for i in images)
+    return _found(infos, files)
+
+
+def _from_dataset(root: Path, task: Task, split: Split, resolution: Resolution) -> list[Picture]:
+    from entityseg_bench.dataset import EntityDataset
+
+    dataset = EntityDataset.open(root, task, split, resolution)
+    return _found(dataset.images, dataset.image_files or ImageFiles(root, resolution))
+
+
+def _found(images: Iterable[ImageInfo], files: ImageFiles) -> list[Picture]:
+    return [
+        Picture(
+            image.id,
+            files.find(image),
+            image.file_name,
+            (image.height, image.width) if image.height and image.width else None,
+        )
+        for image in images
+    ]

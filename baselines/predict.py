@@ -1,0 +1,326 @@
+"""Find the entities in images: ``python -m baselines.predict --help``."""
+
+import argparse
+import gzip
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from baselines.config import config_to_dict
+from baselines.images import image_size, read_image
+from baselines.outputs import FORMATS, segments_info
+from baselines.pictures import Picture, list_pictures
+from baselines.predictor import Entities, Predictor
+from baselines.progress import Finished, Progress
+from baselines.ranks import Ranks, joined
+from entityseg_bench.formats.maps import check_names, map_name
+from entityseg_bench.io import InputError, atomic_path, sha256
+from entityseg_bench.types import ImageInfo
+
+__all__ = ["Job", "Predictor", "main", "run"]
+
+DEFAULT_FORMATS = {
+    "entity": ("json",),
+    "instance": ("json",),
+    "semantic": ("semantic",),
+    "panoptic": ("panoptic",),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to predict on and what to write.
+
+    Attributes:
+        pictures: The images.
+        out: A folder, or the one results file (``.json``, ``.json.gz``).
+        formats: Of "json" (one file of results for all), "panoptic" (maps and one COCO panoptic
+            file), "semantic", "ids", "npz", "drawings" (a file an image).
+        batch_size: Images of one padded size that go through the network together.
+    """
+
+    pictures: Sequence[Picture]
+    out: Path
+    formats: tuple[str, ...]
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.is_file and self.formats != ("json",):
+            raise InputError(
+                self.out, "", f"{', '.join(self.formats)} are many files.", "Name a folder."
+            )
+        if any(name in FORMATS for name in self.formats):
+            check_names((ImageInfo(p.image_id, p.file_name, 0, 0) for p in self.pictures), "images")
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the output is one file."""
+        return self.out.name.endswith((".json", ".json.gz"))
+
+
+def run(predictor: Predictor, job: Job, progress: Progress, ranks: Ranks) -> dict[str, str]:
+    """Predict on this process's share of the images, then, in the first process, write the whole.
+
+    Args:
+        predictor: The model.
+        job: Images and outputs.
+        progress: Already begun; finished images in it are not done again.
+        ranks: Every world-th image is this process's.
+
+    Returns:
+        Name and reason of every image that has no result, from all processes; in the first
+        process only, others return nothing.
+    """
+    places = progress.finished()
+    share = [
+        picture
+        for picture in job.pictures[ranks.rank :: ranks.world]
+        if picture.image_id not in places or places[picture.image_id].failed
+    ]
+    done = len(job.pictures[ranks.rank :: ranks.world]) - len(share)
+    with tqdm(
+        total=done + len(share), initial=done, unit="image", disable=not ranks.is_first
+    ) as bar:
+        for batch in _batches(predictor, share, job.batch_size):
+            _predict_batch(predictor, job, progress, batch)
+            bar.update(len(batch))
+    progress.close()
+    ranks.wait()
+    return _finish(predictor, job, progress) if ranks.is_first else {}
+
+
+def _batches(
+    predictor: Predictor, pictures: Sequence[Picture], batch_size: int
+) -> Iterator[list[Picture]]:
+    """Group images of one padded size, by their headers; whatever cannot be read stands alone."""
+    waiting: dict[tuple[int, int], list[Picture]] = {}
+    for picture in pictures:
+        if batch_size == 1:
+            yield [picture]
+            continue
+        try:
+            size = image_size(picture.path, picture.size)
+        except InputError:
+            # Reading it says why once more, where the reason is recorded.
+            yield [picture]
+            continue
+        group = waiting.setdefault(predictor.layout(*size).padded_size, [])
+        group.append(picture)
+        if len(group) == batch_size:
+            yield group.copy()
+            group.clear()
+    yield from (group for group in waiting.values() if group)
+
+
+def _predict_batch(
+    predictor: Predictor, job: Job, progress: Progress, batch: Sequence[Picture]
+) -> None:
+    images: dict[int, np.ndarray] = {}
+    for idx, picture in enumerate(batch):
+        try:
+            images[idx] = read_image(picture.path, picture.size)
+        except InputError as error:
+            progress.append(Finished(picture.image_id, error=str(error)))
+    if not images:
+        return
+    names = ", ".join(str(batch[idx].path) for idx in images)
+    try:
+        found = predictor.predict(list(images.values()))
+    except torch.OutOfMemoryError:
+        raise InputError(
+            names, "", f"{predictor.device} has too little memory.", "Lower --batch-size."
+        ) from None
+    except FloatingPointError as error:
+        raise InputError(names, "", f"{error}.", "Try --precision float32.") from None
+    for (idx, image), entities in zip(images.items(), found, strict=True):
+        for name in job.formats:
+            if name in FORMATS:
+                path = FORMATS[name].path(job.out, batch[idx].file_name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                FORMATS[name].write(path, entities, image)
+        progress.append(_row(job, batch[idx], entities))
+
+
+def _row(job: Job, picture: Picture, entities: Entities) -> Finished:
+    row = Finished(picture.image_id)
+    if "json" in job.formats:
+        predictions = list(entities.predictions(picture.image_id))
+        row.predictions = msgspec.Raw(msgspec.json.encode(predictions))
+    if "panoptic" in job.formats:
+        row.segments_info = msgspec.Raw(msgspec.json.encode(segments_info(entities)))
+    return row
+
+
+def _finish(predictor: Predictor, job: Job, progress: Progress) -> dict[str, str]:
+    """Write the files that hold all images, remove the record, and give the failures."""
+    places = progress.finished()
+    failures = {}
+    for picture in job.pictures:
+        if places[picture.image_id].failed:
+            failures[str(picture.path)] = progress.read(places[picture.image_id]).error or ""
+    finished = [p for p in job.pictures if not places[p.image_id].failed]
+    if "json" in job.formats:
+        path = job.out if job.is_file else job.out / "results.json"
+        lists = (progress.read(places[p.image_id]).predictions for p in finished)
+        _write_parts(path, b"[", (bytes(part)[1:-1] for part in lists), b"]")
+    if "panoptic" in job.formats:
+        rows = (
+            msgspec.json.encode(
+                {
+                    "image_id": p.image_id,
+                    "file_name": map_name(p.file_name),
+                    "segments_info": progress.read(places[p.image_id]).segments_info,
+                }
+            )
+            for p in finished
+        )
+        categories = msgspec.json.encode(predictor.categories)
+        end = b'],"categories":' + categories + b"}"
+        _write_parts(job.out / "panoptic.json", b'{"annotations":[', rows, end)
+    progress.remove()
+    return failures
+
+
+def _write_parts(path: Path, start: bytes, parts: Iterator[bytes], end: bytes) -> None:
+    """Write JSON whose list is too long for memory, one part at a time, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        is_packed = path.suffix == ".gz"
+        with gzip.open(temporary, "wb") if is_packed else temporary.open("wb") as file:
+            file.write(start)
+            comma = b"\n"
+            for part in filter(None, parts):
+                file.write(comma + part)
+                comma = b",\n"
+            file.write(end)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m baselines.predict", description="Find the entities in images."
+    )
+    add = parser.add_argument
+    add("preset", nargs="?", help="name of a preset; without it the weights tell")
+    add("--weights", required=True, metavar="FILE", help="published weights or a checkpoint")
+    add("--images", required=True, metavar="I", help="image, folder, pattern, COCO JSON or dataset")
+    add("--split", choices=("train", "val"), help="of a dataset (val)")
+    add("--resolution", choices=("high", "low"), default="high", help="of a dataset (%(default)s)")
+    add("--image-root", metavar="DIR", help="folder of the images that a COCO JSON names")
+    add("--out", required=True, type=Path, help="results file (.json, .json.gz) or a folder")
+    add(
+        "--write",
+        nargs="+",
+        choices=("json", *FORMATS),
+        metavar="KIND",
+        help="what to write into the folder: json, panoptic, semantic, ids (PNG, n + 1 where "
+        "segment n is), npz, drawings; the task's own kind if not said",
+    )
+    add("--threshold", type=float, default=0.0, help="leave out lower scores (%(default)s)")
+    add("--min-area", type=int, default=1, help="leave out smaller masks, pixels (%(default)s)")
+    add("--top-k", type=int, help="segments that the model may propose (the preset's number)")
+    scores = parser.add_mutually_exclusive_group()
+    scores.add_argument(
+        "--faithful",
+        dest="scores",
+        action="store_const",
+        const="faithful",
+        default="faithful",
+        help="scores as the published models make them (default)",
+    )
+    scores.add_argument(
+        "--calibrated",
+        dest="scores",
+        action="store_const",
+        const="calibrated",
+        help="class score times mean mask probability",
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    add("--device", default=device, help="cpu, cuda, cuda:1 ... (%(default)s)")
+    add("--batch-size", type=int, default=1, help="images of like size at once (%(default)s)")
+    add("--precision", choices=("float32", "bfloat16", "float16"), default="float32")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    Returns:
+        0, all images have results; 1, some could not be read, and are listed; 2, it could not run.
+    """
+    args = build_parser().parse_args(argv)
+    with joined() as ranks:
+        try:
+            failures = _main(args, ranks)
+        except (InputError, ValueError) as error:
+            print(error, file=sys.stderr)
+            return 2
+    for path, reason in failures.items():
+        print(f"no result: {reason or path}", file=sys.stderr)
+    if failures:
+        print(f"{len(failures)} images have no result", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _main(args: argparse.Namespace, ranks: Ranks) -> dict[str, str]:
+    predictor = Predictor(
+        args.preset,
+        args.weights,
+        threshold=args.threshold,
+        min_area=args.min_area,
+        top_k=args.top_k,
+        scores=args.scores,
+        device=ranks.device(args.device),
+        precision=args.precision,
+    )
+    formats = tuple(args.write or DEFAULT_FORMATS[predictor.config.task])
+    pictures = list_pictures(
+        args.images,
+        args.image_root,
+        task=predictor.config.task,
+        split=args.split,
+        resolution=args.resolution,
+    )
+    if Path(args.images).is_dir() and args.out.resolve().is_relative_to(
+        Path(args.images).resolve()
+    ):
+        raise InputError(args.out, "", "it lies in the folder of the images.", "Name another.")
+    job = Job(pictures, args.out, formats, args.batch_size)
+    progress = Progress(args.out, ranks.rank)
+    refusal = None
+    if ranks.is_first:
+        try:
+            progress.begin(_settings(args, predictor, formats))
+        except InputError as error:
+            refusal = str(error)
+    refusal = ranks.tell(refusal)
+    if refusal is not None:
+        raise ValueError(refusal)
+    return run(predictor, job, progress, ranks)
+
+
+def _settings(
+    args: argparse.Namespace, predictor: Predictor, formats: Sequence[str]
+) -> dict[str, object]:
+    """Give everything that the results depend on, so that two runs' are never mixed."""
+    return {
+        "model": config_to_dict(predictor.config),
+        "weights": sha256(args.weights),
+        "images": [str(args.images), str(args.image_root), args.split, args.resolution],
+        "write": sorted(formats),
+        "threshold": args.threshold,
+        "min_area": args.min_area,
+        "top_k": args.top_k,
+        "scores": args.scores,
+        "precision": args.precision,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

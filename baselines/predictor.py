@@ -1,0 +1,294 @@
+"""A model with its weights, from an image to the entities in it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from baselines.checkpoint import load_weights, read_config, read_weights, rename_keys
+from baselines.config import ModelConfig
+from baselines.crops import ViewLayout, corner_boxes_xyxy, cut_views, plan_views, stack_views
+from baselines.guess import guess_presets
+from baselines.modeling.paste import MaskCanvas
+from baselines.modeling.postprocess import (
+    ScoreKind,
+    SegmentMap,
+    disjoint_segments,
+    overlapping_instances,
+    panoptic_segments,
+    semantic_segments,
+)
+from entity_api import rle
+from entityseg_bench.io import InputError
+from entityseg_bench.types import RLE, Category, Prediction
+
+__all__ = ["Entities", "Precision", "Predictor"]
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Entities:
+    """What was found in one image: N segments, surest first as the model ranks them.
+
+    Attributes:
+        size: (height, width) of the image.
+        segmentations: N masks.
+        scores: (N,) float64 in [0, 1].
+        bboxes: (N, 4) float64, x, y, width, height in pixels, the box around the mask.
+        areas: (N,) int64, in pixels.
+        category_ids: (N,) int64, ids of the task's category table; 0 for entities, which have none.
+        id_map: (H, W) int32, n + 1 where segment n is and 0 where none is; None for instances,
+            which may overlap.
+    """
+
+    size: tuple[int, int]
+    segmentations: list[RLE]
+    scores: np.ndarray
+    bboxes: np.ndarray
+    areas: np.ndarray
+    category_ids: np.ndarray
+    id_map: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.segmentations)
+
+    def predictions(self, image_id: int | str) -> Iterator[Prediction]:
+        """Give the records of a results file."""
+        for idx, segmentation in enumerate(self.segmentations):
+            yield Prediction(
+                image_id=image_id,
+                segmentation=segmentation,
+                score=float(self.scores[idx]),
+                category_id=int(self.category_ids[idx]),
+                bbox=tuple(self.bboxes[idx].tolist()),
+            )
+
+    def keep(self, wanted: np.ndarray) -> "Entities":
+        """Give only the segments where `wanted` (N,) bool holds, numbered anew in the id map."""
+        id_map = self.id_map
+        if id_map is not None:
+            number = np.concatenate([[0], np.where(wanted, wanted.cumsum(), 0)]).astype(np.int32)
+            id_map = number[id_map]
+        (idxs,) = wanted.nonzero()
+        return Entities(
+            self.size,
+            [self.segmentations[idx] for idx in idxs],
+            self.scores[idxs],
+            self.bboxes[idxs],
+            self.areas[idxs],
+            self.category_ids[idxs],
+            id_map,
+        )
+
+
+class Predictor:
+    """Find the entities in images.
+
+    Args:
+        preset: Name of a preset, or a configuration; None takes it from the weights.
+        weights: File of weights, published or our own.
+        model: A model to use as it is, in place of `preset` and `weights`.
+        categories: Rows of the model's classes, in their order; by default the task's published
+            table. Their ids go into the output, and their types decide what is a thing.
+        threshold: Segments that score below are left out.
+        min_area: Segments of fewer pixels are left out; 1 leaves out the empty ones.
+        top_k: How many segments the model may propose; None for the configuration's number,
+            which is the published one: 100, and every query for CropFormer.
+        scores: "faithful" to the published models, or "calibrated": see `disjoint_segments`.
+        device: Where the model runs.
+        precision: Of the network; postprocessing is float32.
+
+    Raises:
+        InputError: Weights that cannot be read, or are another model's.
+        ValueError: No such preset, or none that the weights could be of.
+    """
+
+    def __init__(
+        self,
+        preset: str | ModelConfig | None = None,
+        weights: str | Path | None = None,
+        *,
+        model: nn.Module | None = None,
+        categories: Sequence[Category] | None = None,
+        threshold: float = 0.0,
+        min_area: int = 1,
+        top_k: int | None = None,
+        scores: ScoreKind = "faithful",
+        device: str | torch.device = "cpu",
+        precision: Precision = "float32",
+    ) -> None:
+        if (model is None) == (weights is None):
+            raise ValueError("a predictor needs weights, or a model, and not both")
+        self.model = (model or _load(preset, weights)).to(device).eval()
+        self.config: ModelConfig = self.model.config
+        self.categories = tuple(categories) if categories else _table(self.config)
+        self.threshold = threshold
+        self.min_area = min_area
+        self.top_k = top_k
+        self.scores = scores
+        self.device = torch.device(device)
+        self.precision = precision
+
+    def __call__(self, image: np.ndarray) -> Entities:
+        """Find the entities in an image (H, W, 3) uint8, RGB.
+
+        Raises:
+            ValueError: Another shape or type of array.
+            FloatingPointError: The model's output is not finite.
+        """
+        return self.predict([image])[0]
+
+    def layout(self, height: int, width: int) -> ViewLayout:
+        """Lay out the views of an image of this size."""
+        config = self.config
+        boxes = corner_boxes_xyxy(height, width, config.crop_ratio) if config.num_views > 1 else ()
+        return plan_views(
+            height,
+            width,
+            short_side=config.min_size_test,
+            max_side=config.max_size_test,
+            crop_boxes_xyxy=boxes,
+            divisibility=config.size_divisibility,
+        )
+
+    def predict(self, images: Sequence[np.ndarray]) -> list[Entities]:
+        """Find the entities in several images whose layouts have the same padded size.
+
+        Padding is not masked in these models, so that images of other sizes would change each
+        other's results.
+
+        Raises:
+            ValueError: As `__call__`, or padded sizes that differ.
+            FloatingPointError: As `__call__`.
+        """
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+                raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
+        layouts = [self.layout(*image.shape[:2]) for image in images]
+        if len({layout.padded_size for layout in layouts}) != 1:
+            raise ValueError("images of a batch must have the same padded size")
+        batch = torch.stack(
+            [
+                stack_views(
+                    cut_views(image, layout),
+                    layout.padded_size,
+                    self.config.pixel_mean,
+                    self.config.pixel_std,
+                )
+                for image, layout in zip(images, layouts, strict=True)
+            ]
+        )
+        output = self._run(batch.to(self.device))
+        return [
+            self._entities(logits, MaskCanvas(masks, layout))
+            for logits, masks, layout in zip(
+                output["pred_logits"], output["pred_masks"], layouts, strict=True
+            )
+        ]
+
+    @torch.inference_mode()
+    def _run(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        dtype = getattr(torch, self.precision)
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            output = self.model(batch)
+        if not output["pred_logits"].isfinite().all():
+            raise FloatingPointError("the model's class logits are not finite")
+        return output
+
+    @torch.inference_mode()
+    def _entities(self, logits: torch.Tensor, canvas: MaskCanvas) -> Entities:
+        config = self.config
+        if config.task == "instance":
+            found = overlapping_instances(
+                logits, canvas, top_k=self.top_k or config.max_predictions
+            )
+            entities = self._measure(
+                canvas.size,
+                [instance.segmentation for instance in found],
+                np.array([instance.score for instance in found]),
+                np.array([instance.class_idx for instance in found], np.int64),
+            )
+        else:
+            segments = self._segment_map(logits, canvas)
+            ids, segmentations = rle.encode_id_map(segments.id_map)
+            # Segments that no pixel is left of are in no map.
+            shown = ids > 0
+            idxs = ids[shown] - 1
+            number = np.zeros(len(segments.scores) + 1, np.int32)
+            number[idxs + 1] = np.arange(1, len(idxs) + 1)
+            entities = self._measure(
+                canvas.size,
+                [mask for mask, is_shown in zip(segmentations, shown, strict=True) if is_shown],
+                segments.scores[idxs],
+                segments.class_idxs[idxs],
+                number[segments.id_map],
+            )
+        return entities.keep(
+            (entities.scores >= self.threshold) & (entities.areas >= self.min_area)
+        )
+
+    def _segment_map(self, logits: torch.Tensor, canvas: MaskCanvas) -> SegmentMap:
+        config = self.config
+        if config.task == "semantic":
+            return semantic_segments(logits, canvas)
+        if config.task == "panoptic":
+            return panoptic_segments(
+                logits,
+                canvas,
+                thing_class_idxs={i for i, c in enumerate(self.categories) if c.type != "stuff"},
+                class_threshold=config.panoptic_score_threshold,
+                overlap_threshold=config.panoptic_overlap_threshold,
+            )
+        published = None if config.num_views > 1 else config.max_predictions
+        return disjoint_segments(logits, canvas, top_k=self.top_k or published, scores=self.scores)
+
+    def _measure(
+        self,
+        size: tuple[int, int],
+        segmentations: list[RLE],
+        scores: np.ndarray,
+        class_idxs: np.ndarray,
+        id_map: np.ndarray | None = None,
+    ) -> Entities:
+        table = np.array([category.id for category in self.categories], np.int64)
+        return Entities(
+            size,
+            segmentations,
+            scores,
+            np.array([rle.bbox(mask) for mask in segmentations], np.float64).reshape(-1, 4),
+            np.array([rle.area(mask) for mask in segmentations], np.int64),
+            table[class_idxs],
+            id_map,
+        )
+
+
+def _load(preset: str | ModelConfig | None, weights: str | Path) -> nn.Module:
+    """Build the model that the preset names, or else the weights, and load them."""
+    from baselines import build_model
+
+    if preset is None:
+        preset = read_config(weights)
+    if preset is None:
+        likely = guess_presets(rename_keys(read_weights(weights)))
+        if not likely:
+            raise InputError(weights, "", "no preset has weights like these.", "Name a preset.")
+        preset = likely[0]
+    model = build_model(preset)
+    load_weights(model, weights)
+    return model
+
+
+def _table(config: ModelConfig) -> tuple[Category, ...]:
+    """Give the categories of a model's classes: the published table, or else bare numbers."""
+    from entityseg_bench import categories
+
+    if config.task != "entity":
+        rows = tuple(categories.table(config.task))
+        if len(rows) == config.num_classes:
+            return rows
+    return tuple(Category(id=idx, name=str(idx), type="thing") for idx in range(config.num_classes))

@@ -1,0 +1,148 @@
+"""The named models: the published configurations, each stated as its difference."""
+
+from dataclasses import dataclass, replace
+
+from baselines.config import HorNetConfig, ModelConfig, ResNetConfig, SwinConfig
+from baselines.modeling.criterion import LossConfig
+from baselines.train_config import AugmentConfig, TrainConfig
+
+__all__ = ["PRESETS", "Preset", "get_preset", "list_presets"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named configuration."""
+
+    model: ModelConfig
+    train: TrainConfig = TrainConfig()
+
+
+_SWIN_T = SwinConfig()
+_SWIN_L = SwinConfig(embed_dim=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48))
+_SWIN_L_W12 = replace(_SWIN_L, window_size=12)
+
+_ENTITY = ModelConfig()
+_INSTANCE = ModelConfig(task="instance", num_classes=206)
+_PANOPTIC = ModelConfig(task="panoptic", num_classes=350)
+_SEMANTIC = ModelConfig(task="semantic", num_classes=150, min_size_test=512, max_size_test=2048)
+
+_ENTITY_BACKBONES = {
+    "swin_tiny": {"backbone": _SWIN_T},
+    "swin_large": {"backbone": _SWIN_L},
+    "hornet": {"backbone": HorNetConfig(), "num_queries": 200},
+}
+_CLASS_AWARE = {
+    "R_50": {"backbone": ResNetConfig()},
+    "swin_tiny": {"backbone": _SWIN_T},
+    "swin_large_w7": {"backbone": _SWIN_L},
+    "swin_large_w12": {"backbone": _SWIN_L_W12, "num_queries": 200},
+}
+
+
+# Large-scale jitter to 1024 x 1024, and the published models' short sides with a corner crop.
+_JITTER = AugmentConfig(canvas=1024)
+_CORNER_CROP = AugmentConfig(corner_crops=1)
+_CROP_512 = AugmentConfig(
+    short_sides=tuple(int(0.1 * tenths * 512) for tenths in range(5, 21)),
+    max_side=2048,
+    window=512,
+    colour=True,
+)
+# The original trains in float16; bfloat16 has the same speed and cannot overflow.
+_3X = TrainConfig(steps=103_125, augment=_JITTER, precision="bfloat16")
+_1X = replace(_3X, steps=34_375)
+_TASK_TRAINING = {
+    "instance": _1X,
+    "semantic": replace(_1X, augment=_CROP_512),
+    "panoptic": replace(_1X, lr=5e-4),
+}
+
+
+def _crop_training(backbone: str) -> TrainConfig:
+    # The original's Swin-T file forgets its schedule and runs 34,375 steps; its name says 3x.
+    if backbone == "swin_tiny":
+        return replace(_3X, augment=_CORNER_CROP)
+    return replace(_3X, augment=_CORNER_CROP, batch_size=8, steps=206_250)
+
+
+def _published() -> dict[str, Preset]:
+    presets = {}
+    for name, change in _ENTITY_BACKBONES.items():
+        presets[f"mask2former_{name}_3x"] = Preset(replace(_ENTITY, **change), _3X)
+        presets[f"cropformer_{name}_3x"] = Preset(
+            replace(_ENTITY, num_views=5, **change), _crop_training(name)
+        )
+    # The same network as without _lr; the original's file differs in the images it is scored on.
+    presets["mask2former_hornet_3x_lr"] = presets["mask2former_hornet_3x"]
+
+    # The original's large instance model has window 12 and, unlike its siblings, 100 queries.
+    instance = {
+        "R_50": _CLASS_AWARE["R_50"],
+        "swin_tiny": _CLASS_AWARE["swin_tiny"],
+        "swin_large": {"backbone": _SWIN_L_W12},
+    }
+    tasks = ((_INSTANCE, instance), (_SEMANTIC, _CLASS_AWARE), (_PANOPTIC, _CLASS_AWARE))
+    for base, changes in tasks:
+        for name, change in changes.items():
+            presets[f"mask2former_{name}_{base.task}"] = Preset(
+                replace(base, **change), _TASK_TRAINING[base.task]
+            )
+    return presets
+
+
+def _tiny() -> dict[str, Preset]:
+    """Models that two CPU cores train in minutes on small synthetic images; see docs/train.md."""
+    model = ModelConfig(
+        backbone=ResNetConfig(
+            blocks=(1, 1, 1, 1), stem_channels=32, res2_channels=64, width=32, frozen_norm=False
+        ),
+        num_queries=40,
+        hidden_dim=64,
+        mask_dim=64,
+        num_heads=4,
+        encoder_layers=2,
+        encoder_ffn_dim=128,
+        decoder_layers=3,
+        decoder_ffn_dim=128,
+        fusion_ffn_dim=128,
+        min_size_test=128,
+        max_size_test=256,
+    )
+    train = TrainConfig(
+        steps=6000,
+        batch_size=8,
+        max_device_batch=8,
+        lr=1e-3,
+        backbone_lr_factor=1.0,
+        published_decay=False,
+        warmup_steps=100,
+        loss=LossConfig(num_points=1024),
+        augment=AugmentConfig(canvas=128, scale_range=(0.8, 1.5)),
+        workers=0,
+        checkpoint_every=500,
+        evaluate_every=1000,
+    )
+    crops = AugmentConfig(short_sides=(96, 112, 128), max_side=256, corner_crops=1)
+    return {
+        "mask2former_tiny": Preset(model, train),
+        "cropformer_tiny": Preset(replace(model, num_views=5), replace(train, augment=crops)),
+    }
+
+
+PRESETS: dict[str, Preset] = dict(sorted((_published() | _tiny()).items()))
+
+
+def list_presets() -> list[str]:
+    """List the names of the presets in alphabetical order."""
+    return list(PRESETS)
+
+
+def get_preset(name: str) -> Preset:
+    """Look a preset up by name.
+
+    Raises:
+        ValueError: no such preset; the message lists those there are.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"no preset {name!r}; presets: {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,207 @@
+"""Train a reference model: ``python -m baselines.train --help``, or with torchrun."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from baselines.overrides import override
+from baselines.presets import get_preset
+from baselines.ranks import Ranks
+from baselines.run_state import latest_state, list_states, read_state, remove_leftovers
+from baselines.trainer import Run, TrainingStopped, train
+from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.formats.coco import read_coco
+from entityseg_bench.io import InputError, write_json
+from entityseg_bench.layout import ImageFiles
+
+__all__ = ["main"]
+
+# How long a process waits for the others, also while the first one scores the validation set.
+PATIENCE = timedelta(hours=2)
+
+# What may differ when a run goes on: nothing here changes what is learned.
+FREE_TO_CHANGE = frozenset(
+    (
+        "workers",
+        "max_device_batch",
+        "recompute",
+        "skip_broken",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "evaluate_every",
+        "evaluate_images",
+        "log_every",
+    )
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m baselines.train",
+        description="Train a reference model. Under torchrun, with one process a GPU.",
+    )
+    add = parser.add_argument
+    add("preset", help="name of a preset")
+    add("--data", type=Path, metavar="ROOT", help="root of an EntitySeg dataset")
+    add("--train-json", type=Path, metavar="FILE", help="COCO file to learn from, in place of --data")
+    add("--val-json", type=Path, metavar="FILE", help="COCO file to be scored on")
+    add("--images", type=Path, metavar="DIR", help="folder of the images that the COCO files name")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
+    add("--weights", type=Path, metavar="FILE", help="weights to start from, whatever of them fits")
+    add(
+        "--set",
+        dest="settings",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the configuration: train.lr=2e-4 train.augment.flip=0 model.num_queries=50",
+    )
+    add(
+        "--resume",
+        metavar="auto|FILE",
+        help="go on from a checkpoint; auto: from the run's newest, or begin if there is none",
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    add("--device", default=device, choices=("cpu", "cuda"), help="(%(default)s)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    Returns:
+        0, trained; 1, training had to stop, and the reason is said; 2, it could not begin; 143,
+        stopped by a signal, with a checkpoint.
+    """
+    args = build_parser().parse_args(argv)
+    with _joined(args.device) as ranks:
+        try:
+            run = _prepare(args, ranks)
+            state = _state_to_resume(args, run)
+            if ranks.is_first:
+                write_json(run.out / "config.json", run.resolved(), indent=1)
+            done = train(run, state)
+        except TrainingStopped as error:
+            print(f"training stopped: {error}", file=sys.stderr)
+            return 1
+        except (InputError, ValueError) as error:
+            print(error, file=sys.stderr)
+            return 2
+    return 0 if done >= run.train.steps else 128 + signal.SIGTERM
+
+
+@contextmanager
+def _joined(device: str) -> Iterator[Ranks]:
+    """Join the other processes while the block runs, as torchrun's variables say."""
+    ranks = Ranks(
+        int(os.environ.get("RANK", 0)),
+        int(os.environ.get("WORLD_SIZE", 1)),
+        int(os.environ.get("LOCAL_RANK", 0)),
+    )
+    if ranks.world == 1:
+        yield ranks
+        return
+    if device == "cuda":
+        torch.cuda.set_device(ranks.local_rank)
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield ranks
+    finally:
+        dist.destroy_process_group()
+
+
+def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:
+    """Bring together configuration and data."""
+    preset = get_preset(args.preset)
+    configs = {"model": preset.model, "train": preset.train}
+    changed = override(configs, args.settings)
+    model, config = changed["model"], changed["train"]
+    if config.precision == "float16" and args.device == "cpu":
+        raise ValueError("train.precision=float16 needs a GPU; take bfloat16 or float32")
+    if (args.data is None) == (args.train_json is None):
+        raise ValueError("name the data: --data ROOT, or --train-json FILE")
+    if args.data is not None:
+        train_set, val_set = (
+            EntityDataset.open(args.data, model.task, split, config.resolution)
+            for split in (config.split, "val")
+        )
+    else:
+        train_set, val_set = (
+            _coco(path, args.images, model.task) for path in (args.train_json, args.val_json)
+        )
+        told = any(setting.split("=")[0].strip() == "model.num_classes" for setting in args.settings)
+        if model.task != "entity" and not told:
+            model = replace(model, num_classes=len(train_set.categories))
+    return Run(
+        args.preset,
+        model,
+        config,
+        train_set,
+        val_set,
+        args.out,
+        ranks,
+        ranks.device(args.device),
+        args.weights,
+    )
+
+
+def _coco(path: Path | None, images: Path | None, task: str) -> EntityDataset | None:
+    if path is None:
+        return None
+    return read_coco(path, task, image_files=ImageFiles(images or path.parent))
+
+
+def _state_to_resume(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
+    """Read the checkpoint to go on from, and see that it is of this run."""
+    run.out.mkdir(parents=True, exist_ok=True)
+    if args.resume is None:
+        if list_states(run.out):
+            raise InputError(
+                run.out, "", "a run is there.", "Go on with --resume auto, or name another folder."
+            )
+        return None
+    if run.ranks.is_first:
+        remove_leftovers(run.out)
+    run.ranks.wait()
+    if args.resume != "auto":
+        state = read_state(Path(args.resume))
+    else:
+        state, problems = latest_state(run.out)
+        for problem in problems if run.ranks.is_first else ():
+            print(f"{problem} Going on from the one before it.", file=sys.stderr)
+    if state is not None:
+        _check_same(state["config"], run.resolved(), run.out)
+    return state
+
+
+def _check_same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
+    changed = []
+    for group in ("model", "train"):
+        for name, value in now[group].items():
+            free = group == "train" and name in FREE_TO_CHANGE
+            if not free and before[group].get(name) != value:
+                changed.append(f"{group}.{name} (was {before[group].get(name)!r}, now {value!r})")
+    if changed:
+        raise InputError(
+            out,
+            "",
+            f"the run that is there has another {', '.join(changed)}.",
+            "Repeat its settings, or start from its model.safetensors with --weights.",
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

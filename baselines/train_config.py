@@ -1,0 +1,65 @@
+"""Configuration of a training run, as frozen dataclasses."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from baselines.modeling.criterion import LossConfig
+
+__all__ = ["AugmentConfig", "TrainConfig"]
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What chance does to an image and its masks.
+
+    Either ``canvas`` is set and the image is scaled to fit into a square of random size, of which a
+    window as large as the canvas is cut (large-scale jitter, Ghiasi et al., arXiv 2012.07177), or
+    its short side is resized to one of ``short_sides``.
+    """
+
+    canvas: int | None = None  # side in pixels
+    scale_range: tuple[float, float] = (0.1, 2.0)  # of the square over the canvas
+    short_sides: tuple[int, ...] = (640, 672, 704, 736, 768, 800)
+    max_side: int = 1333
+    window: int | None = None  # side of a random square cut after resizing, in pixels
+    corner_crops: int = 0  # more views: different corners of the image, cut before resizing
+    flip: float = 0.5  # probability
+    colour: bool = False  # brightness, contrast, saturation and hue, as in SSD
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what a training run computes."""
+
+    steps: int = 103_125  # of the optimizer
+    batch_size: int = 16  # images a step, over all processes and accumulated parts
+    max_device_batch: int = 2  # images a process puts through the model at once
+    lr: float = 1e-4
+    backbone_lr_factor: float = 0.1
+    weight_decay: float = 0.05  # not of norms, embeddings and position biases
+    published_decay: bool = True  # decay also what the original forgot to leave out: see solver.py
+    power: float = 0.9  # of the polynomial schedule; the learning rate ends at 0
+    warmup_steps: int = 0  # over which the learning rate rises from 0; the original has none
+    clip_norm: float = 0.01  # of all gradients together; 0 does not clip
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    split: Literal["train", "val"] = "train"
+    resolution: Literal["high", "low"] = "high"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    recompute: bool = False  # activations in the backward pass, which halves the memory or better
+    ema_decay: float = 0.0  # of averaged weights, which are then evaluated and kept; 0: none
+    seed: int = 0
+    workers: int = 4  # processes that load data, for each training process
+    skip_broken: bool = False  # take another image in place of one that cannot be read
+    checkpoint_every: int = 5000  # steps
+    keep_checkpoints: int = 2
+    evaluate_every: int = 5000  # steps; 0: never
+    evaluate_images: int | None = None  # of the validation split, the first so many; None: all
+    log_every: int = 20  # steps
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "max_device_batch", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"train.{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"train.ema_decay must be in [0, 1), not {self.ema_decay}")

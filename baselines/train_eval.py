@@ -1,0 +1,77 @@
+"""Score a model in training on the validation split, with the benchmark's own evaluator."""
+
+import torch.distributed as dist
+from torch import nn
+
+from baselines.images import read_image
+from baselines.predictor import Precision, Predictor
+from baselines.ranks import Ranks
+from entity_api import EvalParams, evaluate
+from entityseg_bench.dataset import EntityDataset
+
+__all__ = ["evaluate_model"]
+
+
+def evaluate_model(
+    model: nn.Module,
+    dataset: EntityDataset,
+    ranks: Ranks = Ranks(),
+    precision: Precision = "float32",
+    limit: int | None = None,
+) -> dict[str, float]:
+    """Predict on images and score AP^e, whatever the annotation type.
+
+    All processes must call it; each predicts on its share of the images. The model is in training
+    mode afterwards.
+
+    Args:
+        model: With its configuration; used on the device where it is.
+        dataset: Ground truth.
+        ranks: This process.
+        precision: Of the network.
+        limit: How many images, the first ones; None: all.
+
+    Returns:
+        Metrics as fractions: AP, APe and so on, class-agnostic; for instances also "class_AP", the
+        mean over the categories. In the first process only, elsewhere nothing.
+    """
+    if limit is not None and limit < len(dataset):
+        dataset = dataset.take(range(limit))
+    class_aware = model.config.task == "instance"
+    predictor = Predictor(
+        model=model,
+        categories=dataset.categories if model.config.task != "entity" else None,
+        device=next(model.parameters()).device,
+        precision=precision,
+    )
+    records = []
+    for image in dataset.images[ranks.rank :: ranks.world]:
+        pixels = read_image(dataset.image_path(image), (image.height, image.width))
+        for found in predictor(pixels).predictions(image.id):
+            records.append(
+                {
+                    "image_id": found.image_id,
+                    "category_id": found.category_id,
+                    "segmentation": found.segmentation,
+                    "score": found.score,
+                }
+            )
+    model.train()
+    records = _gathered(records, ranks)
+    if not ranks.is_first:
+        return {}
+    ground_truth = dataset.ground_truth()
+    metrics = dict(evaluate(ground_truth, records).metrics)
+    if class_aware:
+        scored = evaluate(ground_truth, records, EvalParams(class_aware=True))
+        metrics["class_AP"] = scored.metrics["AP"]
+    return metrics
+
+
+def _gathered(records: list[dict], ranks: Ranks) -> list[dict]:
+    """Bring the records of all processes to the first."""
+    if ranks.world == 1:
+        return records
+    lists: list | None = [None] * ranks.world if ranks.is_first else None
+    dist.gather_object(records, lists, dst=0)
+    return [record for part in lists or [] for record in part]

@@ -1,0 +1,76 @@
+"""Write a small synthetic data set, segment it with a classical baseline and score that."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "dir", nargs="?", default="entityseg_demo", metavar="DIR",
+        help="folder to write (default: entityseg_demo); an earlier demo set is replaced",
+    )  # fmt: skip
+    parser.add_argument(
+        "--images", type=int, default=24, metavar="N", help="images, at least 8 (default: 24)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of all chance (default: 0)")
+    parser.add_argument(
+        "--size", type=sides, default=(240, 480), metavar="LEAST,GREATEST",
+        help="sides of the images in pixels (default: 240,480)",
+    )  # fmt: skip
+    parser.add_argument("--data-only", action="store_true", help="write the data set and stop")
+
+
+def sides(text: str) -> tuple[int, int]:
+    """Read ``LEAST,GREATEST``."""
+    least, greatest = text.split(",")
+    return int(least), int(greatest)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write, segment, score, and say what to try next."""
+    from tqdm import tqdm
+
+    from entity_api.report import text_table
+    from entityseg_bench.demo import VAL_FILE, predict_val, write_demo
+    from entityseg_bench.evaluate import evaluate_files
+    from entityseg_bench.io import InputError
+
+    root = Path(args.dir)
+    with tqdm(unit="image", leave=False, disable=not sys.stderr.isatty()) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        try:
+            write_demo(root, args.images, args.seed, args.size, progress=show)
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError("arguments", "", f"{error}.") from None
+        print(
+            f"{root}: {args.images} synthetic images in the layout of EntitySeg, seed {args.seed}"
+        )
+        if args.data_only:
+            return 0
+        bar.reset()
+        disjoint, layered = predict_val(root, progress=show)
+    for path, what in ((disjoint, "disjoint masks"), (layered, "overlapping masks")):
+        print(f"\n{path}: {what} of the classical baseline on the validation images")
+        print(text_table(evaluate_files(root / VAL_FILE, path).result))
+    print(next_steps(root, disjoint))
+    return 0
+
+
+def next_steps(root: Path, predictions: Path) -> str:
+    """Name the commands that the written folder is good for."""
+    from entityseg_bench.demo import VAL_FILE
+
+    gt = root / VAL_FILE
+    return f"""
+Try next:
+  entityseg evaluate {gt} {predictions}
+  entityseg validate {gt} {predictions}
+  entityseg visualize {gt} {predictions} --images {root / "images"} --out {root / "pictures"}"""

@@ -1,0 +1,317 @@
+"""Turn any format that is read into any that is written."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from entityseg_bench import layout
+from entityseg_bench.categories import TASKS, Task
+from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.io import InputError, read_bytes
+from entityseg_bench.layout import ImageFiles, Resolution, Split
+from entityseg_bench.resolution import to_low, write_low_images
+from entityseg_bench.subset import subset
+
+__all__ = ["SOURCES", "TARGETS", "Options", "Source", "Target", "convert", "detect", "open_sources"]
+
+Source = Literal[
+    "entityseg", "coco", "panoptic", "results", "id-png", "npz", "parquet", "ade20k", "cityscapes"
+]
+Target = Literal[
+    "entity", "instance", "semantic", "panoptic", "low", "parquet", "id-png", "npz", "results"
+]
+SOURCES: tuple[Source, ...] = get_args(Source)
+TARGETS: tuple[Target, ...] = get_args(Target)
+
+Report = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Set up a conversion.
+
+    Attributes:
+        source: Format of the source; None looks.
+        tasks: Annotation types to take from a data set's folder; empty for entity, or for all that
+            are there where the target is low or parquet.
+        splits: Splits to take; empty for all that are there.
+        resolution: Of the source.
+        parts: Some of "01", "02", "03"; None for all that are there.
+        images: Folder of the image files, where the source's own does not hold them.
+        gt: Ground truth of predictions: names, sizes, and images without predictions.
+        embed_images: Put image files into Parquet.
+        write_images: Write images too where the target is low.
+        connected: Split ADE20K's classes into connected parts.
+        jobs: Processes.
+        progress: Show bars.
+    """
+
+    source: Source | None = None
+    tasks: Sequence[Task] = ()
+    splits: Sequence[Split] = ()
+    resolution: Resolution = "high"
+    parts: Sequence[str] | None = None
+    images: Path | None = None
+    gt: Path | None = None
+    embed_images: bool = False
+    write_images: bool = True
+    connected: bool = False
+    jobs: int = 1
+    progress: bool = False
+
+    def label(self, text: str) -> str | None:
+        """Return the title of a bar, or None without bars."""
+        return text if self.progress else None
+
+
+def detect(path: Path) -> Source:
+    """Tell the format of a source from its name and its first bytes.
+
+    Raises:
+        InputError: It is none that can be told.
+    """
+    if path.is_dir():
+        if (path / "annotations.json").is_file():
+            return "npz" if next(path.rglob("*.npz"), None) else "id-png"
+        if any(path.glob("*/*.meta.json")):
+            return "parquet"
+        if next(path.rglob("*_gtFine_instanceIds.png"), None):
+            return "cityscapes"
+        return "entityseg"
+    data = read_bytes(path)
+    if not bytes(data[:1]).strip() and not bytes(data[:64]).strip():
+        raise InputError(path, "", "the file holds nothing but space.")
+    if bytes(data[:64]).lstrip().startswith(b"["):
+        return "results"
+    if data.find(b'"segments_info"') >= 0:
+        return "panoptic"
+    if data.find(b'"score"') >= 0 and data.find(b'"images"') < 0:
+        return "results"
+    if data.find(b'"annotations"') >= 0:
+        return "coco"
+    raise InputError(path, "", "its format cannot be told.", f"Say it: --from {'|'.join(SOURCES)}.")
+
+
+def open_sources(path: Path, target: Target, options: Options) -> Iterator[EntityDataset]:
+    """Open what a conversion reads, dataset by dataset.
+
+    Raises:
+        InputError: Nothing of what is asked for is there, or it is broken.
+    """
+    source = options.source or detect(path)
+    if source == "entityseg":
+        yield from _open_folder(path, target, options)
+        return
+    if source == "parquet":
+        yield from _open_parquet(path, options)
+        return
+    yield _with_images(_open_one(path, source, options), options)
+
+
+def _open_one(path: Path, source: Source, options: Options) -> EntityDataset:
+    """Open a source that holds one dataset."""
+    from entityseg_bench.formats.coco import read_coco
+    from entityseg_bench.formats.id_png import read_id_png
+    from entityseg_bench.formats.label_maps import read_ade20k, read_cityscapes
+    from entityseg_bench.formats.npz import read_npz
+    from entityseg_bench.formats.panoptic import read_panoptic
+
+    if source == "coco":
+        task = options.tasks[0] if options.tasks else "entity"
+        return read_coco(path, task)
+    if source == "results":
+        return _open_results(path, options)
+    if source == "ade20k":
+        return read_ade20k(path, regions="connected" if options.connected else "class")
+    readers: dict[Source, Callable[[Path], EntityDataset]] = {
+        "panoptic": read_panoptic,
+        "id-png": read_id_png,
+        "npz": read_npz,
+        "cityscapes": read_cityscapes,
+    }
+    return readers[source](path)
+
+
+def _open_results(path: Path, options: Options) -> EntityDataset:
+    from entityseg_bench.formats.results import read_results
+
+    if options.gt is None:
+        return read_results(path)
+    truth = next(open_sources(options.gt, "entity", dataclasses.replace(options, source=None)))
+    return read_results(path, truth.images, truth.categories)
+
+
+def _with_images(dataset: EntityDataset, options: Options) -> EntityDataset:
+    changes: dict[str, Any] = {}
+    if options.images:
+        changes["image_files"] = ImageFiles(options.images, options.resolution)
+    if options.splits and dataset.split is None:
+        changes["split"] = options.splits[0]
+    return dataset.replace(**changes) if changes else dataset
+
+
+def _open_folder(root: Path, target: Target, options: Options) -> Iterator[EntityDataset]:
+    """Open the types and splits of a data set that the target is made from."""
+    tasks: Sequence[Task] = options.tasks
+    if not tasks:
+        tasks = TASKS if target in ("low", "parquet") else ("entity",)
+    failure: InputError | None = None
+    found = False
+    for task, split in itertools.product(tasks, options.splits or layout.SPLITS):
+        parts = options.parts
+        if parts is None and task == "entity" and target in ("instance", "semantic", "panoptic"):
+            # Only part 01 has class labels.
+            parts = ("01",)
+        try:
+            layout.find_sources(root, task, split, options.resolution, parts)
+        except InputError as error:
+            failure = failure or error
+            continue
+        found = True
+        dataset = EntityDataset.open(root, task, split, options.resolution, parts)
+        yield _with_images(dataset, options)
+    if not found and failure:
+        raise failure
+
+
+def _open_parquet(folder: Path, options: Options) -> Iterator[EntityDataset]:
+    from entityseg_bench.formats.parquet import read_parquet
+
+    present = [
+        (task, split)
+        for task, split in itertools.product(
+            options.tasks or TASKS, options.splits or layout.SPLITS
+        )
+        if (folder / task / f"{split}.meta.json").is_file()
+    ]
+    if not present:
+        raise InputError(folder, "", "no Parquet export of the tasks and splits wanted is here.")
+    for task, split in present:
+        yield _with_images(read_parquet(folder, task, split), options)
+
+
+def convert(
+    source: str | Path,
+    target_path: str | Path,
+    target: Target,
+    options: Options | None = None,
+    report: Report = print,
+) -> None:
+    """Convert a source; a run that broke off goes on where it stopped.
+
+    From a data set's folder a folder of the documented layout is written; from one file or folder
+    of another format one file (with the maps beside it) or one folder.
+
+    Args:
+        source: A data set's folder, or anything of `SOURCES`.
+        target_path: Where to write; for one JSON file its name.
+        target: What to write.
+        options: How.
+        report: Takes each line of what was written and lost.
+
+    Raises:
+        InputError: A source that is missing or broken, or cannot become the target.
+    """
+    options = options or Options()
+    source, target_path = Path(source), Path(target_path)
+    if target_path.resolve() == source.resolve():
+        raise InputError(source, "", "source and target are the same.", "Name another target.")
+    many = (options.source or detect(source)) in ("entityseg", "parquet")
+    for dataset in open_sources(source, target, options):
+        label = options.label(f"{dataset.task} {dataset.split or ''}".strip())
+        place = Place(target_path, many, source, label, options)
+        made, lost = _write(dataset, target, place)
+        n = len(dataset)
+        name = f"{made} {dataset.split}" if dataset.split else made
+        report(f"{name}: {n} image{'s' * (n != 1)} -> {target_path}")
+        for what, often in lost.items():
+            report(f"  lost: {often} {what}")
+
+
+class Place(NamedTuple):
+    """Say where and how one dataset is written; ``many``: among others, in a folder."""
+
+    path: Path
+    many: bool
+    source: Path
+    label: str | None
+    options: Options
+
+
+def _write(dataset: EntityDataset, target: Target, place: Place) -> tuple[str, dict[str, int]]:
+    """Write one dataset; return what it became and what was lost."""
+    from entityseg_bench.formats.id_png import write_id_png
+    from entityseg_bench.formats.npz import write_npz
+    from entityseg_bench.formats.parquet import write_parquet
+    from entityseg_bench.formats.results import write_results
+
+    jobs, label = place.options.jobs, place.label
+    if target == "low":
+        return f"{dataset.task} (low)", _write_low(dataset, place)
+    if target == "parquet":
+        licences = place.source if place.source.is_dir() else None
+        embed = place.options.embed_images
+        return dataset.task, write_parquet(dataset, place.path, embed, jobs, label, licences)
+    if target in TASKS:
+        derived = subset(dataset, target)
+        lost = dict(derived.lost)
+        lost.update(_write_type(derived.dataset, place))
+        return target, lost
+    own = place.path / f"{dataset.task}_{dataset.split}" if place.many else place.path
+    if target == "results":
+        return target, write_results(dataset, own.with_suffix(".json"))
+    writer = write_id_png if target == "id-png" else write_npz
+    return target, writer(dataset, own, jobs, label)
+
+
+def _write_type(dataset: EntityDataset, place: Place) -> dict[str, int]:
+    """Write one of the four annotation types, in the documented layout or by itself."""
+    from entityseg_bench.formats.coco import write_coco
+    from entityseg_bench.formats.panoptic import write_panoptic
+    from entityseg_bench.formats.semantic import write_semantic
+
+    file, maps = place.path, place.path.with_suffix("")
+    if place.many:
+        if dataset.split is None:
+            raise InputError(dataset.where, "", "nothing says of which split it is.")
+        found = layout.documented(
+            place.path, dataset.task, dataset.split, dataset.resolution, _part(dataset, place)
+        )
+        file, maps = found.annotations, found.maps or maps
+    elif dataset.task == "semantic":
+        file, maps = place.path / "maps.txt", place.path / "maps"
+    elif file.suffix not in (".json", ".gz"):
+        raise InputError(file, "", "the target is one JSON file.", "Let its name end in .json.")
+    if dataset.task == "semantic":
+        return write_semantic(dataset, file, maps, place.options.jobs, place.label)
+    if dataset.task == "panoptic":
+        return write_panoptic(dataset, file, maps, place.options.jobs, place.label)
+    return write_coco(dataset, file, place.options.jobs, place.label)
+
+
+def _part(dataset: EntityDataset, place: Place) -> str | None:
+    """Return the part that a dataset is of, None for several."""
+    if place.options.parts and len(place.options.parts) == 1:
+        return place.options.parts[0]
+    return dataset.image_files.part if dataset.image_files else None
+
+
+def _write_low(dataset: EntityDataset, place: Place) -> dict[str, int]:
+    """Write annotations and, where they are, images in low resolution."""
+    if dataset.resolution == "low":
+        raise InputError(dataset.where, "", "this is low resolution already.")
+    low = to_low(dataset)
+    lost = _write_type(low, place)
+    if dataset.task != "semantic" and place.many and dataset.split:
+        part = _part(dataset, place)
+        written = EntityDataset.open(
+            place.path, dataset.task, dataset.split, "low", [part] if part else None
+        )
+        n_gone = len(dataset.records) - len(written.records)
+        if n_gone:
+            lost["annotations dropped: too small to keep a pixel"] = n_gone
+    if dataset.images and place.options.write_images:
+        write_low_images(dataset, place.path / "images_lr", place.options.jobs, place.label)
+    return lost

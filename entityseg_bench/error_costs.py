@@ -1,0 +1,182 @@
+"""What each kind of error costs: AP with the errors of one kind mended, minus AP as it is.
+
+As in TIDE (Bolya et al., ECCV 2020), an oracle mends one kind at a time and leaves the rest:
+
+- **spurious**, **duplicate**: the predictions are taken away;
+- **localisation**, **boundary**: the prediction of the highest score takes its entity's shape and
+  counts; the others with the same entity, or with one that is found already, are taken away;
+- **split**: the pieces become one prediction with the highest of their scores;
+- **merged**: the prediction becomes one for each entity that it covers and that is not found
+  already, all with its score;
+- **missed**: the entities are no longer asked for.
+
+Costs do not add up to what AP lacks. AP is no sum: mending one kind moves the ranks of all the
+rest, so two kinds mended together give more, or less, than the two apart. What is rare can cost
+much where its scores are high, and many false positives nothing where theirs are low.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api import EvalResult
+from entityseg_bench.error_kinds import (
+    BOUNDARY,
+    FOUND,
+    KINDS,
+    LOCALISATION,
+    MERGED,
+    MISSED,
+    NONE,
+    SPLIT,
+    SortedErrors,
+)
+from entityseg_bench.weighted import Columns, matches_of, precision_at_recall
+
+__all__ = ["Cost", "Oracle", "Part"]
+
+# The two blunt oracles of TIDE beside the kinds.
+ALL_WRONG, ALL_UNFOUND = "false_positives", "false_negatives"
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Hold how often a kind of error occurs and what it costs, over all thresholds and at IoU 0.5.
+
+    Attributes:
+        cost: AP that mending the errors would gain, mean over the IoU thresholds, each with its own
+            errors; a fraction, nan where no entity would be left.
+        n_predictions: With an error of the kind, mean over the thresholds.
+        n_entities: The same.
+        cost50: As ``cost``, at IoU 0.5.
+        n_predictions50: At IoU 0.5.
+        n_entities50: The same.
+    """
+
+    cost: float
+    n_predictions: float
+    n_entities: float
+    cost50: float
+    n_predictions50: int
+    n_entities50: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Choose some of the predictions, (N,) by column, and some of the entities, (G,)."""
+
+    columns: Bools
+    entities: Bools
+
+
+class Oracle:
+    """Mend errors of one result.
+
+    Args:
+        result: Class-agnostic.
+        scores: (D,) of the detection records.
+        found: Its errors.
+        overlaps_removed: As they were sorted.
+    """
+
+    def __init__(
+        self, result: EvalResult, scores: Floats, found: SortedErrors, overlaps_removed: bool
+    ) -> None:
+        self.params, self.errors = result.params, found
+        columns = Columns.of(result, matches_of(result, "e" if overlaps_removed else ""), 0, 0)
+        self.order = np.lexsort((columns.ranks, columns.place, -scores[columns.records]))
+        self.n_gt = int(columns.n_gt.sum())
+        half = np.flatnonzero(np.isclose(self.params.iou_thrs, 0.5))
+        if not half.size:
+            raise ValueError("errors are counted at IoU 0.5, which must be among the thresholds")
+        self.half = int(half[0])
+        self.everything = Part(
+            np.ones(found.kind.shape[1], bool), np.ones(found.entity_kind.shape[1], bool)
+        )
+        self.base = np.array(
+            [self.ap(row == FOUND, (row >= 0) & (row != FOUND), 0) for row in found.kind]
+        )
+
+    def ap(self, hits: NDArray[np.generic], wrong: NDArray[np.generic], n_dropped: int) -> float:
+        """Compute AP at one threshold.
+
+        Args:
+            hits: (N,) true positives that each column stands for.
+            wrong: (N,) the same of false positives.
+            n_dropped: Entities that are not asked for.
+        """
+        n_gt = self.n_gt - n_dropped
+        if n_gt < 1:
+            return math.nan
+        hits, wrong = (values[self.order].astype(np.int64) for values in (hits, wrong))
+        at = np.flatnonzero(hits)
+        found, counted = np.cumsum(hits)[at], np.cumsum(hits + wrong)[at]
+        curve = precision_at_recall(found[None], counted[None], np.array([n_gt]), self.params)
+        return float(curve.mean())
+
+    def mended(self, t: int, kind: str, part: Part) -> float:
+        """Return AP at one threshold with the errors of a kind mended in a part of the set."""
+        own, entity = self.errors.kind[t], self.errors.entity_kind[t]
+        hits = (own == FOUND).astype(np.int64)
+        wrong = (own >= 0) & (own != FOUND)
+        if kind == ALL_WRONG:
+            return self.ap(hits, wrong & ~part.columns, 0)
+        if kind == ALL_UNFOUND:
+            unfound = (entity != FOUND) & (entity != NONE)
+            return self.ap(hits, wrong, int(np.count_nonzero(unfound & part.entities)))
+        code = KINDS.index(kind)
+        if code == MISSED:
+            return self.ap(hits, wrong, int(np.count_nonzero((entity == code) & part.entities)))
+        chosen = (own == code) & part.columns
+        hits += np.bincount(self.winners(t, code, chosen), minlength=len(hits))
+        return self.ap(hits, wrong & ~chosen, 0)
+
+    def winners(self, t: int, code: int, chosen: Bools) -> Ints:
+        """Return the column that each entity's mended prediction stands in.
+
+        Only entities that are not found gain by it, each from the chosen column of highest score.
+        """
+        if code in (LOCALISATION, BOUNDARY, SPLIT):
+            columns = np.flatnonzero(chosen)
+            targets = self.errors.target[t, columns]
+        elif code == MERGED:
+            columns, targets = self.errors.covered[chosen[self.errors.covered[:, 0]]].T
+        else:
+            return np.zeros(0, np.int64)
+        free = self.errors.entity_kind[t, targets] != FOUND
+        columns, targets = columns[free], targets[free]
+        # Columns of an image stand by falling score: the first of each entity has the highest.
+        return np.asarray(columns[np.unique(targets, return_index=True)[1]])
+
+    def cost(self, kind: str, part: Part | None = None) -> Cost:
+        """Count the errors of a kind in a part of the set and compute what they cost."""
+        part = part or self.everything
+        gains = [self.mended(t, kind, part) - base for t, base in enumerate(self.base)]
+        own, entity = self.errors.kind, self.errors.entity_kind
+        if kind in KINDS:
+            columns, entities = own == KINDS.index(kind), entity == KINDS.index(kind)
+        else:
+            columns, entities = ((rows >= 0) & (rows != FOUND) for rows in (own, entity))
+        n_columns = (columns & part.columns).sum(axis=1) * (kind != ALL_UNFOUND)
+        n_entities = (entities & part.entities).sum(axis=1) * (kind != ALL_WRONG)
+        return Cost(
+            cost=float(np.mean(gains)),
+            n_predictions=float(n_columns.mean()),
+            n_entities=float(n_entities.mean()),
+            cost50=float(gains[self.half]),
+            n_predictions50=int(n_columns[self.half]),
+            n_entities50=int(n_entities[self.half]),
+        )
+
+    def costs(self, kinds: Sequence[str], parts: Mapping[str, Part]) -> dict[str, dict[str, Cost]]:
+        """Compute the costs of each kind in each part: label -> kind -> cost."""
+        return {
+            label: {kind: self.cost(kind, part) for kind in kinds} for label, part in parts.items()
+        }

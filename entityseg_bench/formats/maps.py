@@ -1,0 +1,169 @@
+"""From masks to one map of an image and back, and what a map cannot hold."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api import rle as rle_codes
+from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.io import InputError
+from entityseg_bench.layout import IMAGE_SUFFIXES
+from entityseg_bench.types import RLE, Annotation, ImageInfo
+
+__all__ = [
+    "Painted",
+    "add_up",
+    "check_names",
+    "find_map",
+    "identity",
+    "map_name",
+    "paint",
+    "paint_order",
+]
+
+
+class Painted(NamedTuple):
+    """Hold an image's map and what is left of each of its N masks.
+
+    Attributes:
+        pixels: (H, W) the values painted, ``background`` elsewhere.
+        areas: (N,) pixels of each mask that can be seen.
+        full: (N,) pixels of each mask.
+    """
+
+    pixels: NDArray[np.int64]
+    areas: NDArray[np.int64]
+    full: NDArray[np.int64]
+
+    def measures(
+        self, values: Sequence[int], annotations: Sequence[Annotation]
+    ) -> list[tuple[float, Sequence[float]]]:
+        """Return area and bbox of what can be seen of each mask: as stated where it is whole."""
+        stated: list[tuple[float, Sequence[float]]] = [(a.area, a.bbox) for a in annotations]
+        cut = np.flatnonzero((self.areas > 0) & (self.areas < self.full)).tolist()
+        if cut:
+            ids, masks = rle_codes.encode_id_map(self.pixels)
+            seen = dict(zip(ids.tolist(), masks, strict=True))
+            for idx in cut:
+                stated[idx] = float(self.areas[idx]), rle_codes.bbox(seen[values[idx]])
+        return stated
+
+    def losses(self) -> Counter[str]:
+        """Name what the map does not hold."""
+        hidden = (self.areas == 0) & (self.full > 0)
+        cut = (self.areas < self.full) & ~hidden
+        return Counter(
+            {
+                "empty masks dropped: a map cannot show them": int((self.full == 0).sum()),
+                "masks dropped: others hide them entirely": int(hidden.sum()),
+                "masks cut: a pixel belongs to one segment": int(cut.sum()),
+            }
+        )
+
+
+def paint_order(annotations: Sequence[Annotation]) -> list[int]:
+    """Order the annotations of an image for painting, later over earlier.
+
+    Crowds lie lowest. Where records have a score (predictions) the higher one wins, the earlier of
+    equal ones, as in AP^e; else the later record does.
+    """
+
+    def key(idx: int) -> tuple[bool, float, int]:
+        score = (annotations[idx].extra or {}).get("score")
+        rank = idx if score is None else -idx
+        return not annotations[idx].iscrowd, score or 0.0, rank
+
+    return sorted(range(len(annotations)), key=key)
+
+
+def paint(
+    masks: Sequence[RLE],
+    values: Sequence[int],
+    order: Sequence[int],
+    size: tuple[int, int],
+    background: int = 0,
+) -> Painted:
+    """Paint the masks of an image.
+
+    Args:
+        masks: N masks of the size.
+        values: (N,) what each is painted with.
+        order: (N,) positions of the masks as they are painted, later over earlier.
+        size: (height, width).
+        background: Value where no mask lies.
+    """
+    turn = rle_codes.paint_id_map([masks[idx] for idx in order], range(1, len(masks) + 1), *size)
+    seen = np.bincount(turn.ravel(), minlength=len(masks) + 1)[1:]
+    areas = np.zeros(len(masks), np.int64)
+    areas[list(order)] = seen
+    full = np.array([rle_codes.area(mask) for mask in masks], np.int64)
+    value_of_turn = np.array([background, *(values[idx] for idx in order)], np.int64)
+    return Painted(value_of_turn[turn], areas, full)
+
+
+def map_name(file_name: str) -> str:
+    """Return the name of an image's map: the same stem, which may hold dots, with ``.png``."""
+    path = PurePosixPath(file_name)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return path.with_suffix(".png").as_posix()
+    return f"{path.as_posix()}.png"
+
+
+def check_names(images: Iterable[ImageInfo], where: str) -> None:
+    """Check that every image gets a map of its own, inside the folder.
+
+    Raises:
+        InputError: Two images share a map's name, or a name leads out of the folder.
+    """
+    taken: dict[str, ImageInfo] = {}
+    for image in images:
+        name = map_name(image.file_name)
+        place = f"image {image.id} ({image.file_name})"
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+            raise InputError(where, place, "its name leads out of the folder of the maps.")
+        other = taken.setdefault(name.casefold(), image)
+        if other is not image:
+            raise InputError(
+                where,
+                place,
+                f"its map would have the name of image {other.id}'s ({other.file_name}): {name}.",
+                "Rename one of them.",
+            )
+
+
+def find_map(folder: Path, file_name: str) -> Path:
+    """Return an image's map: by its path, else by its base name in the folder."""
+    name = map_name(file_name)
+    path = folder / name
+    base = folder / PurePosixPath(name).name
+    return base if not path.is_file() and base.is_file() else path
+
+
+def add_up(results: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Add the ``lost`` counters of all images; what is 0 is left out."""
+    total: Counter[str] = Counter()
+    for result in results:
+        total.update(result["lost"])
+    return {name: n for name, n in total.items() if n}
+
+
+def identity(dataset: EntityDataset, target: str) -> dict[str, Any]:
+    """Describe a conversion: its source by name, size and time, and what it is written as."""
+    files = []
+    for name in dataset.where.split(", "):
+        path = Path(name)
+        if path.is_file():
+            stat = path.stat()
+            files.append([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
+    return {
+        "files": files,
+        "target": target,
+        "task": dataset.task,
+        "images": len(dataset),
+        "categories": len(dataset.categories),
+    }

@@ -1,0 +1,215 @@
+"""Parquet shards with a dataset card, which plain `datasets.load_dataset` opens; and back."""
+
+import functools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from entityseg_bench.categories import TASKS, Task
+from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.formats.coco import category_row, to_category
+from entityseg_bench.formats.maps import identity
+from entityseg_bench.formats.rows import features, from_row, image_bytes, to_row
+from entityseg_bench.io import InputError, atomic_path, decode_json, read_bytes, write_json
+from entityseg_bench.layout import SPLITS, ImageFiles
+from entityseg_bench.parallel import Journal
+
+__all__ = ["read_parquet", "write_parquet"]
+
+# Images a shard: a few hundred megabytes either way. A row group is what a reader holds at once.
+SHARD, GROUP = 4096, 256
+SHARD_EMBEDDED, GROUP_EMBEDDED = 128, 16
+
+NOTICE = """\
+The annotations of EntitySeg (Qi et al., "High-Quality Entity Segmentation", ICCV 2023) are
+under the Adobe Research License: non-commercial research use, and a copy of that licence goes with
+every redistribution. Its text: https://github.com/adobe-research/EntitySeg-Dataset
+
+The images belong to third parties. Whoever passes on an export with embedded images answers for it.
+
+The code that wrote these files is under another licence and puts no terms on them.
+"""
+
+CARD_HEAD = """\
+---
+pretty_name: EntitySeg
+license: other
+license_name: adobe-research-license
+license_link: LICENSE-NOTICE.txt
+task_categories:
+- image-segmentation
+configs:
+"""
+
+CARD_BODY = """\
+---
+
+# EntitySeg
+
+High-quality entity segmentation (Qi et al., ICCV 2023), written by
+`entityseg convert --to parquet`.
+
+One row is one image; `annotations` holds its segments with masks as COCO run-length codes.
+`category_id` is the id of the data set's table, `category` the same as a class label. Masks decode
+with `entity_api.rle.decode` or `pycocotools.mask.decode`. `extra` holds further fields as JSON.
+
+The annotations are under the Adobe Research License (non-commercial); see LICENSE-NOTICE.txt.
+"""
+
+
+class Meta(msgspec.Struct):
+    """Hold what a row has no place for."""
+
+    task: str
+    split: str
+    resolution: str
+    categories: list[dict[str, Any]]
+    info: dict[str, Any] = {}
+
+
+def write_parquet(
+    dataset: EntityDataset,
+    folder: str | Path,
+    embed_images: bool = False,
+    jobs: int = 1,
+    label: str | None = None,
+    licences: Path | None = None,
+) -> dict[str, int]:
+    """Write a dataset as Parquet shards below ``folder/<task>``, with card and licence notice.
+
+    Other tasks and splits in the same folder stay, and stand in the card. A run that broke off
+    goes on with the next shard. Nothing is lost; without embedded images rows have no ``image``,
+    and `file_name` says which it is.
+
+    Args:
+        dataset: With its split.
+        folder: Where to write.
+        embed_images: Put the bytes of the image files into the shards.
+        jobs: Processes.
+        label: Title of a progress bar.
+        licences: Folder whose LICENSE files are copied along.
+
+    Raises:
+        InputError: No split is known, or an image file is missing.
+    """
+    folder = Path(folder)
+    if dataset.split is None:
+        raise InputError(dataset.where or "dataset", "", "nothing says of which split it is.")
+    size = SHARD_EMBEDDED if embed_images else SHARD
+    total = max(-(-len(dataset) // size), 1)
+    own = folder / dataset.task
+    own.mkdir(parents=True, exist_ok=True)
+    made = {**identity(dataset, "parquet"), "embedded": embed_images}
+    journal = Journal(own / f".{dataset.split}.journal", made)
+    if journal.n_done == 0:
+        for stale in own.glob(f"{dataset.split}-*.parquet"):
+            stale.unlink()
+    work = functools.partial(_write_shard, dataset, own, embed_images, total)
+    journal.run(work, total, jobs, label)
+    meta = Meta(
+        dataset.task,
+        dataset.split,
+        dataset.resolution,
+        [category_row(category) for category in dataset.categories],
+        dataset.info,
+    )
+    write_json(own / f"{dataset.split}.meta.json", meta)
+    _write_card(folder)
+    for path in sorted(licences.glob("LICEN[CS]E*")) if licences else ():
+        if path.is_file():
+            shutil.copyfile(path, folder / path.name)
+    journal.finish()
+    return {}
+
+
+def _write_shard(
+    dataset: EntityDataset, folder: Path, embed_images: bool, total: int, shard: int
+) -> int:
+    """Write one shard, row group by row group; return its number of rows."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    size, group = (SHARD_EMBEDDED, GROUP_EMBEDDED) if embed_images else (SHARD, GROUP)
+    end = min((shard + 1) * size, len(dataset))
+    schema = features(dataset, embed_images).arrow_schema
+    path = folder / f"{dataset.split}-{shard:05d}-of-{total:05d}.parquet"
+    with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        for start in range(shard * size, max(end, 1), group):
+            rows = [
+                _row(dataset, idx, embed_images) for idx in range(start, min(start + group, end))
+            ]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    return end - shard * size
+
+
+def _row(dataset: EntityDataset, idx: int, embed_images: bool) -> dict[str, Any]:
+    row = to_row(dataset, idx)
+    if embed_images:
+        image = dataset.images[idx]
+        path = dataset.image_path(image)
+        row["image"] = {"bytes": image_bytes(path), "path": image.file_name}
+    return row
+
+
+def _write_card(folder: Path) -> None:
+    """Write the card for all tasks and splits that are there, and the notice."""
+    lines = []
+    for task in TASKS:
+        splits = [s for s in SPLITS if (folder / task / f"{s}.meta.json").is_file()]
+        if splits:
+            lines += [f"- config_name: {task}", "  data_files:"]
+            for split in splits:
+                lines += [f"  - split: {split}", f"    path: {task}/{split}-*.parquet"]
+    card = CARD_HEAD + "\n".join(lines) + "\n" + CARD_BODY
+    for name, text in (("README.md", card), ("LICENSE-NOTICE.txt", NOTICE)):
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def read_parquet(
+    folder: str | Path, task: Task, split: str, image_files: ImageFiles | None = None
+) -> EntityDataset:
+    """Read shards of `write_parquet` back; embedded images are not touched.
+
+    Raises:
+        InputError: The task or split is not there, or a shard is missing or broken.
+    """
+    folder = Path(folder)
+    path = folder / task / f"{split}.meta.json"
+    meta = decode_json(path, read_bytes(path), msgspec.json.Decoder(Meta))
+    pairs = [from_row(row) for row in _rows(folder / task, split)]
+    return EntityDataset(
+        [image for image, _ in pairs],
+        [annotation for _, annotations in pairs for annotation in annotations],
+        [to_category(row, path, idx) for idx, row in enumerate(meta.categories)],
+        task,
+        split=meta.split,  # type: ignore[arg-type]
+        resolution=meta.resolution,  # type: ignore[arg-type]
+        image_files=image_files,
+        info=meta.info,
+        where=str(path),
+    )
+
+
+def _rows(folder: Path, split: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of all shards, without images."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    shards = sorted(folder.glob(f"{split}-*-of-*.parquet"))
+    expected = int(shards[0].stem.rpartition("-")[2]) if shards else 1
+    if len(shards) != expected:
+        raise InputError(
+            folder, split, f"{len(shards)} of {expected} shards are here.", "Copy the others too."
+        )
+    for path in shards:
+        try:
+            file = parquet.ParquetFile(path)
+            names = [name for name in file.schema_arrow.names if name != "image"]
+            for batch in file.iter_batches(GROUP, columns=names):
+                yield from batch.to_pylist()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(path, "", f"the shard is broken: {error}.", "Copy it again.") from None

@@ -1,0 +1,120 @@
+"""Label maps and images as files of pixels."""
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entityseg_bench.io import InputError, atomic_path
+
+__all__ = ["png_size", "read_ids", "read_labels", "read_rgb", "write_ids", "write_labels"]
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) of a PNG from its first bytes.
+
+    Raises:
+        InputError: There is no such file, or it is no PNG.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(24)
+    except OSError as error:
+        raise InputError(path, "", f"the map cannot be read: {error.strerror}.") from None
+    if len(head) < 24 or not head.startswith(SIGNATURE):
+        raise InputError(path, "", "this is no PNG.", "Write the map again.")
+    width, height = struct.unpack(">II", head[16:24])
+    return height, width
+
+
+def _opened(path: Path) -> Any:
+    """Read an image file whole with Pillow."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with path.open("rb") as file:
+            image = Image.open(file)
+            image.load()
+    except FileNotFoundError:
+        raise InputError(path, "", "there is no such file.") from None
+    except UnidentifiedImageError:
+        raise InputError(path, "", "this is no image.", "Copy it again.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # Pillow raises SyntaxError for broken PNG chunks.
+        raise InputError(path, "", f"it cannot be read: {error}.", "Copy it again.") from None
+    return image
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Read an image, (H, W, 3) RGB in 0..255, as its pixels are stored (EXIF is not applied)."""
+    return np.asarray(_opened(path).convert("RGB"))
+
+
+def read_ids(path: Path) -> NDArray[np.int32]:
+    """Read a map of ids, (H, W): one channel of 8 or 16 bits, or RGB as R + 256 G + 65536 B.
+
+    Raises:
+        InputError: Unreadable, or of another mode.
+    """
+    image = _opened(path)
+    if image.mode == "RGB":
+        pixels = np.asarray(image)
+        ids = pixels[..., 2].astype(np.int32)
+        ids <<= 8
+        ids += pixels[..., 1]
+        ids <<= 8
+        ids += pixels[..., 0]
+        return ids
+    if image.mode in ("L", "P", "I;16", "I;16B", "I"):
+        return np.asarray(image).astype(np.int32)
+    raise InputError(
+        path, "", f"a map of ids has one channel or is RGB, not mode {image.mode}.", "Convert it."
+    )
+
+
+def read_labels(path: Path) -> NDArray[np.uint8]:
+    """Read a map of classes, (H, W) in 0..255.
+
+    Raises:
+        InputError: Unreadable, or not of one 8-bit channel.
+    """
+    image = _opened(path)
+    if image.mode not in ("L", "P"):
+        raise InputError(
+            path,
+            "",
+            f"a map of classes has one channel of 8 bits, not mode {image.mode}.",
+            "Is it a colour picture of the map?",
+        )
+    return np.asarray(image)
+
+
+def write_labels(path: Path, labels: NDArray[Any]) -> None:
+    """Write a map of classes or ids in 0..65535 with one channel, 8 bits where they suffice."""
+    most = int(labels.max(initial=0))
+    if labels.min(initial=0) < 0 or most > 0xFFFF:
+        raise InputError(path, "", f"a map of one channel holds 0..65535, not {most}.")
+    _save(path, np.ascontiguousarray(labels, np.uint8 if most <= 0xFF else np.uint16))
+
+
+def write_ids(path: Path, ids: NDArray[Any]) -> None:
+    """Write a map of ids in 0..2**24 - 1 as RGB: id = R + 256 G + 65536 B."""
+    most = int(ids.max(initial=0))
+    if ids.min(initial=0) < 0 or most >= 1 << 24:
+        raise InputError(path, "", f"an RGB map holds ids below 2**24, not {most}.")
+    pixels = np.empty((*ids.shape, 3), np.uint8)
+    for channel in range(3):
+        pixels[..., channel] = ids >> (8 * channel) & 0xFF
+    _save(path, pixels)
+
+
+def _save(path: Path, pixels: NDArray[Any]) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary, "PNG")

@@ -1,0 +1,193 @@
+"""The shape of the leaderboard's files: what a field may hold, and what it means."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from entityseg_bench.categories import Task
+from entityseg_bench.io import InputError
+from entityseg_bench.layout import Resolution, Split
+
+__all__ = [
+    "SCHEMA",
+    "FiledResult",
+    "Mark",
+    "ModelFile",
+    "Published",
+    "PublishedRow",
+    "ResultFile",
+    "converted",
+]
+
+# Version of published.json and of the filed results: raised when a field changes its meaning.
+SCHEMA = 1
+
+Mark = Literal["first-party", "secondary", "doubtful"]
+# Average recall is another metric than average precision and has no place here.
+PublishedMetric = Literal["AP", "APe", "mIoU", "PQ", "SQ", "RQ"]
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s\"'<>]+$")]
+Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Name where published numbers stand."""
+
+    title: Text
+    url: Url
+
+
+class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Hold numbers that others printed, in percent as printed.
+
+    ``resolution`` is None for data sets that have one alone. ``mark`` says whose word it is: the
+    authors' own (first-party), another paper's or project's (secondary), or one that its source
+    leaves open or has corrected (doubtful; ``note`` says why).
+    """
+
+    method: Text
+    backbone: Text
+    dataset: Text
+    task: Task
+    resolution: Resolution | None
+    percent: dict[PublishedMetric, Percent]
+    source: str
+    mark: Mark
+    split: Split = "val"
+    parameters: Count | None = None
+    note: str = ""
+
+
+class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Hold ``published.json``."""
+
+    schema: Literal[1]
+    sources: dict[str, Source]
+    rows: list[PublishedRow]
+
+
+class HashedFile(msgspec.Struct, frozen=True):
+    """Name a scored file and its bytes."""
+
+    name: Text
+    sha256: Hash
+
+
+class Toolkit(msgspec.Struct, frozen=True):
+    """Name what scored."""
+
+    name: Text
+    version: Text
+
+
+class Files(msgspec.Struct, frozen=True):
+    """Name the two sides."""
+
+    ground_truth: HashedFile
+    predictions: HashedFile
+
+
+class Parameters(msgspec.Struct, frozen=True):
+    """Say how it was scored."""
+
+    iou_thrs: list[float]
+    area_ranges: dict[str, tuple[float, float]]
+    max_dets: list[int]
+    class_aware: bool
+    iou_type: str
+    images: Count | Literal["all"]
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Count both sides."""
+
+    images: Count
+    ground_truth: Count
+    predictions: Count
+
+
+class OverlapRecord(msgspec.Struct, frozen=True):
+    """Say how much the predictions overlapped."""
+
+    images: Count
+    pixels: Count
+    share_of_covered: Fraction
+
+
+class OwnMetrics(msgspec.Struct, frozen=True):
+    """Hold the metrics over all categories: class-aware AP, mIoU, or PQ, SQ and RQ."""
+
+    all: dict[str, float | None] = {}
+
+
+class ResultFile(msgspec.Struct, frozen=True):
+    """Hold what ``entityseg evaluate --json`` writes, as far as the leaderboard reads it."""
+
+    schema: Literal[1]
+    toolkit: Toolkit
+    task: Task
+    metrics: dict[str, Fraction | None]
+    own_metrics: OwnMetrics | None
+    parameters: Parameters
+    files: Files
+    counts: Counts
+    overlap: OverlapRecord
+
+    def class_aware(self) -> dict[str, float]:
+        """Return the metrics that the type has of its own, fractions; {} where there are none."""
+        found = self.own_metrics.all if self.own_metrics else {}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class FiledResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Hold one result of a model, whole as it was written."""
+
+    resolution: Resolution
+    result: dict[str, Any]
+
+    def parsed(self, path: Path) -> ResultFile:
+        """Check the result's own fields.
+
+        Raises:
+            InputError: A field is missing or out of range.
+        """
+        result: ResultFile = converted(path, self.result, ResultFile)
+        return result
+
+
+class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Hold ``results/<split>/<model>.json``: one model and its results on one split.
+
+    ``method`` is the name in the tables, ``model`` that of the trained network and of the file.
+    """
+
+    schema: Literal[1]
+    model: Text
+    method: Text
+    backbone: Text
+    paper: Url
+    code: Url
+    dataset: Text
+    split: Split
+    parameters: Count | None
+    results: list[FiledResult]
+
+
+def converted(path: Path, raw: dict[str, Any], struct: Any) -> Any:
+    """Turn decoded JSON into a struct.
+
+    Raises:
+        InputError: A field is missing or out of range.
+    """
+    try:
+        return msgspec.convert(raw, struct)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$")
+        raise InputError(
+            path, where.rstrip("`").lstrip("."), what + ".", "Write it with evaluate --json."
+        ) from None

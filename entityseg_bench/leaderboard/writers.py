@@ -1,0 +1,117 @@
+"""Tables as Markdown, CSV and LaTeX."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from entityseg_bench.leaderboard.tables import Column, Row, Table, millions, percent
+
+__all__ = ["LABELS", "to_csv", "to_latex", "to_markdown"]
+
+# Name of a metric in files -> in Markdown, HTML and LaTeX.
+LABELS = {"APe": ("AP<sup>e</sup>", r"AP\textsuperscript{e}")}
+# Detail beside the headline metrics, in the CSV alone.
+DETAIL = ("APe50", "APe75", "APes", "APem", "APel")
+
+
+def to_markdown(table: Table) -> str:
+    """Write a table with the best number bold, the second underlined, and notes below."""
+    heads = [f"{LABELS.get(c.metric, (c.metric,))[0]}{f' {c.letter}' if c.letter else ''}"
+             for c in table.columns]  # fmt: skip
+    lines = [
+        f"| {' | '.join(['method', 'backbone', 'parameters', *heads, 'origin'])} |",
+        f"|{'|'.join(['---', '---', '---:', *['---:'] * len(heads), '---'])}|",
+    ]
+    notes: list[str] = []
+    for row in table.rows:
+        cells = [_plain(row.method), _plain(row.backbone), millions(row.parameters)]
+        for column in table.columns:
+            cells.append(_ranked(table, row, column, ("**{}**", "<u>{}</u>")))
+        origin = f"[{row.origin}]({row.url})"
+        if row.note:
+            notes.append(row.note) if row.note not in notes else None
+            origin += f" <sup>{notes.index(row.note) + 1}</sup>"
+        lines.append(f"| {' | '.join([*cells, origin])} |")
+    if notes:
+        lines += ["", *(f"<sup>{k}</sup> {note}  " for k, note in enumerate(notes, 1))]
+    return "\n".join(lines)
+
+
+def _ranked(table: Table, row: Row, column: Column, styles: tuple[str, str]) -> str:
+    if column not in row.values:
+        return "-"
+    text = percent(row.values[column])
+    place = table.rank(column).get(text)
+    if place is None or row.origin == "doubtful":
+        return text
+    return styles[place - 1].format(text)
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", r"\|").replace("<", "&lt;")
+
+
+def to_csv(tables: Sequence[Table]) -> str:
+    """Write one line a row and resolution, numbers in percent."""
+    metrics = ("AP", "APe", *DETAIL, "mIoU", "PQ", "SQ", "RQ")
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["dataset", "split", "task", "class_aware", "resolution", "method", "backbone",
+         "parameters", *metrics, "origin", "source", "url", "note"]
+    )  # fmt: skip
+    for table in tables:
+        about = [table.dataset, table.split, table.task, str(table.class_aware).lower()]
+        for row in table.rows:
+            for resolution in sorted({c.resolution for c in row.values}, key=str, reverse=True):
+                own = [row.values.get(Column(metric, resolution)) for metric in metrics]
+                writer.writerow(
+                    [*about, resolution or "", row.method, row.backbone, row.parameters,
+                     *("" if value is None else f"{value:.10g}" for value in own),
+                     row.origin, row.source, row.url, row.note]
+                )  # fmt: skip
+    return out.getvalue()
+
+
+LATEX_MARKS = {"measured": "", "first-party": "$^{a}$", "secondary": "$^{b}$",
+               "doubtful": "$^{c}$"}  # fmt: skip
+
+
+def to_latex(table: Table) -> str:
+    """Write a ``table`` environment (package booktabs), best bold, second underlined."""
+    heads = []
+    for column in table.columns:
+        label = LABELS.get(column.metric, ("", column.metric))[1]
+        heads.append(label + (rf"\textsubscript{{{column.letter}}}" if column.letter else ""))
+    lines = [
+        r"\begin{table}", r"  \centering", rf"  \caption{{{_tex(table.title)}. {_legend(table)}}}",
+        rf"  \label{{tab:{table.key}}}", rf"  \begin{{tabular}}{{ll{'r' * (1 + len(heads))}}}",
+        r"    \toprule", f"    {' & '.join(['Method', 'Backbone', 'Parameters', *heads])} \\\\",
+        r"    \midrule",
+    ]  # fmt: skip
+    for row in table.rows:
+        cells = [_tex(row.method) + LATEX_MARKS[row.origin], _tex(row.backbone),
+                 millions(row.parameters)]  # fmt: skip
+        for column in table.columns:
+            cells.append(_ranked(table, row, column, (r"\textbf{{{}}}", r"\underline{{{}}}")))
+        line = " & ".join("--" if cell == "-" else cell for cell in cells)
+        lines.append(rf"    {line} \\")
+    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}"])
+
+
+def _legend(table: Table) -> str:
+    letters = {c.letter: c.resolution for c in table.columns if c.resolution}
+    parts = ["In percent"]
+    parts += [f"{letter}: {resolution} resolution" for letter, resolution in letters.items()]
+    present = {row.origin for row in table.rows}
+    parts += [f"{LATEX_MARKS[origin]}{origin}" for origin in LATEX_MARKS
+              if origin in present and LATEX_MARKS[origin]]  # fmt: skip
+    return "; ".join(parts) + "."
+
+
+TEX_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+               **{letter: "\\" + letter for letter in "&%$#_{}"}}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    return "".join(TEX_SPECIAL.get(letter, letter) for letter in text)

@@ -1,0 +1,5 @@
+"""The HTML report: one page about one prediction file, or two side by side."""
+
+from entityseg_bench.report.build import write_report
+
+__all__ = ["write_report"]

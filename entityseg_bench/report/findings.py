@@ -1,0 +1,150 @@
+"""What the report tells: every number of its pages, computed before a page is written."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api import EvalParams, EvalResult
+from entity_api.result import Scored
+from entityseg_bench.compare import Comparison, compare, unique_names
+from entityseg_bench.errors import ErrorReport, find_errors
+from entityseg_bench.evaluate import Scoring, evaluate_files
+from entityseg_bench.io import InputError
+from entityseg_bench.resample import Interval, confidence_intervals, image_metrics
+
+__all__ = ["Findings", "Side", "choose_images", "gather", "moved_images"]
+
+# Metrics of the headline table, and those whose interval is drawn by size.
+HEADLINE = ("APe", "APe50", "APe75", "AP", "AP50", "AP75", "ARe100")
+BY_SIZE = ("APes", "APem", "APel")
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """Hold one prediction file and what was found in it.
+
+    Attributes:
+        name: What the report calls it.
+        scoring: Files, records and result.
+        intervals: Metric -> value and 95 % interval over images, fractions.
+        per_image: (I,) AP^e of each image by itself, nan without ground truth.
+        errors: Where AP^e is lost.
+    """
+
+    name: str
+    scoring: Scoring
+    intervals: dict[str, Interval]
+    per_image: NDArray[np.float64]
+    errors: ErrorReport
+
+    @property
+    def result(self) -> EvalResult:
+        """The evaluation."""
+        return self.scoring.result
+
+    @property
+    def disjoint(self) -> Scored:
+        """Arrays with overlaps removed."""
+        if self.result.disjoint is None:
+            raise ValueError("a report needs a result with overlaps removed")
+        return self.result.disjoint
+
+    def precision_at(self, iou_thr: float) -> NDArray[np.float64]:
+        """Return precision at each recall threshold, (R,) fractions, nan where not measured."""
+        at = int(np.argmin(np.abs(np.array(self.result.params.iou_thrs) - iou_thr)))
+        precision = self.disjoint.precision[at, :, 0, 0, -1]
+        return np.where(precision < 0, np.nan, precision)
+
+    def ap_by_iou(self) -> NDArray[np.float64]:
+        """Return AP^e at each IoU threshold, (T,) fractions, nan where not measured."""
+        precision = self.disjoint.precision[:, :, 0, 0, -1]
+        return np.where(precision[:, 0] < 0, np.nan, precision.mean(axis=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """Hold what a report is about: one side, or two and how they differ."""
+
+    sides: list[Side]
+    comparison: Comparison | None
+    n_resamples: int
+
+
+def gather(
+    gt_path: str | Path,
+    dt_paths: Sequence[str | Path],
+    threads: int = 1,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Findings:
+    """Score one or two prediction files, bound their metrics and compare them.
+
+    Raises:
+        InputError: A file that cannot be scored, or a ground truth without entities.
+    """
+    params = EvalParams(threads=threads)
+    scorings = [evaluate_files(gt_path, path, params) for path in dt_paths]
+    if not scorings[0].gt.records:
+        raise InputError(gt_path, "annotations", "there is none.", "A report needs entities.")
+    names = name_sides([Path(path) for path in dt_paths])
+    comparison = None
+    if len(scorings) > 1:
+        comparison = compare(scorings, names, n_resamples, n_resamples, seed=seed)
+        intervals = comparison.metrics
+    else:
+        (only,) = scorings
+        wanted = [key for key in (*HEADLINE, *BY_SIZE) if key in only.result.metrics]
+        intervals = [
+            confidence_intervals(only.result, only.dt.scores, n_resamples, seed=seed, names=wanted)
+        ]
+    sides = [
+        Side(name, scoring, own, image_metrics(scoring.result), find_errors(scoring))
+        for name, scoring, own in zip(names, scorings, intervals, strict=True)
+    ]
+    return Findings(sides, comparison, n_resamples)
+
+
+def name_sides(paths: Sequence[Path]) -> list[str]:
+    """Call files by the least of their path that tells them apart; one file twice by letters."""
+    names = unique_names(paths)
+    if len(set(names)) < len(names):
+        return [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=True)]
+    return names
+
+
+def choose_images(side: Side, n: int) -> dict[str, list[int]]:
+    """Choose the images to show: worst, median and best by their own AP^e.
+
+    Each image stands in one group at most; images without ground truth in none. Ties go by the
+    order of the file.
+
+    Args:
+        side: With AP^e of each image.
+        n: Images a group, fewer where there are not enough.
+
+    Returns:
+        Group -> positions of images.
+    """
+    order = [idx for idx in np.argsort(side.per_image, kind="stable").tolist()
+             if not math.isnan(side.per_image[idx])]  # fmt: skip
+    n = min(n, math.ceil(len(order) / 3))
+    start = max((len(order) - n) // 2, 0)
+    groups = {"Worst": order[:n], "Best": order[n:][-n:][::-1] if n else []}
+    taken = {*groups["Worst"], *groups["Best"]}
+    median = [idx for idx in order[start : start + n] if idx not in taken]
+    return {"Worst": groups["Worst"], "Median": median, "Best": groups["Best"]}
+
+
+def moved_images(first: Side, second: Side, n: int) -> dict[str, list[int]]:
+    """Choose the images whose own AP^e the second file raises and lowers most."""
+    moved = second.per_image - first.per_image
+    order = [idx for idx in np.argsort(moved, kind="stable").tolist() if moved[idx] != 0
+             and not math.isnan(moved[idx])]  # fmt: skip
+    return {
+        f"Better in {second.name}": [idx for idx in order[::-1] if moved[idx] > 0][:n],
+        f"Worse in {second.name}": [idx for idx in order if moved[idx] < 0][:n],
+    }

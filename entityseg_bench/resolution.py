@@ -1,0 +1,148 @@
+"""From the original pixels to the low resolution: short side 800, long side at most 1333."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api import rle as rle_codes
+from entityseg_bench import layout
+from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.formats.maps import check_names
+from entityseg_bench.io import atomic_path
+from entityseg_bench.parallel import in_order
+from entityseg_bench.records import Records
+from entityseg_bench.types import RLE, Annotation, ImageInfo
+
+__all__ = ["low_size", "resize_mask", "to_low", "write_low_images"]
+
+SHORT, LONG = 800, 1333
+# Pillow's scale of JPEG quality; more only makes files larger.
+JPEG_QUALITY = 95
+
+
+def low_size(height: int, width: int) -> tuple[int, int]:
+    """Return (height, width) of an image in low resolution; smaller images grow.
+
+    The arithmetic is that of detectron2's ``ResizeShortestEdge`` (800, 1333), which made the
+    published ``_lr`` files, down to its rounding: half up, after both scalings in floats.
+    """
+    scale = SHORT / min(height, width)
+    low = (1.0 * SHORT, scale * width) if height < width else (scale * height, 1.0 * SHORT)
+    if max(low) > LONG:
+        shrink = LONG / max(low)
+        low = (low[0] * shrink, low[1] * shrink)
+    return int(low[0] + 0.5), int(low[1] + 0.5)
+
+
+def _nearest(n_from: int, n_to: int) -> NDArray[np.int64]:
+    """Return the pixel whose area holds the centre of each new pixel, (n_to,)."""
+    return ((2 * np.arange(n_to) + 1) * n_from) // (2 * n_to)
+
+
+def resize_mask(mask: RLE, height: int, width: int) -> RLE:
+    """Resize a mask to (height, width), each pixel from its nearest one."""
+    dense = rle_codes.decode(mask)
+    rows, columns = _nearest(dense.shape[0], height), _nearest(dense.shape[1], width)
+    # The mask lies in memory by columns, so picking those first is the cheaper way round.
+    return rle_codes.encode(dense.T[columns][:, rows].T)  # type: ignore[return-value]
+
+
+class LowAnnotations:
+    """Resize the annotations of another dataset when they are asked for."""
+
+    def __init__(self, source: EntityDataset, images: list[ImageInfo]) -> None:
+        self._source = source
+        self._images = images
+
+    def of_image(self, image_idx: int) -> list[Annotation]:
+        """Return what is left of an image's annotations; those without a pixel are gone."""
+        image = self._images[image_idx]
+        found = []
+        for annotation in self._source.annotations(image_idx):
+            mask = resize_mask(annotation.segmentation, image.height, image.width)
+            area = rle_codes.area(mask)
+            if area == 0:
+                continue
+            x, y, w, h = rle_codes.bbox(mask)
+            found.append(
+                Annotation(
+                    id=annotation.id,
+                    image_id=annotation.image_id,
+                    category_id=annotation.category_id,
+                    segmentation=mask,
+                    area=float(area),
+                    bbox=(x, y, w, h),
+                    iscrowd=annotation.iscrowd,
+                    extra=annotation.extra,
+                )
+            )
+        return found
+
+    def records(self) -> Records:
+        """Resize all annotations into columns."""
+        rows = [row for idx in range(len(self._images)) for row in self.of_image(idx)]
+        return Records.from_annotations(rows, self._images, self._source.where)
+
+
+def to_low(dataset: EntityDataset) -> EntityDataset:
+    """Return a dataset in low resolution; masks are resized when they are asked for.
+
+    Lost: the pixels, and annotations too small to keep one. Areas and boxes are computed anew.
+    """
+    images = [
+        ImageInfo(image.id, image.file_name, *low_size(image.height, image.width), image.extra)
+        for image in dataset.images
+    ]
+    return dataset.replace(
+        images=images, annotations=LowAnnotations(dataset, images), resolution="low"
+    )
+
+
+def write_low_images(
+    dataset: EntityDataset, folder: str | Path, jobs: int = 1, label: str | None = None
+) -> int:
+    """Write the images of a high-resolution dataset in low resolution, bilinear.
+
+    Files that are there stay, so a run that broke off goes on. JPEG is written with quality 95,
+    other formats as they were.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        InputError: An image that is missing, unreadable, or not of its annotations' size.
+    """
+    from tqdm import tqdm
+
+    check_names(dataset.images, dataset.where)
+    work = functools.partial(_write_image, dataset, Path(folder))
+    made = in_order(work, range(len(dataset)), jobs)
+    bar = tqdm(made, total=len(dataset), desc=label, unit="image", disable=None if label else True)
+    return sum(bar)
+
+
+def _name_of(dataset: EntityDataset, image: ImageInfo) -> str:
+    """Return an image's path below the image folder, with the folder of its part where known."""
+    part = dataset.image_files.part if dataset.image_files else None
+    if part and layout.part_of(image.file_name) is None:
+        return f"{layout.PART_FOLDERS[part]}/{image.file_name}"
+    return image.file_name
+
+
+def _write_image(dataset: EntityDataset, folder: Path, idx: int) -> bool:
+    from PIL import Image
+
+    image = dataset.images[idx]
+    path = folder / _name_of(dataset, image)
+    if path.is_file():
+        return False
+    pixels = dataset.read_image(image)
+    height, width = low_size(*pixels.shape[:2])
+    low = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+    options = {"quality": JPEG_QUALITY} if path.suffix.lower() in (".jpg", ".jpeg") else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        low.save(temporary, Image.registered_extensions()[path.suffix.lower()], **options)
+    return True

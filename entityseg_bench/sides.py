@@ -1,0 +1,182 @@
+"""The two sides of a scoring: COCO files at once, all else through `entityseg_bench.typed`."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from entityseg_bench.coco_records import FileRecords, read_ground_truth, read_predictions
+from entityseg_bench.io import InputError, read_bytes, sha256
+
+if TYPE_CHECKING:
+    from entityseg_bench.categories import Task
+    from entityseg_bench.layout import Resolution, Split
+    from entityseg_bench.typed.own_metrics import OwnMetrics
+    from entityseg_bench.validate import Problem
+
+__all__ = ["Inputs", "PredFormat", "Sides", "read_sides"]
+
+PredFormat = Literal["results", "panoptic", "semantic", "id-png", "npz"]
+
+# Bytes that tell panoptic JSON from COCO's other kinds, and how far to look for them: every image
+# has them, so they are not far.
+PANOPTIC_MARK = b'"segments_info"'
+LOOK = 1 << 16
+
+# Instance ground truth has this many categories; entity, 644.
+N_INSTANCE_CATEGORIES = 206
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Say what the two sides of a scoring are, where their files do not.
+
+    Attributes:
+        task: Type of the ground truth; None looks.
+        split: Of a data set's folder.
+        resolution: Of a data set's folder.
+        parts: Some of "01", "02", "03" of a data set's folder; None for all that are there.
+        gt_maps: Folder of the maps of panoptic JSON or of a semantic list; None looks beside it.
+        pred_maps: The same for predictions.
+        pred_format: None looks.
+    """
+
+    task: "Task | None" = None
+    split: "Split" = "val"
+    resolution: "Resolution" = "high"
+    parts: tuple[str, ...] | None = None
+    gt_maps: Path | None = None
+    pred_maps: Path | None = None
+    pred_format: PredFormat | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sides:
+    """Hold what is scored.
+
+    Attributes:
+        task: Type of the ground truth.
+        gt: Its segments.
+        dt: Predictions; of semantic and panoptic types cut to the labelled pixels.
+        class_fault: Why predictions cannot be scored by category; empty when they can, or nobody
+            asked.
+        own: The type's own metric, where it is counted from maps.
+        notes: What the user should know of how the predictions were read.
+        read: Side -> files and folders it was read from.
+        predicted_ids: Images with predictions; None for those with records.
+    """
+
+    task: "Task"
+    gt: FileRecords
+    dt: FileRecords
+    class_fault: str
+    own: "OwnMetrics | None"
+    notes: list["Problem"]
+    read: dict[str, list[Path]]
+    predicted_ids: list[Any] | None = None
+
+    def predicted(self) -> list[Any]:
+        """Return the ids of the images that have predictions."""
+        if self.predicted_ids is not None:
+            return self.predicted_ids
+        return [self.gt.images[idx].id for idx in np.flatnonzero(self.dt.records_per_image)]
+
+    def files(self) -> dict[str, dict[str, str]]:
+        """Name and hash what each side was read from."""
+        found = {}
+        for side, paths in self.read.items():
+            if len(paths) == 1 and paths[0].is_file():
+                digest = sha256(paths[0])
+            else:
+                from entityseg_bench.typed.columns import fingerprint
+
+                digest = fingerprint(paths)
+            found[side] = {"name": paths[0].name, "sha256": digest}
+        return found
+
+
+def read_sides(
+    gt_path: str | Path,
+    dt_path: str | Path,
+    inputs: Inputs,
+    progress: Callable[[int, int], None],
+    predicted_images_only: bool = False,
+) -> Sides:
+    """Read both sides.
+
+    Args:
+        gt_path: Ground truth of any type.
+        dt_path: Predictions of any format.
+        inputs: What they are, where they do not say it.
+        progress: Called with (images read, images to read), unless both are COCO files.
+        predicted_images_only: Whether maps of predictions may be missing.
+
+    Raises:
+        InputError: They cannot be told, are missing or broken, or do not fit each other.
+    """
+    gt_path, dt_path = Path(gt_path), Path(dt_path)
+    if gt_path.is_dir() and not dt_path.is_dir():
+        from entityseg_bench.typed.truth import root_file
+
+        found = root_file(gt_path, inputs)
+        if found:
+            gt_path, inputs = found[0], dataclasses.replace(inputs, task=found[1])
+    if may_be_coco(gt_path, dt_path, inputs):
+        try:
+            return read_coco_files(gt_path, dt_path, inputs.task)
+        except InputError:
+            if not (holds_segments(gt_path) or holds_segments(dt_path)):
+                raise
+    from entityseg_bench.typed.columns import read_typed
+
+    return read_typed(gt_path, dt_path, inputs, progress, predicted_images_only)
+
+
+def may_be_coco(gt_path: Path, dt_path: Path, inputs: Inputs) -> bool:
+    """Tell whether both sides may be COCO files, without reading more than a little of them."""
+    named_so = (
+        inputs.task in (None, "entity", "instance")
+        and inputs.pred_format in (None, "results")
+        and inputs.gt_maps is None
+        and inputs.pred_maps is None
+        and gt_path.suffix != ".txt"
+        and not gt_path.is_dir()
+        and not dt_path.is_dir()
+    )
+    return named_so and not (looks_panoptic(gt_path) or looks_panoptic(dt_path))
+
+
+def looks_panoptic(path: Path) -> bool:
+    """Look for panoptic segments at three places of a plain file; any other is not looked into."""
+    if path.suffix == ".gz" or not path.is_file():
+        return False
+    data = read_bytes(path)
+    places = (0, len(data) // 2, len(data) - LOOK)
+    return any(data.find(PANOPTIC_MARK, max(at, 0), max(at, 0) + LOOK) >= 0 for at in places)
+
+
+def holds_segments(path: Path) -> bool:
+    """Tell whether a file that is no plain COCO is panoptic JSON."""
+    return path.is_file() and read_bytes(path).find(PANOPTIC_MARK) >= 0
+
+
+def read_coco_files(gt_path: Path, dt_path: Path, task: "Task | None") -> Sides:
+    """Read COCO ground truth and results, the way that scoring is fastest by."""
+    gt = read_ground_truth(gt_path)
+    dt = read_predictions(dt_path, gt)
+    if task is None:
+        task = "entity"
+        if len(gt.categories) == N_INSTANCE_CATEGORIES:
+            from entityseg_bench.typed.truth import task_of_categories
+
+            task = task_of_categories([category.id for category in gt.categories])
+    fault = ""
+    if task == "instance":
+        from entityseg_bench.typed.own_metrics import class_fault
+
+        used, present = (set(np.unique(side.category_ids).tolist()) for side in (dt, gt))
+        fault = class_fault(used, gt.categories, present)
+    read = {"ground_truth": [gt_path], "predictions": [dt_path]}
+    return Sides(task, gt, dt, fault, None, [], read)

@@ -1,0 +1,1 @@
+"""Scoring of all four annotation types, whatever format each side is in."""

@@ -1,0 +1,240 @@
+"""The metric that each annotation type has of its own: class-aware AP, mIoU, PQ."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api import EvalResult, panoptic, semantic
+from entityseg_bench.types import Annotation, Category
+
+__all__ = [
+    "OwnMetrics",
+    "PanopticCounter",
+    "SemanticCounter",
+    "class_fault",
+    "instance_metrics",
+    "own_table",
+]
+
+Row = dict[str, float]
+Task = Literal["instance", "semantic", "panoptic"]
+
+TITLES: dict[Task, str] = {
+    "instance": "class-aware AP",
+    "semantic": "semantic classes",
+    "panoptic": "panoptic quality",
+}
+SEGMENTS: dict[Task, str] = {
+    "instance": "instance",
+    "semantic": "class of an image",
+    "panoptic": "panoptic segment",
+}
+UNLIKE = "not to be compared with published AP^e, which is over all entities"
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnMetrics:
+    """Hold a type's own metric; fractions in [0, 1], nan where there is nothing to measure.
+
+    Attributes:
+        task: instance, semantic or panoptic.
+        groups: Group of categories -> metric -> value; ``n`` is the number of categories averaged.
+            instance: ``all`` -> AP AP50 ... AR100 ARl. semantic: ``all`` -> mIoU fwIoU mACC pACC.
+            panoptic: ``all`` ``things`` ``stuff`` ``class_agnostic`` -> PQ SQ RQ.
+        per_category: Category id -> metric -> value, of those that were measured: AP; IoU and ACC;
+            PQ, SQ and RQ.
+        left_out: Why the metrics that need categories are not there, empty where they are.
+    """
+
+    task: Task
+    groups: dict[str, Row]
+    per_category: dict[int, Row]
+    left_out: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """Return what the result JSON holds, nan as null."""
+
+        def plain(row: Mapping[str, float]) -> dict[str, float | None]:
+            return {name: None if math.isnan(value) else value for name, value in row.items()}
+
+        return {
+            **{name: plain(row) for name, row in self.groups.items()},
+            "per_category": {str(k): plain(row) for k, row in self.per_category.items()},
+            "left_out": self.left_out or None,
+        }
+
+
+def class_fault(
+    used: set[int], categories: Sequence[Any], present: set[int], side: str = "predictions"
+) -> str:
+    """Say why predictions cannot be scored by category, or return an empty string.
+
+    Args:
+        used: Category ids that occur in the predictions, -1 for none.
+        categories: Of the ground truth, with ``id``.
+        present: Category ids that occur in the ground truth.
+        side: How to call the predictions.
+    """
+    known = {category.id for category in categories}
+    if not used:
+        return ""
+    strange = sorted(used - known)
+    if strange:
+        name = "none" if strange[0] == -1 else f"{strange[0]}"
+        return f"category_id {name} of the {side} is not among the categories of the ground truth"
+    if len(used) == 1 and len(present) > 1:
+        return f"all {side} have category_id {min(used)}, as class-agnostic ones do"
+    return ""
+
+
+def instance_metrics(result: EvalResult) -> OwnMetrics:
+    """Take class-aware AP, masks as submitted, from an evaluation grouped by category."""
+    each = {k: value for k, value in result.per_category().items() if not math.isnan(value)}
+    plain = {
+        name: value for name, value in result.metrics.items() if not name.startswith(("APe", "ARe"))
+    }
+    per_category = {k: {"AP": value} for k, value in each.items()}
+    return OwnMetrics("instance", {"all": {**plain, "n": len(each)}}, per_category)
+
+
+class SemanticCounter:
+    """Count pixels by class over images, for mIoU.
+
+    Args:
+        categories: Classes; their ids are the labels.
+    """
+
+    task: Task = "semantic"
+
+    def __init__(self, categories: Sequence[Category]) -> None:
+        self._n_classes = max((category.id for category in categories), default=0) + 1
+        self._counts = np.zeros((self._n_classes + 1, self._n_classes), np.int64)
+
+    def add(
+        self,
+        size: tuple[int, int],
+        gt: Sequence[Annotation],
+        dt: Sequence[Annotation],
+        by_class: bool,
+    ) -> None:
+        """Count an image of (height, width); where predictions overlap the higher score wins."""
+        if by_class:
+            maps = (_class_map(gt, size), _class_map(dt, size))
+            self._counts += semantic.count(*maps, self._n_classes)
+
+    def result(self, left_out: str = "") -> OwnMetrics:
+        """Summarise what was counted."""
+        if left_out:
+            return OwnMetrics("semantic", {}, {}, left_out)
+        found = semantic.summarize(self._counts)
+        present = np.flatnonzero(self._counts.sum(axis=0)).tolist()
+        names = ("mIoU", "fwIoU", "mACC", "pACC")
+        row: Row = {name: getattr(found, name) for name in names}
+        each = {k: {"IoU": float(found.iou[k]), "ACC": float(found.accuracy[k])} for k in present}
+        return OwnMetrics("semantic", {"all": {**row, "n": len(present)}}, each)
+
+
+def _class_map(annotations: Sequence[Annotation], size: tuple[int, int]) -> NDArray[np.int64]:
+    from entityseg_bench.formats.maps import paint, paint_order
+
+    masks = [annotation.segmentation for annotation in annotations]
+    values = [annotation.category_id for annotation in annotations]
+    return paint(masks, values, paint_order(annotations), size, semantic.IGNORE).pixels
+
+
+class PanopticCounter:
+    """Count matched segments by category and by none, for PQ.
+
+    Args:
+        categories: Of the segments; without types there are no things and stuff to tell apart.
+    """
+
+    task: Task = "panoptic"
+
+    def __init__(self, categories: Sequence[Category]) -> None:
+        typed = all(category.type for category in categories)
+        self._is_thing = {c.id: c.type == "thing" for c in categories} if typed else None
+        self._by_class: dict[int, panoptic.Tally] = {}
+        self._agnostic: dict[int, panoptic.Tally] = {}
+
+    def add(
+        self,
+        size: tuple[int, int],
+        gt: Sequence[Annotation],
+        dt: Sequence[Annotation],
+        by_class: bool,
+    ) -> None:
+        """Count an image of (height, width); where predictions overlap the higher score wins."""
+        sides = (*_segments(gt, size), *_segments(dt, size))
+        # panopticapi's rule of one crowd a category stands for its own numbers only.
+        _add(self._agnostic, panoptic.tally(*sides, class_agnostic=True, every_crowd=True))
+        if by_class:
+            _add(self._by_class, panoptic.tally(*sides))
+
+    def result(self, left_out: str = "") -> OwnMetrics:
+        """Summarise what was counted."""
+        agnostic = {"class_agnostic": _quality(panoptic.summarize([self._agnostic]).all)}
+        if left_out:
+            return OwnMetrics("panoptic", agnostic, {}, left_out)
+        found = panoptic.summarize([self._by_class], self._is_thing)
+        groups = {"all": _quality(found.all)}
+        if self._is_thing is not None:
+            groups |= {"things": _quality(found.things), "stuff": _quality(found.stuff)}
+        each = {
+            k: {"PQ": one.PQ, "SQ": one.SQ, "RQ": one.RQ} for k, one in found.per_category.items()
+        }
+        return OwnMetrics("panoptic", groups | agnostic, each)
+
+
+def _segments(
+    annotations: Sequence[Annotation], size: tuple[int, int]
+) -> tuple[NDArray[np.int64], list[dict[str, Any]]]:
+    """Paint an image's segments as 1..N and list those that can be seen."""
+    from entityseg_bench.formats.maps import paint, paint_order
+
+    masks = [annotation.segmentation for annotation in annotations]
+    painted = paint(masks, range(1, len(masks) + 1), paint_order(annotations), size)
+    rows = [
+        {"id": k, "category_id": a.category_id, "iscrowd": int(a.iscrowd)}
+        for k, a in enumerate(annotations, start=1)
+        if painted.areas[k - 1]
+    ]
+    return painted.pixels, rows
+
+
+def _add(total: dict[int, panoptic.Tally], more: Mapping[int, panoptic.Tally]) -> None:
+    for category_id, tally in more.items():
+        total[category_id] = total.get(category_id, panoptic.Tally()).plus(tally)
+
+
+def _quality(found: panoptic.Quality) -> Row:
+    return {"PQ": found.PQ, "SQ": found.SQ, "RQ": found.RQ, "n": found.n}
+
+
+def own_table(own: OwnMetrics) -> str:
+    """Lay out the metrics in percent, one row a group of categories; a dash where none was.
+
+    Of the twelve numbers of class-aware AP the six precisions are printed.
+    """
+    note = f"AP^e above takes each {SEGMENTS[own.task]} as an entity: {UNLIKE}."
+    if not own.groups:
+        return f"{TITLES[own.task]} left out: {own.left_out}.\n{note}"
+    first = next(iter(own.groups.values()))
+    names = [name for name in first if name != "n" and not name.startswith("AR")]
+    lines = [f"{TITLES[own.task]:28}" + "".join(f"{name:>8}" for name in names) + "  categories"]
+    for group, row in own.groups.items():
+        cells = "".join(f"{_percent(row[name]):>8}" for name in names)
+        number = "" if group == "class_agnostic" else f"{row['n']:>12.0f}"
+        lines.append(f"{group.replace('_', '-'):28}{cells}{number}".rstrip())
+    if own.left_out:
+        lines.append(f"By category left out: {own.left_out}.")
+    lines.append(note)
+    return "\n".join(lines)
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.2f}"

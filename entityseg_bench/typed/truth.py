@@ -1,0 +1,182 @@
+"""What ground truth is, and opening it: any of the four types."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from entityseg_bench import categories as category_tables
+from entityseg_bench import layout
+from entityseg_bench.categories import IGNORE, TASKS, Task
+from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.formats.index import INDEX
+from entityseg_bench.formats.label_maps import ClassRegions, LabelMaps, images_of, maps_below
+from entityseg_bench.formats.panoptic import read_panoptic
+from entityseg_bench.io import InputError, read_bytes
+from entityseg_bench.sides import PANOPTIC_MARK, Inputs
+
+__all__ = [
+    "Truth",
+    "find_maps",
+    "open_truth",
+    "read_indexed",
+    "root_file",
+    "task_of_categories",
+]
+
+
+class Truth(NamedTuple):
+    """Hold the ground truth and the files and folders that it was read from."""
+
+    dataset: EntityDataset
+    read: list[Path]
+
+
+def root_file(root: Path, inputs: Inputs) -> tuple[Path, Task] | None:
+    """Return the one entity or instance JSON that a data set's folder means, None for others."""
+    if (root / INDEX).is_file() or not _tasks_below(root, inputs):
+        return None
+    task = _task_of_root(root, inputs)
+    if task not in ("entity", "instance"):
+        return None
+    sources = layout.find_sources(root, task, inputs.split, inputs.resolution, inputs.parts)
+    if len(sources) > 1 or (inputs.parts and sources[0].part is None):
+        return None
+    return sources[0].annotations, task
+
+
+def open_truth(path: Path, inputs: Inputs) -> Truth:
+    """Open ground truth of any type.
+
+    Args:
+        path: COCO or panoptic JSON, a semantic list (.txt), a folder of class maps, of id maps or
+            NPZ with their index, or the root of a data set.
+        inputs: What the user said of it.
+
+    Raises:
+        InputError: It cannot be told what it is, it is not of the type that the user named, its
+            maps are missing, or it is broken.
+    """
+    if path.is_dir():
+        return _truth_of_folder(path, inputs)
+    if path.suffix == ".txt":
+        from entityseg_bench.formats.semantic import read_semantic
+
+        maps = find_maps(path, "semantic", inputs.gt_maps, "--gt-maps")
+        _agree(path, "semantic", inputs.task)
+        return Truth(read_semantic(path, maps), [path, maps])
+    if read_bytes(path).find(PANOPTIC_MARK) >= 0:
+        _agree(path, "panoptic", inputs.task)
+        maps = find_maps(path, "panoptic", inputs.gt_maps, "--gt-maps")
+        return Truth(read_panoptic(path, maps), [path, maps])
+    from entityseg_bench.formats.coco import read_coco
+
+    dataset = read_coco(path, "entity")
+    found = inputs.task or task_of_categories([c.id for c in dataset.categories])
+    if found not in ("entity", "instance"):
+        _agree(path, "entity", found)
+    return Truth(dataset.replace(task=found), [path])
+
+
+def task_of_categories(category_ids: Sequence[int]) -> Task:
+    """Tell entity from instance ground truth: the latter has the table of its 206 categories."""
+    instance = [category.id for category in category_tables.table("instance")]
+    return "instance" if sorted(category_ids) == instance else "entity"
+
+
+def _truth_of_folder(path: Path, inputs: Inputs) -> Truth:
+    if (path / INDEX).is_file():
+        dataset = read_indexed(path)
+        _agree(path, dataset.task, inputs.task)
+        return Truth(dataset, [path])
+    if _tasks_below(path, inputs) or not any(path.glob("*.png")):
+        task = _task_of_root(path, inputs)
+        dataset = EntityDataset.open(path, task, inputs.split, inputs.resolution, inputs.parts)
+        sources = layout.find_sources(path, task, inputs.split, inputs.resolution, inputs.parts)
+        read = [part for one in sources for part in (one.annotations, one.maps) if part]
+        return Truth(dataset, read)
+    _agree(path, "semantic", inputs.task)
+    paths = maps_below(path, ".png")
+    images = images_of(path, paths, lambda name: f"{name.removesuffix('.png')}.jpg")
+    rows = LabelMaps(images, paths, str(path), ClassRegions(frozenset((IGNORE,))))
+    return Truth(EntityDataset(images, rows, None, "semantic", where=str(path)), [path])
+
+
+def read_indexed(path: Path) -> EntityDataset:
+    """Read a folder of id maps or NPZ with their index."""
+    from entityseg_bench.formats.id_png import read_id_png
+    from entityseg_bench.formats.npz import read_npz
+
+    if not (path / INDEX).is_file():
+        raise InputError(path, "", f"there is no index ({INDEX}).", "NPZ needs it.")
+    read: Callable[[Path], EntityDataset] = (
+        read_npz if next(path.rglob("*.npz"), None) else read_id_png
+    )
+    return read(path)
+
+
+def _tasks_below(root: Path, inputs: Inputs) -> list[Task]:
+    """List the annotation types that a data set's folder holds."""
+    found: list[Task] = []
+    for task in TASKS:
+        try:
+            layout.find_sources(root, task, inputs.split, inputs.resolution, inputs.parts)
+        except InputError:
+            continue
+        found.append(task)
+    return found
+
+
+def _task_of_root(root: Path, inputs: Inputs) -> Task:
+    found = _tasks_below(root, inputs)
+    if inputs.task or not found:
+        task = inputs.task or "entity"
+        # Raises with what is expected and what is there.
+        layout.find_sources(root, task, inputs.split, inputs.resolution, inputs.parts)
+        return task
+    if len(found) > 1:
+        what = f"the data set has annotations of the types {', '.join(found)}."
+        raise InputError(root, "", what, f"Say which: --task {'|'.join(found)}.")
+    return found[0]
+
+
+def _agree(path: Path, found: Task, asked: Task | None) -> None:
+    if asked not in (None, found):
+        raise InputError(
+            path,
+            "",
+            f"this is {found} ground truth, and --task says {asked}.",
+            f"Leave it out, or make {asked} ground truth of it: entityseg convert.",
+        )
+
+
+def find_maps(path: Path, task: Task, given: Path | None, option: str) -> Path:
+    """Find the folder of the PNG maps that belong to a list or a panoptic JSON.
+
+    Tried are the file's name without its ending, the names of the data set's two layouts, and the
+    folder of the file itself.
+
+    Raises:
+        InputError: None is there.
+    """
+    if given is not None:
+        if not given.is_dir():
+            raise InputError(given, "", "there is no such folder of maps.")
+        return given
+    stem = path.name.removesuffix(".gz").removesuffix(".json").removesuffix(".txt")
+    words = {
+        "split": "train" if "train" in stem else "val",
+        "lr": "_lr" if stem.endswith("_lr") else "",
+    }
+    names = [stem, *(name.format(**words) for name in layout.MAPS[task])]
+    for name in names:
+        if (path.parent / name).is_dir():
+            return path.parent / name
+    if path.is_file() and any(path.parent.glob("*.png")):
+        return path.parent
+    read_bytes(path)
+    raise InputError(
+        path,
+        "",
+        "the folder of its maps is not beside it.",
+        f"Looked for {', '.join(names)}. Name it: {option} DIR.",
+    )

@@ -1,0 +1,492 @@
+"""From image files to results: the predictor, the command, and runs that are cut short."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from baselines import build_model
+from baselines.checkpoint import save_checkpoint
+from baselines.config import ModelConfig, SwinConfig
+from baselines.outputs import FORMATS
+from baselines.predict import main
+from baselines.predictor import Entities, Predictor
+from baselines.progress import Finished, Progress
+from entity_api import rle
+from entityseg_bench.io import InputError
+from entityseg_bench.types import Category
+
+TINY = ModelConfig(
+    backbone=SwinConfig(embed_dim=24, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 8)),
+    num_queries=12,
+    hidden_dim=32,
+    mask_dim=32,
+    encoder_layers=1,
+    encoder_ffn_dim=32,
+    decoder_layers=1,
+    decoder_ffn_dim=32,
+    fusion_ffn_dim=32,
+    min_size_test=64,
+    max_size_test=96,
+)
+CONFIGS = {
+    "entity": TINY,
+    "views": replace(TINY, num_views=5),
+    "instance": replace(TINY, task="instance", num_classes=4),
+    "semantic": replace(TINY, task="semantic", num_classes=150),
+    "panoptic": replace(TINY, task="panoptic", num_classes=350, panoptic_score_threshold=0.003),
+}
+
+
+def build(config):
+    torch.manual_seed(0)
+    return build_model(config)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Run on one thread: these models are too small for more, and results repeat to the bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> dict[str, Path]:
+    """Write a checkpoint of random weights for each configuration."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name, config in CONFIGS.items():
+        save_checkpoint(folder / f"{name}.safetensors", build(config), config)
+    return {name: folder / f"{name}.safetensors" for name in CONFIGS}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """Write a folder of five small images of three sizes."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for i, size in enumerate([(40, 60), (60, 40), (40, 60), (33, 31), (60, 40)]):
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+        coarse.resize(size[::-1], Image.Resampling.BICUBIC).save(folder / f"p{i}.png")
+    return folder
+
+
+def predict(*args) -> int:
+    return main([str(arg) for arg in args])
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def check_disjoint(entities):
+    """Check that masks, boxes, areas and the id map tell the same."""
+    masks = [rle.decode(mask) for mask in entities.segmentations]
+    assert len(entities) > 0
+    assert entities.id_map.max() == len(entities)
+    for idx, mask in enumerate(masks):
+        np.testing.assert_array_equal(mask, entities.id_map == idx + 1)
+        rows, columns = mask.nonzero()
+        x, y = columns.min(), rows.min()
+        box = [x, y, columns.max() + 1 - x, rows.max() + 1 - y]
+        assert entities.bboxes[idx].tolist() == box
+        assert entities.areas[idx] == mask.sum()
+
+
+@pytest.mark.parametrize("name", ["entity", "views", "semantic", "panoptic"])
+@pytest.mark.parametrize("size", [(40, 60), (1, 1), (3, 3), (1, 300)])
+def test_entities_of_an_image(name, size):
+    image = np.random.default_rng(3).integers(0, 256, (*size, 3), dtype=np.uint8)
+    before = image.copy()
+    entities = Predictor(model=build(CONFIGS[name]))(image)
+    assert entities.size == size
+    if len(entities) or size == (40, 60):
+        check_disjoint(entities)
+    np.testing.assert_array_equal(image, before)
+    assert ((entities.scores >= 0) & (entities.scores <= 1)).all()
+    if name == "semantic":
+        assert (entities.id_map > 0).all()
+
+
+def test_the_predictor_repeats_the_original(shared):
+    yaml = pytest.importorskip("yaml")
+    from baselines.config import config_from_detectron2
+
+    folder = shared / "golden/tiny/cropformer_swin"
+    model = build_model(config_from_detectron2(yaml.safe_load((folder / "cfg.yaml").read_text())))
+    weights = np.load(folder / "weights.npz")
+    state = {n: torch.from_numpy(weights[n]) for n in weights.files if "empty_weight" not in n}
+    model.load_state_dict(state)
+    for case in "AB":
+        golden = np.load(folder / f"case_{case}.npz")
+        entities = Predictor(model=model)(golden["image_orig_rgb"])
+        visible = golden["inst.pred_masks"].any((1, 2))
+        masks = np.stack([rle.decode(mask) for mask in entities.segmentations])
+        np.testing.assert_array_equal(masks, golden["inst.pred_masks"][visible])
+        np.testing.assert_allclose(entities.scores, golden["inst.scores"][visible], atol=1e-5)
+
+
+class ColourModel(torch.nn.Module):
+    """Hold where the input is red, green or blue: what is found must lie on the image's colours."""
+
+    def __init__(self, num_views: int) -> None:
+        super().__init__()
+        self.config = replace(TINY, num_views=num_views, num_queries=3)
+
+    def forward(self, images):
+        channels = F.avg_pool2d(images.flatten(0, 1), 4).unflatten(0, images.shape[:2])
+        masks = channels.transpose(1, 2) * 10
+        class_logits = torch.tensor([[3.0, 0], [2.0, 0], [1.0, 0]])
+        return {"pred_logits": class_logits.expand(len(images), 3, 2), "pred_masks": masks}
+
+
+@pytest.mark.parametrize("num_views", [1, 5])
+@pytest.mark.parametrize("size", [(100, 170), (300, 200)])
+def test_masks_lie_where_the_colours_are(num_views, size):
+    # A wrong channel order, a flip, swapped axes or a shifted crop would move them.
+    height, width = size
+    image = np.zeros((height, width, 3), np.uint8)
+    areas = [
+        (slice(0, height // 3), slice(0, width // 2)),
+        (slice(height // 2, height), slice(width // 4, width // 2)),
+        (slice(height // 4, height), slice(2 * width // 3, width)),
+    ]
+    for channel, area in enumerate(areas):
+        image[(*area, channel)] = 255
+    entities = Predictor(model=ColourModel(num_views))(image)
+    assert len(entities) == 3
+    for channel in range(3):
+        found, true = entities.id_map == channel + 1, image[..., channel] > 0
+        assert (found & true).sum() / (found | true).sum() > 0.9
+
+
+def test_instances_may_overlap_and_carry_their_table():
+    image = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    table = [Category(id=10 * i + 1, name=str(i), type="thing") for i in range(4)]
+    predictor = Predictor(model=build(CONFIGS["instance"]), categories=table)
+    entities = predictor(image)
+    assert entities.id_map is None
+    assert set(entities.category_ids.tolist()) <= {1, 11, 21, 31}
+    masks = np.array([rle.decode(mask) for mask in entities.segmentations])
+    assert masks.sum(0).max() > 1
+    np.testing.assert_array_equal(entities.areas, masks.sum((1, 2)))
+
+
+def test_thresholds_leave_segments_out():
+    image = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    model = build(TINY)
+    every = Predictor(model=model)(image)
+    middle = float(np.median(every.scores))
+    sure = Predictor(model=model, threshold=middle)(image)
+    assert sure.scores.tolist() == [s for s in every.scores if s >= middle]
+    check_disjoint(sure)
+    least = int(np.median(every.areas))
+    large = Predictor(model=model, min_area=least)(image)
+    assert large.areas.tolist() == [a for a in every.areas if a >= least]
+    assert len(Predictor(model=model, top_k=2)(image)) <= 2
+    none = Predictor(model=model, threshold=2)(image)
+    assert len(none) == 0
+    assert none.bboxes.shape == (0, 4)
+    assert not none.id_map.any()
+
+
+def test_calibrated_scores_change_no_mask():
+    image = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    faithful = Predictor(model=build(TINY))(image)
+    calibrated = Predictor(model=build(TINY), scores="calibrated")(image)
+    np.testing.assert_array_equal(faithful.id_map, calibrated.id_map)
+    assert not np.allclose(faithful.scores, calibrated.scores)
+
+
+@pytest.mark.parametrize("name", ["entity", "views"])
+def test_a_batch_gives_what_its_images_give_alone(name):
+    rng = np.random.default_rng(1)
+    images = [rng.integers(0, 256, (size, 60, 3), dtype=np.uint8) for size in (40, 41, 39)]
+    predictor = Predictor(model=build(CONFIGS[name]))
+    for image, together in zip(images, predictor.predict(images), strict=True):
+        alone = predictor(image)
+        assert (alone.id_map != together.id_map).mean() < 1e-3
+        np.testing.assert_allclose(alone.scores, together.scores, atol=1e-4)
+    with pytest.raises(ValueError, match="same padded size"):
+        predictor.predict([images[0], images[0].transpose(1, 0, 2).copy()])
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_arrays_that_are_no_images(image):
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8"):
+        Predictor(model=build(TINY))(image)
+
+
+def test_broken_weights_do_not_give_results():
+    model = build(TINY)
+    torch.nn.init.constant_(next(model.parameters()), torch.nan)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        Predictor(model=model)(np.zeros((40, 60, 3), np.uint8))
+
+
+def test_the_configuration_comes_from_the_checkpoint(weights):
+    assert Predictor(weights=weights["views"]).config == CONFIGS["views"]
+    with pytest.raises(ValueError, match="needs weights"):
+        Predictor("mask2former_swin_tiny_3x")
+
+
+def test_bfloat16_runs(weights):
+    image = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    check_disjoint(Predictor(weights=weights["views"], precision="bfloat16")(image))
+
+
+def test_results_of_a_folder(tmp_path, weights, pictures):
+    out = tmp_path / "results.json"
+    assert predict("--weights", weights["views"], "--images", pictures, "--out", out) == 0
+    records = read(out)
+    predictor = Predictor(weights=weights["views"])
+    expected = []
+    for path in sorted(pictures.iterdir()):
+        for row in predictor(np.asarray(Image.open(path))).predictions(path.name):
+            expected.append((row.image_id, row.category_id, row.segmentation, list(row.bbox)))
+    keys = ("image_id", "category_id", "segmentation", "bbox")
+    assert [tuple(row[key] for key in keys) for row in records] == expected
+    assert all(0 <= row["score"] <= 1 for row in records)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_batches_write_the_same_in_the_same_order(tmp_path, weights, pictures):
+    args = ("--weights", weights["entity"], "--images", pictures, "--calibrated", "--out")
+    assert predict(*args, tmp_path / "one.json") == 0
+    assert predict(*args, tmp_path / "three.json.gz", "--batch-size", 3) == 0
+    one, three = (
+        read(tmp_path / "one.json"),
+        json.loads(gzip.decompress((tmp_path / "three.json.gz").read_bytes())),
+    )
+    assert [row["image_id"] for row in one] == [row["image_id"] for row in three]
+    assert sorted({row["image_id"] for row in one}) == [f"p{i}.png" for i in range(5)]
+
+
+def test_image_ids_come_from_a_coco_file(tmp_path, weights, pictures):
+    names = ["p3.png", "p0.png"]
+    images = [{"id": 70 + i, "file_name": name} for i, name in enumerate(names)]
+    (tmp_path / "val.json").write_text(json.dumps({"images": images}))
+    code = predict(
+        *("--weights", weights["entity"], "--images", tmp_path / "val.json"),
+        *("--image-root", pictures, "--out", tmp_path / "r.json"),
+    )
+    assert code == 0
+    assert list(dict.fromkeys(row["image_id"] for row in read(tmp_path / "r.json"))) == [70, 71]
+
+
+def test_every_kind_of_file(tmp_path, weights, pictures):
+    kinds = ("json", "ids", "npz", "semantic", "panoptic")
+    args = ("--weights", weights["panoptic"], "--images", pictures, "--out", tmp_path / "out")
+    assert predict(*args, "--write", *kinds) == 0
+    predictor = Predictor(weights=weights["panoptic"])
+    panoptic = read(tmp_path / "out/panoptic.json")
+    assert len(panoptic["annotations"]) == 5
+    assert len(panoptic["categories"]) == 350
+    for path, annotation in zip(sorted(pictures.iterdir()), panoptic["annotations"], strict=True):
+        entities = predictor(np.asarray(Image.open(path)))
+        ids = np.asarray(Image.open(tmp_path / "out/ids" / path.name))
+        np.testing.assert_array_equal(ids, entities.id_map)
+        arrays = np.load(tmp_path / "out/npz" / f"{path.stem}.npz")
+        np.testing.assert_array_equal(arrays["id_map"], entities.id_map)
+        assert arrays["counts"].tolist() == [mask["counts"] for mask in entities.segmentations]
+        labels = np.asarray(Image.open(tmp_path / "out/semantic" / path.name))
+        expected = np.concatenate([[255], entities.category_ids])[entities.id_map]
+        np.testing.assert_array_equal(labels, expected)
+        rgb = np.asarray(Image.open(tmp_path / "out/panoptic" / annotation["file_name"])).astype(
+            int
+        )
+        np.testing.assert_array_equal(rgb @ [1, 256, 65536], entities.id_map)
+        rows = annotation["segments_info"]
+        assert [row["category_id"] for row in rows] == entities.category_ids.tolist()
+        assert [row["area"] for row in rows] == entities.areas.tolist()
+
+
+def test_ids_above_255_are_written_in_sixteen_bits(tmp_path):
+    id_map = np.arange(1, 301, dtype=np.int32).reshape(15, 20)
+    ones = np.ones(300)
+    masks = rle.encode_id_map(id_map)[1]
+    entities = Entities((15, 20), masks, ones, np.ones((300, 4)), ones, ones, id_map)
+    FORMATS["ids"].write(tmp_path / "a.png", entities, np.zeros((15, 20, 3), np.uint8))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), id_map)
+
+
+def test_a_broken_image_is_listed_and_the_rest_finishes(tmp_path, weights, pictures, capsys):
+    folder = tmp_path / "pics"
+    folder.mkdir()
+    for path in pictures.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "p1.png").write_bytes((folder / "p1.png").read_bytes()[:200])
+    (folder / "p9.jpg").write_text("no picture")
+    for batch_size in (1, 2):
+        out = tmp_path / f"r{batch_size}.json"
+        args = ("--weights", weights["entity"], "--images", folder, "--out", out)
+        assert predict(*args, "--batch-size", batch_size) == 1
+        err = capsys.readouterr().err
+        assert "p1.png: the image is broken" in err
+        assert "p9.jpg: it is no image" in err
+        assert "2 images have no result" in err
+        assert {row["image_id"] for row in read(out)} == {"p0.png", "p2.png", "p3.png", "p4.png"}
+
+
+def test_what_cannot_run_says_why(tmp_path, weights, pictures, capsys):
+    out = tmp_path / "r.json"
+    images = ("--images", pictures, "--out", out)
+    assert predict("--weights", tmp_path / "gone.pth", *images) == 2
+    assert "gone.pth: there is no such file of weights" in capsys.readouterr().err
+    assert predict("mask2former_swin_tiny_3x", "--weights", weights["entity"], *images) == 2
+    assert "the weights are not this model's" in capsys.readouterr().err
+    assert predict("mask2former", "--weights", weights["entity"], *images) == 2
+    assert "presets: cropformer" in capsys.readouterr().err
+    assert predict("--weights", weights["entity"], "--images", tmp_path / "x*", "--out", out) == 2
+    assert "no image is there" in capsys.readouterr().err
+    assert predict("--weights", weights["entity"], *images, "--write", "ids") == 2
+    assert "Name a folder" in capsys.readouterr().err
+    inside = ("--images", pictures, "--out", pictures / "out")
+    assert predict("--weights", weights["entity"], *inside) == 2
+    assert "in the folder of the images" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_outputs_of_one_name_are_refused(tmp_path, weights, pictures, capsys):
+    for suffix in ("jpg", "png"):
+        Image.open(pictures / "p0.png").save(tmp_path / f"a.{suffix}")
+    args = ("--weights", weights["entity"], "--images", tmp_path / "a.*", "--out", tmp_path / "o")
+    assert predict(*args, "--write", "ids") == 2
+    assert "would have the name of" in capsys.readouterr().err
+    assert predict(*args, "--write", "json") == 0
+
+
+def test_drawings_show_the_image_in_its_place_and_colours(tmp_path, weights):
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:20, :30] = (255, 0, 0)
+    pixels[20:, 30:] = (0, 0, 255)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    args = ("--weights", weights["entity"], "--images", tmp_path / "a.png", "--threshold", 2)
+    assert predict(*args, "--out", tmp_path / "out", "--write", "drawings") == 0
+    drawn = np.asarray(Image.open(tmp_path / "out/drawings/a.png"))
+    np.testing.assert_array_equal(drawn, pixels)
+
+
+def test_images_of_a_dataset(tmp_path, weights, pictures):
+    root = tmp_path / "entityseg"
+    folder = root / "images/entity_01_11580"
+    folder.mkdir(parents=True)
+    (root / "annotations/entity_segmentation").mkdir(parents=True)
+    (folder / "p0.png").write_bytes((pictures / "p0.png").read_bytes())
+    square = {"segmentation": [[1, 1, 9, 1, 9, 9, 1, 9]], "bbox": [1, 1, 8, 8], "area": 64}
+    content = {
+        "images": [{"id": 3, "file_name": "p0.png", "height": 40, "width": 60}],
+        "annotations": [{"id": 1, "image_id": 3, "category_id": 0, "iscrowd": 0, **square}],
+        "categories": [{"id": 0, "name": "entity"}],
+    }
+    path = root / "annotations/entity_segmentation/entityv2_01_entity_val.json"
+    path.write_text(json.dumps(content))
+    out = tmp_path / "r.json"
+    assert predict("--weights", weights["entity"], "--images", root, "--out", out) == 0
+    assert {row["image_id"] for row in read(out)} == {3}
+
+
+def test_progress_keeps_whole_lines_and_retries_failures(tmp_path):
+    progress = Progress(tmp_path / "r.json")
+    progress.begin({"threshold": 0})
+    progress.append(Finished(1))
+    progress.append(Finished("two", error="broken"))
+    progress.close()
+    path = progress.folder / "rank0.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"image_id": 3, "pred')
+    again = Progress(tmp_path / "r.json")
+    again.begin({"threshold": 0})
+    assert {key: place.failed for key, place in again.finished().items()} == {1: False, "two": True}
+    again.append(Finished(3))
+    again.append(Finished("two"))
+    places = again.finished()
+    assert {key: place.failed for key, place in places.items()} == {
+        1: False,
+        "two": False,
+        3: False,
+    }
+    assert again.read(places[3]).image_id == 3
+    again.close()
+    with pytest.raises(InputError, match="another threshold"):
+        Progress(tmp_path / "r.json").begin({"threshold": 1})
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(*args, **variables) -> subprocess.Popen:
+    """Start the command in a process of its own, at half a second an image."""
+    code = (
+        "import sys, time, baselines.predict as p; "
+        "one = p.Predictor.predict; "
+        "p.Predictor.predict = lambda *a: (time.sleep(0.5), one(*a))[1]; "
+        "sys.exit(p.main(sys.argv[1:]))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            **{name: str(value) for name, value in variables.items()},
+        },
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_a_killed_run_goes_on_and_ends_like_a_whole_one(tmp_path, weights, pictures, capsys):
+    args = ("--weights", weights["entity"], "--images", pictures, "--out")
+    assert predict(*args, tmp_path / "whole.json") == 0
+    out = tmp_path / "killed.json"
+    process = start(*args, out)
+    lines = tmp_path / ".killed.json.unfinished/rank0.jsonl"
+    deadline = time.monotonic() + 60
+    while not (lines.is_file() and lines.read_bytes().count(b"\n") >= 2):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not out.exists()
+    done = lines.read_bytes()
+    assert 2 <= done.count(b"\n") < 5
+    # Another threshold would mix two runs.
+    assert predict(*args, out, "--threshold", 0.5) == 2
+    assert "another threshold" in capsys.readouterr().err
+    assert predict(*args, out) == 0
+    assert out.read_bytes() == (tmp_path / "whole.json").read_bytes()
+    assert not lines.parent.exists()
+
+
+def test_two_ranks_write_what_one_writes(tmp_path, weights, pictures):
+    folder = tmp_path / "pics"
+    folder.mkdir()
+    for path in pictures.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "p7.png").write_bytes(b"broken")
+    args = ("--weights", weights["entity"], "--images", folder, "--out")
+    assert predict(*args, tmp_path / "one.json") == 1
+    port = 29500 + os.getpid() % 2000
+    common = {"WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        start(*args, tmp_path / "two.json", RANK=rank, LOCAL_RANK=rank, **common)
+        for rank in range(2)
+    ]
+    errors = [process.communicate(timeout=100)[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [1, 0], errors
+    assert (tmp_path / "two.json").read_bytes() == (tmp_path / "one.json").read_bytes()
+    assert "p7.png" in errors[0]

@@ -1,0 +1,433 @@
+"""Each kernel against what it computes, said in plain Python."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from entity_api import _match, _overlap, _rle
+
+SETTINGS = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+
+
+def write_counts(counts):
+    """Compress run lengths: differences to the last but one, 5 bits a character, signed."""
+    text = ""
+    for i, count in enumerate(counts):
+        value = count - counts[i - 2] if i > 2 else count
+        more = True
+        while more:
+            bits = value & 31
+            value >>= 5
+            more = value != (-1 if bits & 16 else 0)
+            text += chr(48 + bits + (32 if more else 0))
+    return text.encode()
+
+
+def counts_of(flat):
+    """Return run lengths of background and foreground in turn."""
+    counts, value = [0], False
+    for pixel in flat:
+        if pixel != value:
+            counts.append(0)
+            value = pixel
+        counts[-1] += 1
+    return counts
+
+
+def bounds_of(flat):
+    """Return start, end of each foreground run in turn."""
+    steps = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(flat, int), [0]])))
+    return steps.tolist()
+
+
+def runs_of(masks):
+    """Make Runs of flat masks (N, P)."""
+    return _rle.Runs([write_counts(counts_of(flat)) for flat in masks.tolist()], masks.shape[1])
+
+
+@st.composite
+def flat_masks(draw, least=0, most=8, pixels=None):
+    """Draw flat masks (N, P) of long and short runs, some empty, some full."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    pixels = draw(st.integers(1, 200)) if pixels is None else pixels
+    n = draw(st.integers(least, most))
+    switch = rng.choice([0.0, 0.03, 0.2, 0.6], (n, 1))
+    flips = np.cumsum(rng.random((n, pixels)) < switch, axis=1)
+    return (flips + rng.integers(0, 2, (n, 1))) % 2 == 1
+
+
+# --- _rle ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ([], b""),
+        ([6], b"6"),
+        ([0, 6], b"06"),
+        ([2, 3, 1], b"231"),
+        ([15], b"?"),
+        ([16], b"`0"),
+        ([2, 3, 1, 4], b"2311"),
+        ([5, 9, 5, 2, 1], b"595IL"),
+        ([2**32 - 1], b"oooooo3"),
+    ],
+)
+def test_literal_codes(counts, text):
+    assert write_counts(counts) == text
+    assert _rle.compress_counts(np.array(counts, np.int64)) == text
+
+
+@SETTINGS
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=30))
+def test_compress_counts(counts):
+    assert _rle.compress_counts(np.array(counts, np.int64)) == write_counts(counts)
+
+
+@SETTINGS
+@given(flat_masks(least=1, most=1))
+def test_compress(masks):
+    """Bounds become counts; a run that begins where one ends, or is empty, vanishes."""
+    bounds = bounds_of(masks[0])
+    expected = write_counts(counts_of(masks[0]))
+    assert _rle.compress(np.array(bounds, np.uint32), masks.shape[1]) == expected
+    split = []
+    for start, end in zip(bounds[::2], bounds[1::2], strict=True):
+        middle = (start + end) // 2
+        split += [start, middle, middle, middle, middle, end]
+    assert _rle.compress(np.array(split, np.uint32), masks.shape[1]) == expected
+
+
+@SETTINGS
+@given(flat_masks())
+def test_runs(masks):
+    runs = runs_of(masks)
+    assert (runs.n, runs.pixels) == (len(masks), masks.shape[1])
+    assert runs.areas().tolist() == masks.sum(axis=1).tolist()
+    for idx, flat in enumerate(masks):
+        assert runs.bounds_of(idx).tolist() == bounds_of(flat)
+
+
+@SETTINGS
+@given(flat_masks(least=1), st.data())
+def test_runs_of_some_rows(masks, data):
+    rows = data.draw(st.lists(st.integers(0, len(masks) - 1)))
+    texts = [write_counts(counts_of(flat)) for flat in masks.tolist()]
+    runs = _rle.Runs(texts, masks.shape[1], np.array(rows, np.int64))
+    assert runs.areas().tolist() == masks[rows].sum(axis=1).tolist()
+
+
+def test_runs_take_every_kind_of_text():
+    array = np.frombuffer(b"231", np.uint8)
+    texts = [b"231", "231", bytearray(b"231"), memoryview(b"231"), b'"231"', array]
+    runs = _rle.Runs(texts, 6)
+    assert runs.areas().tolist() == [3] * len(texts)
+    assert _rle.leading_bytes([*texts[2:], b""]) == b'22"2\0'
+    # In a JSON literal the one character that JSON escapes stands doubled; it codes 32 + 12.
+    counts = [12 + 32 * 3]
+    assert write_counts(counts) == b"\\3"
+    assert _rle.Runs([b'"\\\\3"', b"\\3"], counts[0]).areas().tolist() == [0, 0]
+
+
+def test_runs_keep_empty_runs_where_the_counts_have_them():
+    runs = _rle.Runs([write_counts([0, 2, 0, 3, 1, 0, 0])], 6)
+    assert runs.bounds_of(0).tolist() == [0, 2, 2, 5, 6, 6]
+    assert runs.areas().tolist() == [5]
+
+
+@SETTINGS
+@given(flat_masks())
+@example(np.ones((2, 130), bool))
+@example(np.eye(3, dtype=bool).repeat(64, axis=1))
+@example(np.array([[1] * 64 + [0] * 64, [0] * 63 + [1] * 65], bool))
+def test_disjoint(masks):
+    assert runs_of(masks).disjoint() == bool((masks.sum(axis=0) < 2).all())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+@pytest.mark.parametrize("layout", ["C", "F", "strided"])
+@SETTINGS
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([(0, 0), (0, 4), (5, 0), (1, 1), (7, 70), (70, 7), (9, 33), (1, 300)]),
+    st.sampled_from([1, 2, 200]),
+)
+def test_map_runs(dtype, layout, seed, shape, n_values):
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, n_values, shape).repeat(rng.integers(1, 3), axis=0).astype(dtype)
+    if dtype == np.int32:
+        values = values - 5 * (values % 3)
+    laid = {"C": values, "F": np.asfortranarray(values), "strided": np.empty((9, 9), dtype)}[layout]
+    if layout == "strided":
+        laid = np.repeat(np.repeat(values, 2, axis=0), 3, axis=1)[::2, ::3]
+    found, starts = _rle.map_runs(laid)
+    flat = values.T.reshape(-1).tolist()
+    expected = [i for i in range(len(flat)) if i == 0 or flat[i] != flat[i - 1]]
+    assert starts.tolist() == expected
+    assert found.tolist() == [flat[i] for i in expected]
+
+
+def test_map_runs_that_outgrow_their_first_room():
+    values = (np.arange(3000 * 5).reshape(5, 3000) % 2).astype(np.uint8)
+    found, starts = _rle.map_runs(values)
+    flat = values.T.reshape(-1)
+    np.testing.assert_array_equal(starts, np.flatnonzero(np.diff(flat, prepend=9)))
+    np.testing.assert_array_equal(found, flat[starts])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+@SETTINGS
+@given(flat_masks())
+def test_paint(dtype, masks):
+    values = np.arange(len(masks), dtype=np.int32) + 1
+    canvas = np.zeros(masks.shape[1], dtype)
+    expected = canvas.copy()
+    for value, flat in zip(values, masks, strict=True):
+        expected[flat] = value
+    _rle.paint(runs_of(masks), values, canvas)
+    assert canvas.tolist() == expected.tolist()
+
+
+def test_paint_refuses_what_does_not_fit():
+    runs = _rle.Runs([b"231"], 6)
+    for n_values, n_pixels in ((2, 6), (1, 5)):
+        with pytest.raises(ValueError, match="must fit"):
+            _rle.paint(runs, np.ones(n_values, np.int32), np.zeros(n_pixels, np.uint8))
+
+
+# --- _overlap -----------------------------------------------------------------------------------
+
+
+@st.composite
+def two_sides(draw):
+    pixels = draw(st.integers(1, 300))
+    return draw(flat_masks(pixels=pixels)), draw(flat_masks(pixels=pixels))
+
+
+def common_pixels(dt, gt):
+    return dt.astype(int) @ gt.astype(int).T
+
+
+@SETTINGS
+@given(two_sides())
+@example((np.ones((2, 9), bool), np.ones((3, 9), bool)))
+@example((np.zeros((1, 1), bool), np.ones((1, 1), bool)))
+def test_intersections(sides):
+    """Of every two masks, where masks of either side overlap one another as they like."""
+    dt, gt = sides
+    regions = _overlap.Regions(runs_of(gt))
+    assert regions.intersections(runs_of(dt)).tolist() == common_pixels(dt, gt).tolist()
+
+
+@SETTINGS
+@given(two_sides())
+def test_intersections_with_what_is_visible(sides):
+    dt, gt = sides
+    regions = _overlap.Regions(runs_of(gt))
+    ours = regions.intersections(_overlap.Visible(runs_of(dt)))
+    assert ours.tolist() == common_pixels(visible_of(dt, range(len(dt))), gt).tolist()
+
+
+def test_regions_are_labelled_by_the_set_of_masks():
+    gt = np.array([[1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 1, 0]], bool)
+    regions = _overlap.Regions(runs_of(gt))
+    assert regions.members == [(), (0,), (1,), (2,), (0, 1), (0, 1, 2), (1, 2)]
+
+
+def visible_of(masks, order):
+    """Take from each mask the pixels of the masks before it in order."""
+    taken = np.zeros(masks.shape[1], bool)
+    visible = np.zeros_like(masks)
+    for idx in order:
+        visible[idx] = masks[idx] & ~taken
+        taken |= masks[idx]
+    return visible
+
+
+@SETTINGS
+@given(flat_masks(most=10), st.randoms(use_true_random=False))
+@example(np.ones((70, 3), bool), np.random.RandomState(0))
+@example(np.eye(130, 200, dtype=bool) | (np.arange(200) > 150), np.random.RandomState(1))
+def test_visible(masks, random):
+    order = list(range(len(masks)))
+    random.shuffle(order)
+    visible = _overlap.Visible(runs_of(masks), np.array(order, np.int32))
+    expected = visible_of(masks, order)
+    drawn = np.zeros_like(masks)
+    bounds, owners = visible.segments()
+    for (start, end), owner in zip(bounds.tolist(), owners.tolist(), strict=True):
+        assert start < end
+        assert not drawn[owner, start:end].any()
+        drawn[owner, start:end] = True
+    np.testing.assert_array_equal(drawn, expected)
+    assert visible.areas().tolist() == expected.sum(axis=1).tolist()
+    assert visible.n == len(masks)
+    assert visible.crowded_px == (masks.sum(axis=0) > 1).sum()
+    assert visible.n_pairs == np.count_nonzero(np.triu(common_pixels(masks, masks), 1))
+
+
+@SETTINGS
+@given(st.lists(st.integers(0, 4), max_size=9), st.lists(st.integers(0, 4), max_size=9))
+def test_overlap_of_codes_with_empty_runs(first, second):
+    """Counts may hold zeros anywhere: runs that are empty, runs that touch."""
+    pixels = max(sum(first), sum(second))
+    flats = np.zeros((2, pixels), bool)
+    texts = []
+    for flat, counts in zip(flats, (first, second), strict=True):
+        # Background up to the end: one count more, after an empty run of foreground if need be.
+        counts = [*counts, *[0] * (len(counts) % 2), pixels - sum(counts)]
+        flat[:] = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+        texts.append(write_counts(counts))
+    runs = _rle.Runs(texts, pixels)
+    expected = common_pixels(flats, flats)
+    assert _overlap.Regions(runs).intersections(runs).tolist() == expected.tolist()
+    assert runs.disjoint() == (expected[0, 1] == 0)
+    visible = _overlap.Visible(runs)
+    assert visible.crowded_px == expected[0, 1]
+    assert visible.n_pairs == (expected[0, 1] > 0)
+    assert visible.areas().tolist() == [flats[0].sum(), (flats[1] & ~flats[0]).sum()]
+
+
+def test_visible_wants_an_order_of_all_masks():
+    with pytest.raises(ValueError, match="every mask"):
+        _overlap.Visible(_rle.Runs([b"231", b"231"], 6), np.zeros(1, np.int32))
+
+
+def test_pairs_are_not_counted_beyond_their_table():
+    visible = _overlap.Visible(_rle.Runs([b"01"] * 16385, 1))
+    assert (visible.n_pairs, visible.crowded_px) == (-1, 1)
+    assert visible.areas().sum() == 1
+
+
+# --- _match -------------------------------------------------------------------------------------
+
+
+@SETTINGS
+@given(st.integers(0, 2**32 - 1), st.integers(0, 6), st.integers(0, 6))
+def test_ious(seed, n_dt, n_gt):
+    rng = np.random.default_rng(seed)
+    dt_area, gt_area = rng.integers(0, 9, n_dt), rng.integers(0, 9, n_gt)
+    common = (rng.random((n_dt, n_gt)) * (np.minimum(dt_area[:, None], gt_area) + 1)).astype(int)
+    crowd = rng.integers(0, 2, n_gt).astype(np.uint8)
+    ours = _match.ious(common, dt_area, gt_area, crowd)
+    assert ours.shape == (n_dt, n_gt)
+    for d in range(n_dt):
+        for g in range(n_gt):
+            union = dt_area[d] if crowd[g] else dt_area[d] + gt_area[g] - common[d, g]
+            assert ours[d, g] == (common[d, g] / union if common[d, g] else 0.0)
+
+
+def match_one(iou, thr, least, most, rows, columns, dt_area, gt_area, crowd):
+    """Match as cocoapi does: (outcome, gt) of each row, the last row of each matched gt."""
+    ignored = {g: crowd[g] or not least <= gt_area[g] <= most for g in columns}
+    # A gt that counts is preferred to an ignored one, whatever the IoUs.
+    by_ignored = sorted(columns, key=lambda g: ignored[g])
+    taken, found = {}, []
+    for d in rows:
+        best, best_iou = None, min(thr, 1 - 1e-10)
+        for g in by_ignored:
+            if g in taken and not crowd[g]:
+                continue
+            if best is not None and not ignored[best] and ignored[g]:
+                break
+            if iou[d, g] >= best_iou:
+                best, best_iou = g, iou[d, g]
+        if best is None:
+            found.append((0 if least <= dt_area[d] <= most else 2, None))
+        else:
+            taken[best] = d
+            found.append((2 if ignored[best] else 1, best))
+    return found, taken
+
+
+@SETTINGS
+@given(st.integers(0, 2**32 - 1), st.integers(0, 9), st.integers(0, 7))
+def test_match_group(seed, n_dt, n_gt):
+    rng = np.random.default_rng(seed)
+    # Few different values: equal IoUs, IoUs equal to thresholds, IoU 1 below the threshold 1.
+    iou = rng.choice([0.0, 0.3, 0.5, 0.75, 0.75, 0.9, 1.0], (n_dt, n_gt))
+    thrs, ranges = np.array([0.5, 0.75, 1.0, 0.0]), np.array([[0, 1e10], [0, 5], [5, 8]], float)
+    dt_area, gt_area = (rng.integers(0, 12, n).astype(float) for n in (n_dt, n_gt))
+    crowd = (rng.random(n_gt) < 0.3).astype(np.uint8)
+    rows = np.flatnonzero(rng.random(n_dt) < 0.8)
+    columns = np.flatnonzero(rng.random(n_gt) < 0.8)
+    dt_records, gt_records = rng.permutation(n_dt + 4)[:n_dt], rng.permutation(n_gt + 3)[:n_gt]
+    start, shape = 2, (len(ranges), len(thrs))
+    outcome = np.full((*shape, n_dt + 4), -9, np.int8)
+    dt_gt = np.full((*shape, n_dt + 4), -9, np.int32)
+    gt_dt = np.full((*shape, n_gt + 3), -1, np.int32)
+    gt_ignored = np.full((len(ranges), n_gt + 3), 7, np.uint8)
+    _match.match_group(
+        iou, thrs, ranges, rows, columns, dt_records, gt_records, dt_area, gt_area, crowd, start,
+        outcome, dt_gt, gt_dt, gt_ignored,
+    )  # fmt: skip
+    for a, (least, most) in enumerate(ranges):
+        for t, thr in enumerate(thrs):
+            found, taken = match_one(
+                iou, thr, least, most, rows.tolist(), columns.tolist(), dt_area, gt_area, crowd
+            )
+            # Nothing outside the group's own columns is written.
+            expected = np.full(n_dt + 4, -9)
+            expected[start : start + len(rows)] = [what for what, _ in found]
+            assert outcome[a, t].tolist() == expected.tolist()
+            expected[start : start + len(rows)] = [
+                -1 if g is None else gt_records[g] for _, g in found
+            ]
+            assert dt_gt[a, t].tolist() == expected.tolist()
+            expected = np.full(n_gt + 3, -1)
+            for g, d in taken.items():
+                expected[gt_records[g]] = dt_records[d]
+            assert gt_dt[a, t].tolist() == expected.tolist()
+        expected = np.full(n_gt + 3, 7)
+        for g in columns:
+            expected[gt_records[g]] = bool(crowd[g] or not least <= gt_area[g] <= most)
+        assert gt_ignored[a].tolist() == expected.tolist()
+
+
+def test_of_equal_ious_the_later_ground_truth_matches():
+    """A quirk of cocoapi that parity rests on."""
+    outcome, dt_gt = np.zeros((1, 1, 1), np.int8), np.zeros((1, 1, 1), np.int32)
+    gt_dt, one, two = np.full((1, 1, 2), -1, np.int32), np.array([0]), np.array([0, 1])
+    _match.match_group(
+        np.array([[0.8, 0.8]]), np.array([0.5]), np.array([[0.0, 99.0]]), one, two, one, two,
+        np.array([4.0]), np.array([4.0, 4.0]), np.zeros(2, np.uint8), 0,
+        outcome, dt_gt, gt_dt, np.zeros((1, 2), np.uint8),
+    )  # fmt: skip
+    assert dt_gt.item() == 1
+    assert gt_dt.tolist() == [[[-1, 0]]]
+
+
+def test_precision_of_four_detections():
+    """Right, wrong, right, ignored; three entities: recall 1/3 at precision 1, 2/3 at 2/3."""
+    precision, score_at = np.full(4, -1.0), np.full(4, -1.0)
+    recall = _match.precision_at_recall(
+        np.array([1, 0, 1, 2], np.int8), np.array([0.9, 0.8, 0.7, 0.1]), 3,
+        np.array([0.0, 0.3, 0.5, 0.9]), precision, score_at,
+    )  # fmt: skip
+    assert recall == 2 / 3
+    # cocoapi adds numpy.spacing(1) to the denominator.
+    assert precision.tolist() == pytest.approx([1.0, 1.0, 2 / 3, 0.0], abs=1e-15)
+    assert score_at.tolist() == [0.9, 0.9, 0.7, 0.0]
+
+
+@SETTINGS
+@given(st.lists(st.integers(0, 2), max_size=30), st.integers(1, 20))
+def test_precision_at_recall(outcome, n_gt):
+    n_gt = max(n_gt, outcome.count(1))
+    score = np.linspace(1, 0, len(outcome)) if outcome else np.zeros(0)
+    thrs = np.array([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
+    precision, score_at = np.full(6, -1.0), np.full(6, -1.0)
+    reached = _match.precision_at_recall(
+        np.array(outcome, np.int8), score, n_gt, thrs, precision, score_at
+    )
+    points = []
+    for i in range(len(outcome)):
+        right, wrong = outcome[: i + 1].count(1), outcome[: i + 1].count(0)
+        # Above 0 only by cocoapi's numpy.spacing(1) where all so far were ignored.
+        points.append((right / n_gt, right / (right + wrong) if right else 0.0, score[i]))
+    assert reached == (points[-1][0] if points else 0.0)
+    for r, thr in enumerate(thrs):
+        later = [point for point in points if point[0] >= thr]
+        assert precision[r] == pytest.approx(max((p for _, p, _ in later), default=0.0), abs=1e-12)
+        assert score_at[r] == (later[0][2] if later else 0.0)

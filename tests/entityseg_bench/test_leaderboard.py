@@ -1,0 +1,388 @@
+"""The leaderboard: published rows, filed results, tables, page, verification."""
+
+import csv
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from entity_api import rle
+from entityseg_bench.cli import main
+from entityseg_bench.evaluate import evaluate_files, result_record
+from entityseg_bench.io import InputError
+from entityseg_bench.leaderboard import (
+    add,
+    collect,
+    read_model,
+    read_models,
+    read_published,
+    render,
+    stale,
+    verify,
+    write,
+)
+from entityseg_bench.leaderboard.build import BEGIN, END
+from entityseg_bench.leaderboard.entries import file_name, words_of
+from entityseg_bench.leaderboard.page import to_html
+from entityseg_bench.leaderboard.tables import Column, Row, Table
+from entityseg_bench.leaderboard.writers import to_csv, to_latex, to_markdown
+
+OWN = Path(__file__).resolve().parents[2] / "leaderboard"
+
+# Method, backbone, AP L, AP^e L, AP H, AP^e H as the README of the original prints them.
+FIRST_PARTY = [
+    ("Mask2Former", "Swin-T", None, 38.8, None, 40.7),
+    ("CropFormer", "Swin-T", None, 40.6, None, 43.0),
+    ("Mask2Former", "Swin-L", None, 44.4, None, 46.2),
+    ("CropFormer", "Swin-L", None, 45.8, None, 48.2),
+    ("Mask2Former", "HorNet-L", 51.0, 47.1, 53.6, 49.2),
+    ("CropFormer", "HorNet-L", None, 49.1, None, 51.5),
+]
+SECONDARY = [("E-SAM", 48.9, 50.2), ("SAM automatic masks", None, 20.1), ("MI2Former", 42.7, None)]
+COCO_ENTITY = [29.8, 31.8, 33.2, 35.5, 38.6, 38.7, 40.0, 40.1]
+COLUMNS = [Column(metric, side) for side in ("low", "high") for metric in ("AP", "APe")]
+ABOUT = {
+    "model": "tiny_net",
+    "method": "Tiny",
+    "backbone": "none",
+    "paper": "https://example.org/paper",
+    "code": "https://example.org/code",
+    "dataset": "EntitySeg",
+}
+
+
+def square(top: int, left: int, side: int) -> dict:
+    """Make a square mask in an image of 60 x 80 pixels."""
+    mask = np.zeros((60, 80), bool)
+    mask[top : top + side, left : left + side] = True
+    return rle.encode(mask)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Write ground truth, overlapping predictions and their result, beside a leaderboard."""
+    gt, dt, result = (tmp_path / name for name in ("entityseg_val_lr.json", "p.json", "r.json"))
+    masks = [square(0, 0, 40), square(10, 45, 30), square(5, 5, 20)]
+    annotations = [
+        {"id": k + 1, "image_id": 1 + k // 2, "category_id": 0, "segmentation": mask}
+        for k, mask in enumerate(masks)
+    ]
+    images = [{"id": k, "file_name": f"{k}.jpg", "height": 60, "width": 80} for k in (1, 2)]
+    gt.write_text(json.dumps({"images": images, "annotations": annotations}))
+    found = [(1, square(0, 0, 38), 0.9), (1, square(8, 30, 34), 0.8), (2, square(5, 5, 21), 0.7)]
+    dt.write_text(json.dumps([{"image_id": i, "segmentation": m, "score": s} for i, m, s in found]))
+    result.write_text(json.dumps(result_record(evaluate_files(gt, dt))))
+    (tmp_path / "board").mkdir()
+    shutil.copy(OWN / "published.json", tmp_path / "board")
+    return gt, dt, result
+
+
+def published_table(task: str, dataset: str = "EntitySeg") -> Table:
+    """Return one table of the published rows alone."""
+    tables = collect(read_published(OWN / "published.json"), [])
+    return next(table for table in tables if (table.task, table.dataset) == (task, dataset))
+
+
+def test_first_party_rows_are_the_published_ones():
+    table = published_table("entity")
+    assert table.columns == tuple(COLUMNS)
+    found = {
+        (row.method, row.backbone, *(row.values.get(column) for column in COLUMNS))
+        for row in table.rows
+        if row.origin == "first-party"
+    }
+    assert found == set(FIRST_PARTY)
+    parameters = {(row.method, row.backbone): row.parameters for row in table.rows}
+    assert parameters["Mask2Former", "Swin-T"] == 47_401_340
+    assert parameters["CropFormer", "HorNet-L"] == 222_151_746
+
+
+def test_secondary_and_doubtful_rows_are_marked():
+    rows = published_table("entity").rows
+    secondary = {
+        (row.method, row.values.get(COLUMNS[1]), row.values.get(COLUMNS[3]))
+        for row in rows
+        if row.origin == "secondary"
+    }
+    assert secondary == set(SECONDARY)
+    (doubtful,) = [row for row in rows if row.origin == "doubtful"]
+    assert (doubtful.method, doubtful.values) == ("CropFormer", {COLUMNS[3]: 42.8})
+    assert doubtful.note
+    assert all(row.url.startswith("https://") and row.source for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "values", "origin"),
+    [
+        ("instance", "AP", [30.3, 22.7], "first-party"),
+        ("semantic", "mIoU", [51.1, 45.2], "doubtful"),
+        ("panoptic", "PQ", [13.5, 9.8], "first-party"),
+    ],
+)
+def test_class_aware_rows_have_tables_of_their_own(task, metric, values, origin):
+    table = published_table(task)
+    assert table.class_aware
+    assert table.columns == (Column(metric, "high"),)
+    assert [row.values[table.columns[0]] for row in table.rows] == values
+    assert {row.origin for row in table.rows} == {origin}
+
+
+def test_first_generation_rows_stay_apart():
+    table = published_table("entity", "COCO-Entity")
+    assert sorted(row.values[Column("APe", None)] for row in table.rows) == COCO_ENTITY
+
+
+def test_markdown_shows_the_rows_digit_by_digit():
+    text = to_markdown(published_table("entity"))
+    assert "| method | backbone | parameters | AP L | AP<sup>e</sup> L | AP H |" in text
+    assert "| CropFormer | HorNet-L | 222.2 M | - | **49.1** | - | **51.5** | [first-party]" in text
+    assert "| E-SAM | SAM ViT-H | - | - | <u>48.9</u> | - | <u>50.2</u> | [secondary]" in text
+    assert "| Mask2Former | HorNet-L | 220.6 M | 51.0 | 47.1 | 53.6 | 49.2 |" in text
+
+
+def test_ties_share_a_place_and_doubtful_rows_have_none():
+    column = Column("APe", "high")
+
+    def row(method: str, value: float, origin: str = "measured") -> Row:
+        return Row(method, "b", None, origin, "s", "https://example.org", {column: value})
+
+    rows = (row("a", 50.04), row("b", 49.96), row("c", 48.0), row("d", 60.0, "doubtful"))
+    table = Table("EntitySeg", "val", "entity", False, (column,), rows)
+    assert table.rank(column) == {"50.0": 1, "48.0": 2}
+    text = to_markdown(table)
+    assert text.count("**50.0**") == 2
+    assert "<u>48.0</u>" in text
+    assert "| 60.0 |" in text
+
+
+def test_csv_keeps_every_published_number():
+    rows = list(csv.DictReader(io.StringIO(to_csv([published_table("entity")]))))
+    found = {
+        (row["method"], row["backbone"], row["resolution"], row["APe"])
+        for row in rows
+        if row["origin"] == "first-party"
+    }
+    for method, backbone, _, low, _, high in FIRST_PARTY:
+        assert (method, backbone, "low", str(low)) in found
+        assert (method, backbone, "high", f"{high:g}") in found
+    assert "AR" not in "".join(rows[0])
+
+
+def test_latex_is_a_booktabs_table():
+    text = to_latex(published_table("entity"))
+    assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+    line = r"CropFormer$^{a}$ & HorNet-L & 222.2 M & -- & \textbf{49.1} & -- & \textbf{51.5} \\"
+    assert line in text
+    assert r"\underline{50.2}" in text
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {line.count("&") for line in rows} == {6}
+
+
+def test_names_are_escaped_everywhere():
+    column, name = Column("APe", "high"), "<b>a|b & c_d %"
+    row = Row(name, name, None, "measured", name, "https://example.org/?a=1&b=2", {column: 1.0})
+    table = Table("EntitySeg", "val", "entity", False, (column,), (row,))
+    assert "<b>" not in to_html([table]).partition("<main>")[2]
+    assert "&lt;b>a\\|b" in to_markdown(table)
+    assert r"<b>a|b \& c\_d \%" in to_latex(table)
+
+
+def test_average_recall_is_refused_as_a_published_metric(tmp_path):
+    path = tmp_path / "published.json"
+    content = json.loads((OWN / "published.json").read_text())
+    content["rows"][0]["percent"] = {"AR": 50.0}
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="'AR'"):
+        read_published(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": "nowhere"}, "there is no source 'nowhere'"),
+        ({"mark": "doubtful"}, "has no note"),
+        ({"mark": "certain"}, "mark"),
+        ({"percent": {"APe": 388.0}}, "percent"),
+    ],
+)
+def test_published_rows_are_validated(tmp_path, change, message):
+    path = tmp_path / "published.json"
+    content = json.loads((OWN / "published.json").read_text())
+    content["rows"][0].update(change)
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=message):
+        read_published(path)
+
+
+def test_the_generated_files_of_the_repository_are_up_to_date():
+    assert stale(render(OWN, OWN.parent / "README.md")) == []
+
+
+def test_building_twice_gives_the_same_bytes_and_check_sees_a_change(files, tmp_path, capsys):
+    board = tmp_path / "board"
+    add(files[2], board, **ABOUT)
+    first = render(board, None)
+    write(first)
+    assert render(board, None) == first
+    command = ["leaderboard", "build", "--dir", str(board), "--readme", str(tmp_path / "none.md")]
+    assert main([*command, "--check"]) == 0
+    page = board / "index.html"
+    page.write_text(page.read_text().replace("49.1", "49.2"))
+    assert main([*command, "--check"]) == 1
+    assert "index.html: stale" in capsys.readouterr().out
+    assert main(command) == 0
+    assert page.read_text() == first[page]
+
+
+def test_the_readme_changes_between_its_marks_alone(files, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# before\n{BEGIN}\nold\n{END}\nafter\n")
+    text = render(tmp_path / "board", readme)[readme]
+    assert text.startswith(f"# before\n{BEGIN}\n\n| method |")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "old" not in text
+    readme.write_text("no marks")
+    assert readme not in render(tmp_path / "board", readme)
+    readme.write_text(f"{END} {BEGIN}")
+    with pytest.raises(InputError, match="Write both"):
+        render(tmp_path / "board", readme)
+
+
+def test_a_result_is_filed_whole_and_stands_in_the_tables(files, tmp_path):
+    _, _, result = files
+    path = add(result, tmp_path / "board", **ABOUT)
+    assert path == tmp_path / "board/results/val/tiny_net.json"
+    (filed,) = read_model(path).results
+    assert filed.resolution == "low"
+    assert filed.result == json.loads(result.read_text())
+    tables = collect(read_published(OWN / "published.json"), read_models(path.parents[1]))
+    (row,) = [row for row in tables[0].rows if row.origin == "measured"]
+    metrics = filed.result["metrics"]
+    assert row.values[Column("APe", "low")] == 100 * metrics["APe"]
+    assert row.values[Column("AP", "low")] == 100 * metrics["AP"]
+    assert row.note == "masks overlap in 1 of 2 images (L)"
+
+
+def test_a_result_takes_the_place_of_its_earlier_one(files, tmp_path):
+    gt, dt, result = files
+    add(result, tmp_path / "board", **ABOUT)
+    records = json.loads(dt.read_text())
+    dt.write_text(json.dumps(records[:1]))
+    result.write_text(json.dumps(result_record(evaluate_files(gt, dt))))
+    path = add(result, tmp_path / "board", **ABOUT)
+    assert [one.result["counts"]["predictions"] for one in read_model(path).results] == [1]
+    with pytest.raises(InputError, match="results of this model on EntitySeg are filed here"):
+        add(result, tmp_path / "board", **{**ABOUT, "dataset": "another"})
+
+
+def test_results_against_other_ground_truth_do_not_share_a_table(files, tmp_path):
+    gt, dt, result = files
+    add(result, tmp_path / "board", **ABOUT)
+    gt.write_text(gt.read_text() + " ")
+    result.write_text(json.dumps(result_record(evaluate_files(gt, dt))))
+    add(result, tmp_path / "board", **{**ABOUT, "model": "other_net"})
+    with pytest.raises(InputError, match="scored against another ground truth than"):
+        render(tmp_path / "board", None)
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    [
+        (("schema",), 2, "schema"),
+        (("metrics", "AP"), 43.7, "metrics"),
+        (("metrics", "APe"), None, "metrics.APe"),
+        (("files", "predictions", "sha256"), "abc", "sha256"),
+        (("parameters", "max_dets"), [1, 10, 300], "parameters.max_dets"),
+        (("parameters", "images"), 1, "parameters.images"),
+        (("parameters", "class_aware"), True, "parameters.class_aware"),
+        (("files", "ground_truth", "name"), "mine.json", "does not tell the split"),
+    ],
+)
+def test_results_of_another_shape_or_protocol_are_refused(files, tmp_path, where, value, message):
+    content = json.loads(files[2].read_text())
+    place = content
+    for key in where[:-1]:
+        place = place[key]
+    place[where[-1]] = value
+    files[2].write_text(json.dumps(content))
+    with pytest.raises(InputError, match=message):
+        add(files[2], tmp_path / "board", **ABOUT)
+    assert not (tmp_path / "board/results").exists()
+
+
+def test_addresses_must_be_web_addresses(files, tmp_path):
+    with pytest.raises(InputError, match="paper"):
+        add(files[2], tmp_path / "board", **{**ABOUT, "paper": "javascript:alert(1)"})
+
+
+def test_a_resolution_that_contradicts_the_name_is_refused(files, tmp_path):
+    with pytest.raises(InputError, match="low by its name, not high"):
+        add(files[2], tmp_path / "board", **ABOUT, resolution="high")
+
+
+def test_a_misplaced_file_is_refused(files, tmp_path):
+    path = add(files[2], tmp_path / "board", **ABOUT)
+    moved = path.with_name("renamed.json")
+    path.rename(moved)
+    with pytest.raises(InputError, match=r"Move it to val/tiny_net\.json"):
+        read_model(moved)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("entityv2_010203_entity_val.json", {"split": "val", "resolution": "high"}),
+        ("entityseg_val_lr.json.gz", {"split": "val", "resolution": "low"}),
+        ("entityseg_train_01.json", {"split": "train", "resolution": "high"}),
+        ("entityseg_insseg_val_lr.json", {"split": "val", "resolution": "low"}),
+        ("instances_val2017.json", {}),
+    ],
+)
+def test_words_are_read_from_both_naming_worlds(name, words):
+    assert words_of(name) == words
+
+
+def test_file_names_are_plain():
+    assert file_name("CropFormer (Swin-L) 3x") == "cropformer_swin_l_3x.json"
+    assert file_name("../../etc/passwd") == "etc_passwd.json"
+
+
+def test_scoring_again_gives_every_digit(files, tmp_path, capsys):
+    gt, dt, result = files
+    filed = add(result, tmp_path / "board", **ABOUT)
+    assert verify(result, dt, gt) == []
+    assert verify(filed, dt, gt) == []
+    command = ["leaderboard", "verify", str(filed), "--predictions", str(dt), "--gt", str(gt)]
+    assert main(command) == 0
+    assert "every digit agrees" in capsys.readouterr().out
+
+
+def test_the_last_digit_counts(files, capsys):
+    gt, dt, result = files
+    content = json.loads(result.read_text())
+    true = content["metrics"]["APe"]
+    content["metrics"]["APe"] = float(np.nextafter(true, 1))
+    result.write_text(json.dumps(content))
+    assert verify(result, dt, gt) == [("metrics.APe", float(np.nextafter(true, 1)), true)]
+    command = ["leaderboard", "verify", str(result), "--predictions", str(dt), "--gt", str(gt)]
+    assert main(command) == 1
+    assert "metrics.APe: filed" in capsys.readouterr().out
+
+
+def test_other_predictions_are_told_by_their_hash(files, tmp_path):
+    gt, dt, result = files
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(json.loads(dt.read_text())[:2]))
+    assert [where for where, _, _ in verify(result, other, gt)][:1] == ["sha256.predictions"]
+
+
+def test_the_page_loads_nothing(files, tmp_path):
+    add(files[2], tmp_path / "board", **ABOUT)
+    html = render(tmp_path / "board", None)[tmp_path / "board" / "index.html"]
+    assert not re.search(r"<(img|iframe|object|embed)|@import|url\(|\bfetch\(|src=", html)
+    assert re.findall(r"<link[^>]*>", html) == ['<link rel="icon" href="data:,">']
+    assert "prefers-color-scheme: dark" in html
