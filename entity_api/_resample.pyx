@@ -35,7 +35,7 @@ def weighted_precision(
         ignored_start: (T + 1,).
         n_ignored: (B, T).
         needed: (B, R) rising: true positives at which each recall is reached.
-        precision: (B, T, R) written, 0 where a recall is not reached.
+        precision: (B, T, R) written, 0 where a recall is not reached; untouched without weights.
     """
     cdef Py_ssize_t n_sets = weights.shape[0], n = source.shape[0]
     cdef Py_ssize_t n_thrs = precision.shape[1], n_recs = precision.shape[2]

@@ -116,7 +116,7 @@ class _Run:
             gt_runs = packed("gt", self.gt.counts, (height, width), gt_rows)
         else:
             with_void = [*(self.gt.counts[idx] for idx in gt_rows), void]
-            gt_runs = pack(with_void, (height, width))
+            gt_runs = packed("gt", with_void, (height, width), np.arange(len(with_void)))
         dt_runs = packed("dt", self.dt.counts, (height, width), dt_rows)
         regions = _overlap.Regions(gt_runs)
         gt_area = gt_runs.areas()
@@ -124,7 +124,10 @@ class _Run:
         def match(matches: Matches, masks: _rle.Runs | _overlap.Visible) -> None:
             common, dt_area = regions.intersections(masks), masks.areas()
             if void is not None:
-                dt_area = dt_area - common[:, -1]
+                # One that lies on void alone can be neither right nor wrong: area -1 is outside
+                # every range, so it is ignored.
+                clipped = dt_area - common[:, -1]
+                dt_area = np.where((clipped == 0) & (dt_area > 0), -1, clipped)
             area, crowd = gt_area[: len(gt_rows)], self.crowd[gt_rows]
             iou = _match.ious(common, dt_area, area, crowd)
             if self.params.iou_type == "boundary":

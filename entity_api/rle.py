@@ -7,6 +7,7 @@ str, bytes or a plain list of lengths and returns str.
 """
 
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,8 +47,8 @@ FAULTS = {
     4: "has a run of negative length at position {position}",
     5: "holds more than the {pixels} pixels of its size",
     6: "covers {position} of the {pixels} pixels of its size",
-    7: "has a JSON escape at position {position} that no run-length code needs",
 }
+ESCAPED = 7
 
 
 class RLEError(ValueError):
@@ -76,8 +77,23 @@ def pack(
     try:
         return _rle.Runs(masks, pixels, rows)
     except _rle.CountsError as error:
+        if error.code == ESCAPED:
+            # Some writers escape more than they need to; the kernel reads doubled backslashes only.
+            chosen = masks if rows is None else [masks[idx] for idx in rows]
+            return pack([_unescaped(text, idx) for idx, text in enumerate(chosen)], size)
         fault = FAULTS[error.code].format(position=error.position, pixels=error.pixels)
         raise RLEError(f"run-length code {fault}", error.idx) from None
+
+
+def _unescaped(text: Any, idx: int) -> Any:
+    """Read a JSON string literal; a bare code stays as it is."""
+    literal = text if isinstance(text, str) else bytes(memoryview(text)).decode("utf-8", "replace")
+    if not literal.startswith('"'):
+        return literal
+    try:
+        return str(json.loads(literal))
+    except ValueError:
+        raise RLEError("run-length code is a broken JSON string", idx) from None
 
 
 def pixels_of(size: tuple[int, int]) -> int:

@@ -42,7 +42,8 @@ class GroundTruth:
         ids: (G,) annotation ids, for reports only: matching goes by position, so an id of 0 counts.
         boxes: (G, 4) COCO xywh in pixels, for box AP only.
         void: (I,) counts of the pixels that belong to no segment and must not count against a
-            detection, None where there are none.
+            detection, None where there are none. A detection is cut to the other pixels, and one
+            that has none of those is ignored.
     """
 
     image_ids: Sequence[Any]

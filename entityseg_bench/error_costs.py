@@ -32,8 +32,8 @@ from entityseg_bench.error_kinds import (
     MISSED,
     NONE,
     SPLIT,
-    SortedErrors,
 )
+from entityseg_bench.error_sorting import SortedErrors
 from entityseg_bench.weighted import Columns, matches_of, precision_at_recall
 
 __all__ = ["Cost", "Oracle", "Part"]

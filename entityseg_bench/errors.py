@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from entity_api import EvalResult
 from entityseg_bench import __version__
 from entityseg_bench.error_costs import ALL_UNFOUND, ALL_WRONG, Cost, Oracle, Part
-from entityseg_bench.error_kinds import FOUND, KINDS, NONE, SortedErrors, sort_errors
+from entityseg_bench.error_kinds import FOUND, KINDS, NONE
+from entityseg_bench.error_sorting import SortedErrors, sort_errors
 from entityseg_bench.evaluate import Scoring
 from entityseg_bench.score_quality import (
     Calibration,

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from entity_api import EvalResult
 from entity_api.groups import Groups
+from entityseg_bench.measures import measure
 from entityseg_bench.weighted import (
     IGNORED,
     TRUE_POSITIVE,
     Columns,
     Evidence,
     matches_of,
-    measure,
     precision_at_recall,
 )
 

@@ -167,7 +167,7 @@ def coverage(dt: FileRecords) -> Iterator[Problem]:
             dt,
             f"{len(missing)} of {len(dt.images)} images have no predictions, "
             f"image_id {dt.images[missing[0]].id!r} first.",
-            "They count as missed.",
+            "They count as missed, unless --predicted-images-only leaves them out.",
         )
 
 

@@ -123,11 +123,6 @@ def run(args: argparse.Namespace) -> int:
         from entityseg_bench.resample import confidence_intervals, interval_record, interval_table
 
         intervals = confidence_intervals(scoring.result, scoring.dt.scores, args.ci)
-    if args.json:
-        record = result_record(scoring)
-        if intervals:
-            record["intervals"] = interval_record(intervals, args.ci)
-        write_json(Path(args.json), record, indent=2)
     print(text_table(scoring.result))
     if intervals:
         print(f"\n{interval_table(intervals, args.ci)}")
@@ -137,6 +132,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"\n{own_table(scoring.own)}")
     if scoring.boundary:
         print(f"\n{BOUNDARY_TITLE}\n{text_table(scoring.boundary)}")
+    if args.json:
+        record = result_record(scoring)
+        if intervals:
+            record["intervals"] = interval_record(intervals, args.ci)
+        write_json(Path(args.json), record, indent=2)
     return 0
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.io import InputError
-from entityseg_bench.layout import IMAGE_SUFFIXES
+from entityseg_bench.io import InputError, read_bytes
+from entityseg_bench.layout import IMAGE_SUFFIXES, MAPS, Task
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "find_map",
     "identity",
     "map_name",
+    "maps_folder",
     "paint",
     "paint_order",
 ]
@@ -134,6 +135,39 @@ def check_names(images: Iterable[ImageInfo], where: str) -> None:
                 f"its map would have the name of image {other.id}'s ({other.file_name}): {name}.",
                 "Rename one of them.",
             )
+
+
+def maps_folder(path: Path, task: Task, given: Path | None = None, option: str = "") -> Path:
+    """Find the folder of the PNG maps that belong to a list or a panoptic JSON.
+
+    Tried are the file's name without its ending, the names of the data set's two layouts, and the
+    folder of the file itself.
+
+    Raises:
+        InputError: None is there.
+    """
+    if given is not None:
+        if not given.is_dir():
+            raise InputError(given, "", "there is no such folder of maps.")
+        return given
+    stem = path.name.removesuffix(".gz").removesuffix(".json").removesuffix(".txt")
+    words = {
+        "split": "train" if "train" in stem else "val",
+        "lr": "_lr" if stem.endswith("_lr") else "",
+    }
+    names = [stem, *(name.format(**words) for name in MAPS[task])]
+    for name in names:
+        if (path.parent / name).is_dir():
+            return path.parent / name
+    if path.is_file() and any(path.parent.glob("*.png")):
+        return path.parent
+    read_bytes(path)
+    raise InputError(
+        path,
+        "",
+        "the folder of its maps is not beside it.",
+        f"Looked for {', '.join(names)}." + (f" Name it: {option} DIR." if option else ""),
+    )
 
 
 def find_map(folder: Path, file_name: str) -> Path:

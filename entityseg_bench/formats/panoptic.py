@@ -19,6 +19,7 @@ from entityseg_bench.formats.maps import (
     find_map,
     identity,
     map_name,
+    maps_folder,
     paint,
     paint_order,
 )
@@ -140,8 +141,8 @@ def read_panoptic(
 
     Args:
         path: The JSON.
-        maps: Folder of the PNGs, read when a mask is asked for; the JSON's own name without
-            ``.json`` by default (as in COCO).
+        maps: Folder of the PNGs, read when a mask is asked for; looked for beside the JSON by
+            default (see `maps_folder`).
         split: Of the data set, where known.
         resolution: Of the pixels.
         image_files: Where the images are.
@@ -151,7 +152,6 @@ def read_panoptic(
             segments are not those of the JSON.
     """
     path = Path(path)
-    folder = path.with_suffix("") if maps is None else Path(maps)
     content = decode_json(path, read_bytes(path), msgspec.json.Decoder(File))
     images = [to_image(row, path, idx) for idx, row in enumerate(content.images)]
     table = [to_category(row, path, idx) for idx, row in enumerate(content.categories)]
@@ -173,6 +173,7 @@ def read_panoptic(
         ids = np.arange(1, len(ids) + 1, dtype=np.int64)
         extras = [{"segment_id": s.id, **(extra or {})} for _, s, extra in rows]
     nan = float("nan")
+    folder = maps_folder(path, "panoptic") if maps is None else Path(maps)
     masks = PanopticMasks(
         [find_map(folder, named.get(i, image.file_name)) for i, image in enumerate(images)],
         [f"image {image.id} ({image.file_name})" for image in images],

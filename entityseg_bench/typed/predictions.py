@@ -11,12 +11,12 @@ from entityseg_bench.categories import IGNORE
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.index import INDEX
 from entityseg_bench.formats.label_maps import ClassRegions, LabelMaps, maps_below
-from entityseg_bench.formats.maps import find_map, map_name
+from entityseg_bench.formats.maps import find_map, map_name, maps_folder
 from entityseg_bench.formats.panoptic import PanopticMasks
 from entityseg_bench.io import InputError, decode_json, read_bytes
 from entityseg_bench.records import Records, positions
 from entityseg_bench.sides import PANOPTIC_MARK, Inputs, PredFormat
-from entityseg_bench.typed.truth import find_maps, read_indexed
+from entityseg_bench.typed.truth import read_indexed
 from entityseg_bench.types import Annotation, ImageInfo
 
 __all__ = ["Predictions", "open_predictions"]
@@ -267,7 +267,7 @@ class _File(msgspec.Struct):
 
 def _read_panoptic_predictions(path: Path, truth: EntityDataset, inputs: Inputs) -> Predictions:
     """Read panoptic JSON for the images of the ground truth; its own list may be missing."""
-    maps = find_maps(path, "panoptic", inputs.pred_maps, "--pred-maps")
+    maps = maps_folder(path, "panoptic", inputs.pred_maps, "--pred-maps")
     content = decode_json(path, read_bytes(path), msgspec.json.Decoder(_File))
     where = {image.id: idx for idx, image in enumerate(truth.images)}
     at = positions(where, [row.image_id for row in content.annotations], str(path)).tolist()

@@ -10,13 +10,13 @@ from entityseg_bench.categories import IGNORE, TASKS, Task
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.index import INDEX
 from entityseg_bench.formats.label_maps import ClassRegions, LabelMaps, images_of, maps_below
+from entityseg_bench.formats.maps import maps_folder
 from entityseg_bench.formats.panoptic import read_panoptic
 from entityseg_bench.io import InputError, read_bytes
 from entityseg_bench.sides import PANOPTIC_MARK, Inputs
 
 __all__ = [
     "Truth",
-    "find_maps",
     "open_truth",
     "read_indexed",
     "root_file",
@@ -61,12 +61,12 @@ def open_truth(path: Path, inputs: Inputs) -> Truth:
     if path.suffix == ".txt":
         from entityseg_bench.formats.semantic import read_semantic
 
-        maps = find_maps(path, "semantic", inputs.gt_maps, "--gt-maps")
+        maps = maps_folder(path, "semantic", inputs.gt_maps, "--gt-maps")
         _agree(path, "semantic", inputs.task)
         return Truth(read_semantic(path, maps), [path, maps])
     if read_bytes(path).find(PANOPTIC_MARK) >= 0:
         _agree(path, "panoptic", inputs.task)
-        maps = find_maps(path, "panoptic", inputs.gt_maps, "--gt-maps")
+        maps = maps_folder(path, "panoptic", inputs.gt_maps, "--gt-maps")
         return Truth(read_panoptic(path, maps), [path, maps])
     from entityseg_bench.formats.coco import read_coco
 
@@ -147,36 +147,3 @@ def _agree(path: Path, found: Task, asked: Task | None) -> None:
             f"this is {found} ground truth, and --task says {asked}.",
             f"Leave it out, or make {asked} ground truth of it: entityseg convert.",
         )
-
-
-def find_maps(path: Path, task: Task, given: Path | None, option: str) -> Path:
-    """Find the folder of the PNG maps that belong to a list or a panoptic JSON.
-
-    Tried are the file's name without its ending, the names of the data set's two layouts, and the
-    folder of the file itself.
-
-    Raises:
-        InputError: None is there.
-    """
-    if given is not None:
-        if not given.is_dir():
-            raise InputError(given, "", "there is no such folder of maps.")
-        return given
-    stem = path.name.removesuffix(".gz").removesuffix(".json").removesuffix(".txt")
-    words = {
-        "split": "train" if "train" in stem else "val",
-        "lr": "_lr" if stem.endswith("_lr") else "",
-    }
-    names = [stem, *(name.format(**words) for name in layout.MAPS[task])]
-    for name in names:
-        if (path.parent / name).is_dir():
-            return path.parent / name
-    if path.is_file() and any(path.parent.glob("*.png")):
-        return path.parent
-    read_bytes(path)
-    raise InputError(
-        path,
-        "",
-        "the folder of its maps is not beside it.",
-        f"Looked for {', '.join(names)}. Name it: {option} DIR.",
-    )

@@ -12,9 +12,9 @@ from entityseg_bench.compare import (
     compare,
     compare_files,
     comparison_record,
-    comparison_table,
     unique_names,
 )
+from entityseg_bench.compare_tables import comparison_table
 from entityseg_bench.evaluate import evaluate_files
 from entityseg_bench.resample import confidence_intervals
 

@@ -9,7 +9,8 @@ import pytest
 from entity_api import EvalParams, evaluate, rle
 from entityseg_bench import cli
 from entityseg_bench.error_costs import Oracle
-from entityseg_bench.error_kinds import FOUND, KINDS, NONE, sort_errors
+from entityseg_bench.error_kinds import FOUND, KINDS, NONE
+from entityseg_bench.error_sorting import sort_errors
 from entityseg_bench.error_tables import error_table
 from entityseg_bench.errors import error_record, find_errors
 from entityseg_bench.evaluate import evaluate_files

@@ -91,7 +91,7 @@ PANOPTIC_FAULTS: dict[str, tuple[dict[str, Any], Any, str]] = {
     "segment twice": (panoptic_json([segment(7), segment(7)]), PIXELS, r"segment 7 stands twice"),
     "segment 0": (panoptic_json([segment(0)]), PIXELS, r"segments_info\[0\].*0 is void"),
     "no category": (panoptic_json([{"id": 7}]), PIXELS, r"segments_info\[0\].*category_id"),
-    "no map": (panoptic_json([segment(7)]), None, r"a\.b\.png: there is no such file"),
+    "no map": (panoptic_json([segment(7)]), None, r"the folder of its maps is not beside it"),
 }
 
 

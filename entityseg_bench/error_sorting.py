@@ -1,0 +1,134 @@
+"""The kind of every prediction and entity of a scored file; `error_kinds` says what they mean."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api import Detections, EvalResult, GroundTruth, remove_overlaps
+from entityseg_bench.error_kinds import LEAST_IOU, MERGED, NONE, Image, Judged
+from entityseg_bench.weighted import matches_of
+
+__all__ = ["SortedErrors", "sort_errors"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class SortedErrors:
+    """Hold the kind of every prediction and entity at each threshold.
+
+    Columns are those of `entity_api.groups.Groups`: the predictions that count, by image and
+    falling score.
+
+    Attributes:
+        kind: (T, N) position in ``KINDS``, ``FOUND`` for a true positive, ``NONE`` if ignored.
+        target: (T, N) record of the entity that a split, boundary or localisation error is about;
+            else -1.
+        entity_kind: (T, G) likewise; ``NONE`` for crowds and images that are not scored.
+        covered: (P, 2) pairs of a column and an entity of which it covers at least half, for the
+            columns that are merged at some threshold.
+        best: (N,) record of each column's best entity; -1 where none is at least b.
+        iou: (N,) of each column with it.
+        area: (N,) pixels of each column's mask.
+        entity_iou: (G,) of each entity with its best prediction.
+    """
+
+    kind: NDArray[np.int8]
+    target: Ints
+    entity_kind: NDArray[np.int8]
+    covered: Ints
+    best: Ints
+    iou: Floats
+    area: Ints
+    entity_iou: Floats
+
+
+def sort_errors(
+    gt: GroundTruth,
+    dt: Detections,
+    result: EvalResult,
+    overlaps_removed: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> SortedErrors:
+    """Give every prediction that counts, and every entity, its kind.
+
+    Args:
+        gt: What was scored.
+        dt: Likewise.
+        result: Of the two, class-agnostic, by masks, with its matches kept.
+        overlaps_removed: Judge the masks of AP^e; otherwise those of AP.
+        progress: Called with (images finished, images to judge).
+
+    Raises:
+        ValueError: A result of another sort.
+    """
+    refuse(gt, result)
+    removed = overlaps_removed and result.disjoint is not None
+    matches = matches_of(result, "e" if removed else "")
+    groups, n_thrs = result.groups, len(result.params.iou_thrs)
+    n, n_gt = len(groups.records), len(gt.image_idx)
+    out = SortedErrors(
+        kind=np.full((n_thrs, n), NONE, np.int8),
+        target=np.full((n_thrs, n), -1, np.int64),
+        entity_kind=np.full((n_thrs, n_gt), NONE, np.int8),
+        covered=np.zeros((0, 2), np.int64),
+        best=np.full(n, -1, np.int64),
+        iou=np.zeros(n),
+        area=np.zeros(n, np.int64),
+        entity_iou=np.zeros(n_gt),
+    )
+    covered = []
+    for done, image_idx in enumerate(groups.images.tolist(), start=1):
+        at, gt_rows = groups.columns(image_idx, 0), groups.gt_of(image_idx)
+        size = tuple(gt.sizes[image_idx].tolist())
+        masks = [mask_of(dt.counts[idx], size) for idx in groups.records[at]]
+        entities = [mask_of(gt.counts[idx], size) for idx in gt_rows]
+        overlaps = result.overlap is None or bool(result.overlap.pixels[image_idx])
+        image = Image(masks, entities, gt.iscrowd[gt_rows], not overlaps)
+        if removed and overlaps:
+            # The columns stand by falling score already; equal scores keep their order.
+            apart = remove_overlaps(masks, [0.0] * len(masks))
+            image = dataclasses.replace(image, dt=apart, disjoint=True)
+        judged = Judged.of(image, masks, result.params.iou_thrs, matches.outcome[0, :, at])
+        dt_gt = matches.dt_gt[0, :, at]
+        found = np.stack([np.isin(gt_rows, row[row >= 0]) for row in dt_gt])
+        for t in range(n_thrs):
+            kind, target, entity_kind = judged.kinds(t, found[t])
+            out.kind[t, at], out.entity_kind[t, gt_rows] = kind, entity_kind
+            # Position -1, no target, stands for the record -1 that is appended.
+            out.target[t, at] = np.append(gt_rows, -1)[target]
+        merges = np.flatnonzero((out.kind[:, at] == MERGED).any(axis=0))
+        for d in merges.tolist():
+            own = gt_rows[judged.covers[d]]
+            covered.append(np.stack([np.full(len(own), at.start + d), own], axis=1))
+        near = judged.best_iou >= LEAST_IOU
+        out.best[at] = np.append(gt_rows, -1)[np.where(near, judged.best, -1)]
+        out.iou[at], out.area[at] = judged.best_iou, judged.dt_area
+        out.entity_iou[gt_rows] = judged.iou.max(axis=0, initial=0)
+        if progress:
+            progress(done, len(groups.images))
+    return dataclasses.replace(out, covered=np.concatenate([out.covered, *covered]))
+
+
+def refuse(gt: GroundTruth, result: EvalResult) -> None:
+    """Stop at results whose errors these kinds do not describe."""
+    params = result.params
+    if params.class_aware or params.iou_type != "segm":
+        raise ValueError("errors are told for class-agnostic scoring by masks")
+    if gt.void is not None:
+        raise ValueError("errors are not told where ground truth has pixels without a label")
+    if result.matches.dt_gt.shape[-1] != len(result.groups.records):
+        raise ValueError("errors need the matches: evaluate with keep_matches=True")
+
+
+def mask_of(counts: Any, size: tuple[int, ...]) -> dict[str, Any]:
+    """Make an RLE of counts as the readers hold them: text, or the file's own JSON literal."""
+    if not isinstance(counts, str):
+        raw = bytes(counts)
+        counts = msgspec.json.decode(raw, type=str) if raw[:1] == b'"' else raw.decode("ascii")
+    return {"size": list(size), "counts": counts}
