@@ -74,9 +74,7 @@ def plan_framings(
     return [_windowed(framing, config.window, rng) for framing in framings]
 
 
-def _jittered(
-    mirror: bool, box: Box, config: AugmentConfig, rng: np.random.Generator
-) -> Framing:
+def _jittered(mirror: bool, box: Box, config: AugmentConfig, rng: np.random.Generator) -> Framing:
     """Scale into a square of random size and cut a window of the canvas's size."""
     height, width = box[3], box[2]
     side = config.canvas * rng.uniform(*config.scale_range)
@@ -88,7 +86,7 @@ def _jittered(
 def _windowed(framing: Framing, side: int, rng: np.random.Generator) -> Framing:
     """Cut a random square out of a framing, padded where the framing is smaller."""
     height, width = framing.size
-    y0, x0 = (int(round(max(0, extent - side) * rng.random())) for extent in (height, width))
+    y0, x0 = (round(max(0, extent - side) * rng.random()) for extent in (height, width))
     window = (x0, y0, min(x0 + side, width), min(y0 + side, height))
     return Framing(framing.mirror, framing.box_xyxy, framing.size, window, (side, side))
 

@@ -1,6 +1,6 @@
 """The named models: the published configurations, each stated as its difference."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from baselines.config import HorNetConfig, ModelConfig, ResNetConfig, SwinConfig
 from baselines.modeling.criterion import LossConfig
@@ -14,7 +14,7 @@ class Preset:
     """A named configuration."""
 
     model: ModelConfig
-    train: TrainConfig = TrainConfig()
+    train: TrainConfig = field(default_factory=TrainConfig)
 
 
 _SWIN_T = SwinConfig()

@@ -96,4 +96,3 @@ class WeightAverage:
                 self.state[name].lerp_(value, 1 - decay)
             else:
                 self.state[name].copy_(value)
-

@@ -54,7 +54,12 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("preset", help="name of a preset")
     add("--data", type=Path, metavar="ROOT", help="root of an EntitySeg dataset")
-    add("--train-json", type=Path, metavar="FILE", help="COCO file to learn from, in place of --data")
+    add(
+        "--train-json",
+        type=Path,
+        metavar="FILE",
+        help="COCO file to learn from, in place of --data",
+    )
     add("--val-json", type=Path, metavar="FILE", help="COCO file to be scored on")
     add("--images", type=Path, metavar="DIR", help="folder of the images that the COCO files name")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
@@ -142,7 +147,9 @@ def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:
         train_set, val_set = (
             _coco(path, args.images, model.task) for path in (args.train_json, args.val_json)
         )
-        told = any(setting.split("=")[0].strip() == "model.num_classes" for setting in args.settings)
+        told = any(
+            setting.split("=")[0].strip() == "model.num_classes" for setting in args.settings
+        )
         if model.task != "entity" and not told:
             model = replace(model, num_classes=len(train_set.categories))
     return Run(

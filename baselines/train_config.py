@@ -1,6 +1,6 @@
 """Configuration of a training run, as frozen dataclasses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from baselines.modeling.criterion import LossConfig
@@ -41,7 +41,7 @@ class TrainConfig:
     power: float = 0.9  # of the polynomial schedule; the learning rate ends at 0
     warmup_steps: int = 0  # over which the learning rate rises from 0; the original has none
     clip_norm: float = 0.01  # of all gradients together; 0 does not clip
-    loss: LossConfig = LossConfig()
+    loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = AugmentConfig()
     split: Literal["train", "val"] = "train"
     resolution: Literal["high", "low"] = "high"

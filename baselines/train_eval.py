@@ -15,7 +15,7 @@ __all__ = ["evaluate_model"]
 def evaluate_model(
     model: nn.Module,
     dataset: EntityDataset,
-    ranks: Ranks = Ranks(),
+    ranks: Ranks,
     precision: Precision = "float32",
     limit: int | None = None,
 ) -> dict[str, float]:

@@ -60,8 +60,8 @@ class Run:
     train_set: EntityDataset
     val_set: EntityDataset | None
     out: Path
-    ranks: Ranks = Ranks()
-    device: torch.device = torch.device("cpu")
+    ranks: Ranks
+    device: torch.device
     weights: Path | None = None
 
     def resolved(self) -> dict[str, Any]:
@@ -113,8 +113,10 @@ def train(run: Run, state: dict[str, Any] | None = None) -> int:
             if stopping:
                 log.say(f"stopped by a signal after step {step}; the checkpoint is written")
                 break
-            if run.val_set is not None and config.evaluate_every and (
-                step % config.evaluate_every == 0 or step == config.steps
+            if (
+                run.val_set is not None
+                and config.evaluate_every
+                and (step % config.evaluate_every == 0 or step == config.steps)
             ):
                 began = time.monotonic()
                 metrics = learner.evaluate()

@@ -153,7 +153,9 @@ class Criterion:
         # Once for all heads: points are read from float masks.
         targets = [Target(target.labels, target.masks.float()) for target in targets]
         losses = {}
-        for head, suffix in zip(heads, ["", *(f"_{k}" for k in range(len(heads) - 1))], strict=True):
+        for head, suffix in zip(
+            heads, ["", *(f"_{k}" for k in range(len(heads) - 1))], strict=True
+        ):
             found = self._head_losses(head, targets, points, totals)
             losses |= {name + suffix: loss for name, loss in found.items()}
         return losses

@@ -1,7 +1,7 @@
 """One-to-one matching of queries and entities.
 
-Source: Carion et al., DETR, arXiv 2005.12872; Cheng et al., Mask2Former, arXiv 2112.01527. Views are
-an axis of the masks: what is compared is a query's masks in all views with an entity's.
+Source: Carion et al., DETR, arXiv 2005.12872; Cheng et al., Mask2Former, arXiv 2112.01527. Views
+are an axis of the masks: what is compared is a query's masks in all views with an entity's.
 """
 
 import torch

@@ -112,7 +112,7 @@ class TextExtras:
     def __init__(self, names: Sequence[str], text: bytes, ends: NDArray[np.int64]) -> None:
         self._names = names
         self._text = text
-        self._starts = np.append(0, ends.ravel()[:-1]).reshape(ends.shape)
+        self._starts = np.append(0, ends.ravel())[: ends.size].reshape(ends.shape)
         self._ends = ends
 
     def __getitem__(self, idx: int) -> dict[str, Any] | None:

@@ -154,9 +154,7 @@ def test_corner_crops_differ_and_follow_the_mirrored_image():
     image = np.arange(40 * 60, dtype=np.uint8).reshape(40, 60, 1).repeat(3, 2)
     x0, y0, x1, y1 = crops[0]
     same_size = Framing(True, crops[0], (y1 - y0, x1 - x0), (0, 0, x1 - x0, y1 - y0), (0, 0))
-    np.testing.assert_array_equal(
-        frame_image(image, same_size), image[:, ::-1][y0:y1, x0:x1]
-    )
+    np.testing.assert_array_equal(frame_image(image, same_size), image[:, ::-1][y0:y1, x0:x1])
 
 
 def test_colours_change_with_the_seed_and_pixels_stay_in_place():

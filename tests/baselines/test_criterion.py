@@ -155,8 +155,10 @@ def test_losses_assignments_and_gradients_equal_the_originals(shared, name, monk
 
 
 def test_uncertain_points_equal_the_originals(shared):
-    golden = {k: torch.from_numpy(v) for k, v in np.load(
-        shared / "golden/train/point_sampler.npz").items()}
+    golden = {
+        k: torch.from_numpy(v)
+        for k, v in np.load(shared / "golden/train/point_sampler.npz").items()
+    }
     coords = most_uncertain(golden["logits"][:, 0], golden["rand0"], golden["rand1"], 96)
     torch.testing.assert_close(coords, golden["coords"])
     sampled = sample_masks(golden["logits"][:, 0], golden["ps_points"])

@@ -18,6 +18,8 @@ from entityseg_bench.io import InputError
 from entityseg_bench.layout import ImageFiles
 
 PLAIN = AugmentConfig(short_sides=(40,), max_side=1000, flip=0.0)
+PLAIN_TRAINING = TrainConfig(augment=PLAIN)
+ENTITY_MODEL = ModelConfig()
 
 
 def box_mask(y0, y1, x0, x1):
@@ -67,7 +69,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def samples_of(folder, train=TrainConfig(augment=PLAIN), model=ModelConfig()):
+def samples_of(folder, train=PLAIN_TRAINING, model=ENTITY_MODEL):
     files = ImageFiles(folder)
     dataset = read_coco(folder / "train.json", image_files=files, cache=False)
     return TrainingSamples(dataset, train, model)
@@ -110,12 +112,10 @@ def test_every_image_once_an_epoch_each_time_in_another_order(folder):
 def test_batches_do_not_depend_on_the_number_of_workers(folder):
     augment = AugmentConfig(short_sides=(40, 50, 64), corner_crops=1, colour=True)
 
-    def batches(workers, ranks=Ranks(), first_step=0, **changes):
-        train = TrainConfig(
-            steps=3, batch_size=4, workers=workers, augment=augment, seed=5, **changes
-        )
+    def batches(workers, first_step=0):
+        train = TrainConfig(steps=3, batch_size=4, workers=workers, augment=augment, seed=5)
         samples = samples_of(folder, train, ModelConfig(num_views=5))
-        return list(make_loader(samples, PartPositions(train, ranks, first_step), 32, False))
+        return list(make_loader(samples, PartPositions(train, Ranks(), first_step), 32, False))
 
     alone, helped = batches(0), batches(2)
     assert len(alone) == 6

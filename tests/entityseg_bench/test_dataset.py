@@ -348,3 +348,10 @@ def test_joined_records_keep_their_masks() -> None:
         found = dataset.annotations(k)
         assert [a.segmentation for a in found] == [a.segmentation for a in expected]
         assert [a.extra for a in found] == [a.extra for a in expected]
+
+
+def test_file_without_annotations_opens(tmp_path: Path) -> None:
+    path = tmp_path / "none.json"
+    image = {"id": 1, "file_name": "a.jpg", "height": 4, "width": 5}
+    path.write_text(json.dumps({"images": [image], "annotations": [], "categories": []}))
+    assert [annotations for _, annotations in read_coco(path)] == [[]]
