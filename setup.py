@@ -8,7 +8,7 @@ extensions = [
     Extension(
         f"entity_api.{name}",
         [f"entity_api/{name}.pyx"],
-        extra_compile_args=["-O3"],
+        extra_compile_args=["-O3", "-g0"],
         # The stable ABI: one wheel serves every CPython from 3.11 on.
         define_macros=[("Py_LIMITED_API", "0x030B0000")],
         py_limited_api=True,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from baselines.crops import corner_boxes_xyxy, resize_image, resized_size
+from baselines.crops import corner_boxes_xyxy, resized_size
 from baselines.train_config import AugmentConfig
 
 __all__ = ["Framing", "frame_image", "frame_masks", "jitter_colour", "plan_framings"]
@@ -97,10 +97,14 @@ def frame_image(image: np.ndarray, framing: Framing) -> np.ndarray:
     Returns:
         (h, w, 3) uint8: the window without its padding.
     """
-    if framing.mirror:
-        image = image[:, ::-1]
     x0, y0, x1, y1 = framing.box_xyxy
-    resized = resize_image(np.ascontiguousarray(image[y0:y1, x0:x1]), framing.size)
+    if framing.mirror:
+        x0, x1 = image.shape[1] - x1, image.shape[1] - x0
+    box = Image.fromarray(image[y0:y1, x0:x1])
+    if framing.mirror:
+        # Much faster than reversing the array, whose pixels are three bytes.
+        box = box.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    resized = np.asarray(box.resize(framing.size[::-1], Image.Resampling.BILINEAR))
     x0, y0, x1, y1 = framing.window_xyxy
     return resized[y0:y1, x0:x1]
 
@@ -118,7 +122,7 @@ def frame_masks(masks: np.ndarray, framing: Framing) -> np.ndarray:
     cols = box_x0 + _nearest(box_x1 - box_x0, framing.size[1])[x0:x1]
     if framing.mirror:
         cols = width - 1 - cols
-    return masks[:, rows][:, :, cols]
+    return masks.take(rows, axis=1).take(cols, axis=2)
 
 
 def _nearest(length: int, new_length: int) -> np.ndarray:

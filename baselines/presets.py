@@ -96,36 +96,43 @@ def _tiny() -> dict[str, Preset]:
         backbone=ResNetConfig(
             blocks=(1, 1, 1, 1), stem_channels=32, res2_channels=64, width=32, frozen_norm=False
         ),
-        num_queries=40,
+        num_queries=30,
         hidden_dim=64,
         mask_dim=64,
         num_heads=4,
-        encoder_layers=2,
+        encoder_layers=1,
         encoder_ffn_dim=128,
+        encoder_points=2,
         decoder_layers=3,
         decoder_ffn_dim=128,
         fusion_ffn_dim=128,
-        min_size_test=128,
-        max_size_test=256,
+        min_size_test=176,
+        max_size_test=352,
     )
     train = TrainConfig(
-        steps=6000,
-        batch_size=8,
-        max_device_batch=8,
-        lr=1e-3,
+        steps=2500,
+        batch_size=4,
+        max_device_batch=4,
+        lr=7e-4,
         backbone_lr_factor=1.0,
         published_decay=False,
         warmup_steps=100,
-        loss=LossConfig(num_points=1024),
-        augment=AugmentConfig(canvas=128, scale_range=(0.8, 1.5)),
+        loss=LossConfig(num_points=256),
+        augment=AugmentConfig(canvas=224, scale_range=(0.8, 1.2)),
         workers=0,
         checkpoint_every=500,
-        evaluate_every=1000,
+        evaluate_every=500,
     )
-    crops = AugmentConfig(short_sides=(96, 112, 128), max_side=256, corner_crops=1)
+    # It starts from mask2former_tiny's weights, as the published ones start from trained weights.
+    crops = replace(
+        train,
+        steps=1000,
+        lr=5e-4,
+        augment=AugmentConfig(short_sides=(144, 160, 176), max_side=352, corner_crops=1),
+    )
     return {
         "mask2former_tiny": Preset(model, train),
-        "cropformer_tiny": Preset(replace(model, num_views=5), replace(train, augment=crops)),
+        "cropformer_tiny": Preset(replace(model, num_views=5), crops),
     }
 
 

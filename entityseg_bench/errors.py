@@ -156,7 +156,9 @@ def parts_by_size(result: EvalResult, found: SortedErrors) -> dict[str, Part]:
             continue
         entities = ~result.matches.gt_ignored[a]
         own = (found.area >= least) & (found.area <= greatest)
-        parts[label] = Part(np.where(found.best >= 0, entities[found.best], own), entities)
+        # A false entry behind the entities: position -1, no best entity, reads it and is replaced.
+        of_best = np.append(entities, False)[found.best]
+        parts[label] = Part(np.where(found.best >= 0, of_best, own), entities)
     return parts
 
 

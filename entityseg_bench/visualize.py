@@ -1,15 +1,28 @@
 """Pictures of masks: fills, outlines, ids and scores, any number of entities."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle
 from entity_api.boundary import column_runs, inner_border
+from entityseg_bench.coco_records import FileRecords, RawImage, RawRLE
+from entityseg_bench.io import InputError
 
-__all__ = ["colour", "draw", "matching_colours", "side_by_side"]
+__all__ = [
+    "colour",
+    "draw",
+    "masks_of",
+    "matching_colours",
+    "read_pixels",
+    "records_of",
+    "side_by_side",
+]
 
 RLEDict = Mapping[str, Any]
 
@@ -234,3 +247,46 @@ def side_by_side(
         sheet.paste(Image.fromarray(picture), (x, head))
         x += picture.shape[1] + GAP
     return np.asarray(sheet)
+
+
+def records_of(side: FileRecords) -> defaultdict[int, list[int]]:
+    """Return the positions of each image's records."""
+    rows: defaultdict[int, list[int]] = defaultdict(list)
+    for row, image_idx in enumerate(side.image_idx.tolist()):
+        rows[image_idx].append(row)
+    return rows
+
+
+def masks_of(side: FileRecords, rows: Sequence[int], image: RawImage) -> list[dict[str, Any]]:
+    """Bring the records' segmentations to RLE, naming the record that has none."""
+    masks = []
+    for row in rows:
+        segmentation: Any = side.records[row].segmentation
+        if isinstance(segmentation, RawRLE):
+            counts = msgspec.json.decode(segmentation.counts)
+            segmentation = {"size": segmentation.size, "counts": counts}
+        try:
+            masks.append(rle.to_rle(segmentation, image.height, image.width))
+        except rle.RLEError as error:
+            raise side.error(row, str(error)) from None
+    return masks
+
+
+def read_pixels(path: Path, image: RawImage) -> NDArray[np.uint8]:
+    """Read an image as (H, W, 3) uint8 RGB and check its size."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+    except OSError as error:
+        raise InputError(path, f"image {image.id}", f"it cannot be read: {error}.") from None
+    if pixels.shape[:2] != (image.height, image.width):
+        raise InputError(
+            path,
+            f"image {image.id}",
+            f"it is {pixels.shape[0]} x {pixels.shape[1]} pixels, and the annotations are for "
+            f"{image.height} x {image.width}.",
+            "Name the image folder of the same resolution.",
+        )
+    return pixels

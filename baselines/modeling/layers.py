@@ -20,6 +20,7 @@ __all__ = [
     "drop_path_rates",
     "sine_position",
     "view_position",
+    "works_in_blocks",
 ]
 
 _TEMPERATURE = 10000.0
@@ -101,6 +102,11 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
 
+def works_in_blocks(x: Tensor) -> bool:
+    """Tell whether work on x is better done piece by piece: at inference, eagerly, on a CPU."""
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or x.device.type != "cpu")
+
+
 def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tensor:
     """Apply a function that maps every row of x (..., C) by itself.
 
@@ -116,8 +122,7 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tens
         (..., D).
     """
     rows = _BLOCK_ELEMENTS // width
-    plain = torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling()
-    if plain or x.numel() <= rows * x.shape[-1]:
+    if not works_in_blocks(x) or x.numel() <= rows * x.shape[-1]:
         return function(x)
     blocks = x.reshape(-1, x.shape[-1]).split(rows)
     return torch.cat([function(block) for block in blocks]).view(*x.shape[:-1], -1)

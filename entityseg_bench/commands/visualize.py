@@ -3,7 +3,6 @@
 import argparse
 import re
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from entityseg_bench.coco_records import read_ground_truth, read_predictions
     from entityseg_bench.layout import ImageFiles
     from entityseg_bench.types import ImageInfo
+    from entityseg_bench.visualize import read_pixels, records_of
 
     gt = read_ground_truth(args.gt)
     sides = [gt]
@@ -90,34 +90,6 @@ def choose_images(gt: "FileRecords", image_ids: Sequence[str] | None, limit: int
     return [where[image_id] for image_id in image_ids]
 
 
-def records_of(side: "FileRecords") -> defaultdict[int, list[int]]:
-    """Return the positions of each image's records."""
-    rows: defaultdict[int, list[int]] = defaultdict(list)
-    for row, image_idx in enumerate(side.image_idx.tolist()):
-        rows[image_idx].append(row)
-    return rows
-
-
-def masks_of(side: "FileRecords", rows: Sequence[int], image: "RawImage") -> list[dict[str, Any]]:
-    """Bring the records' segmentations to RLE, naming the record that has none."""
-    import msgspec
-
-    from entity_api import rle
-    from entityseg_bench.coco_records import RawRLE
-
-    masks = []
-    for row in rows:
-        segmentation: Any = side.records[row].segmentation
-        if isinstance(segmentation, RawRLE):
-            counts = msgspec.json.decode(segmentation.counts)
-            segmentation = {"size": segmentation.size, "counts": counts}
-        try:
-            masks.append(rle.to_rle(segmentation, image.height, image.width))
-        except rle.RLEError as error:
-            raise side.error(row, str(error)) from None
-    return masks
-
-
 def draw_sheet(
     pixels: NDArray[np.uint8],
     sides: Sequence["FileRecords"],
@@ -126,7 +98,7 @@ def draw_sheet(
     args: argparse.Namespace,
 ) -> NDArray[np.uint8]:
     """Draw the image, its ground truth and its predictions next to each other."""
-    from entityseg_bench.visualize import draw, matching_colours, side_by_side
+    from entityseg_bench.visualize import draw, masks_of, matching_colours, side_by_side
 
     style: dict[str, Any] = {"alpha": args.alpha, "contours": not args.no_contours}
     gt_masks = masks_of(sides[0], rows_of_side[0], image)
@@ -159,28 +131,6 @@ def labels_of(side: "FileRecords", rows: Sequence[int], args: argparse.Namespace
         names = {category.id: category.name.strip() for category in side.categories}
         labels["names"] = [names.get(record.category_id, "?") for record in records]
     return labels
-
-
-def read_pixels(path: Path, image: "RawImage") -> NDArray[np.uint8]:
-    """Read an image as (H, W, 3) uint8 RGB and check its size."""
-    from PIL import Image
-
-    from entityseg_bench.io import InputError
-
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-    except OSError as error:
-        raise InputError(path, f"image {image.id}", f"it cannot be read: {error}.") from None
-    if pixels.shape[:2] != (image.height, image.width):
-        raise InputError(
-            path,
-            f"image {image.id}",
-            f"it is {pixels.shape[0]} x {pixels.shape[1]} pixels, and the annotations are for "
-            f"{image.height} x {image.width}.",
-            "Name the image folder of the same resolution.",
-        )
-    return pixels
 
 
 def write_picture(folder: Path, image: "RawImage", sheet: NDArray[np.uint8]) -> None:

@@ -127,40 +127,10 @@ def add(
     raw = decode_json(result_path, read_bytes(result_path), ANYTHING)
     result: ResultFile = converted(result_path, raw, ResultFile)
     _check_protocol(result_path, result)
-    named = words_of(result.files.ground_truth.name)
-    words: dict[str, Any] = {}
-    for key, given in (("split", split), ("resolution", resolution)):
-        if given and named and given != named[key]:
-            raise InputError(
-                result_path,
-                "files.ground_truth",
-                f"{result.files.ground_truth.name} is {named[key]} by its name, not {given}.",
-            )
-        words[key] = given or named.get(key)
-        if words[key] is None:
-            raise InputError(
-                result_path,
-                "files.ground_truth",
-                f"its name, {result.files.ground_truth.name}, does not tell the {key}.",
-                f"Say it with --{key}.",
-            )
+    words = _words(result_path, result, {"split": split, "resolution": resolution})
     path = folder / "results" / words["split"] / file_name(model)
-    results = [FiledResult(words["resolution"], raw)]
-    if path.is_file():
-        earlier = read_model(path).dataset
-        if earlier != dataset:
-            raise InputError(
-                path,
-                "dataset",
-                f"results of this model on {earlier} are filed here, and these are on {dataset}.",
-                "File one of them under another --model.",
-            )
-        slot = (result.task, words["resolution"])
-        results += [
-            old
-            for old in read_model(path).results
-            if (old.parsed(path).task, old.resolution) != slot
-        ]
+    slot = (result.task, words["resolution"])
+    results = [FiledResult(words["resolution"], raw), *_others(path, dataset, slot)]
     about = {"model": model, "method": method, "backbone": backbone, "paper": paper, "code": code}
     entry = converted(
         result_path,
@@ -177,6 +147,40 @@ def add(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, entry, indent=2)
     return path
+
+
+def _words(
+    result_path: Path, result: ResultFile, said: dict[str, Split | Resolution | None]
+) -> dict[str, Any]:
+    """Settle split and resolution: what was said, and what the ground truth's name tells."""
+    name = result.files.ground_truth.name
+    named = words_of(name)
+    words: dict[str, Any] = {}
+    for key, given in said.items():
+        words[key] = given or named.get(key)
+        if given and named and given != named[key]:
+            what, mend = f"{name} is {named[key]} by its name, not {given}.", ""
+        elif words[key] is None:
+            what, mend = f"its name, {name}, does not tell the {key}.", f"Say it with --{key}."
+        else:
+            continue
+        raise InputError(result_path, "files.ground_truth", what, mend)
+    return words
+
+
+def _others(path: Path, dataset: str, slot: tuple[str, str]) -> list[FiledResult]:
+    """Return a model's filed results but that of one (task, resolution)."""
+    if not path.is_file():
+        return []
+    filed = read_model(path)
+    if filed.dataset != dataset:
+        raise InputError(
+            path,
+            "dataset",
+            f"results of this model on {filed.dataset} are filed here, and these are on {dataset}.",
+            "File one of them under another --model.",
+        )
+    return [old for old in filed.results if (old.parsed(path).task, old.resolution) != slot]
 
 
 def file_name(model: str) -> str:

@@ -1,6 +1,6 @@
 """Files in, one self-contained HTML report out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -29,6 +29,7 @@ def write_report(
     n_resamples: int = 1000,
     n_pictures: int = 4,
     max_bytes: int = 10_000_000,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Score one or two prediction files and write the report about them.
 
@@ -41,11 +42,12 @@ def write_report(
         n_resamples: Of the bootstrap.
         n_pictures: Images a group (worst, median, best).
         max_bytes: Which the pictures keep the file below.
+        progress: Called with (images finished, images to go through), anew for each pass.
 
     Raises:
         InputError: A file that cannot be scored, or an image that is missing.
     """
-    findings = gather(gt_path, dt_paths, threads, n_resamples)
+    findings = gather(gt_path, dt_paths, threads, n_resamples, progress=progress)
     html = render(findings, Path(images) if images else None, n_pictures, max_bytes)
     out = Path(out)
     with atomic_path(out) as temporary:

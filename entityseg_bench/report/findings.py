@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,14 +80,18 @@ def gather(
     threads: int = 1,
     n_resamples: int = 1000,
     seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Findings:
     """Score one or two prediction files, bound their metrics and compare them.
+
+    ``progress`` is called with (images finished, images to go through); each pass over the images
+    begins anew.
 
     Raises:
         InputError: A file that cannot be scored, or a ground truth without entities.
     """
     params = EvalParams(threads=threads)
-    scorings = [evaluate_files(gt_path, path, params) for path in dt_paths]
+    scorings = [evaluate_files(gt_path, path, params, progress) for path in dt_paths]
     if not scorings[0].gt.records:
         raise InputError(gt_path, "annotations", "there is none.", "A report needs entities.")
     names = name_sides([Path(path) for path in dt_paths])
@@ -101,9 +105,10 @@ def gather(
         intervals = [
             confidence_intervals(only.result, only.dt.scores, n_resamples, seed=seed, names=wanted)
         ]
+    losses = [find_errors(scoring, progress=progress) for scoring in scorings]
     sides = [
-        Side(name, scoring, own, image_metrics(scoring.result), find_errors(scoring))
-        for name, scoring, own in zip(names, scorings, intervals, strict=True)
+        Side(name, scoring, own, image_metrics(scoring.result), lost)
+        for name, scoring, own, lost in zip(names, scorings, intervals, losses, strict=True)
     ]
     return Findings(sides, comparison, n_resamples)
 

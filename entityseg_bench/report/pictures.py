@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from entity_api import remove_overlaps
 from entity_api.rle import area
 from entityseg_bench.coco_records import FileRecords
-from entityseg_bench.commands.visualize import masks_of, read_pixels, records_of
 from entityseg_bench.layout import ImageFiles
 from entityseg_bench.report.findings import Side
 from entityseg_bench.types import ImageInfo
-from entityseg_bench.visualize import draw, matching_colours
+from entityseg_bench.visualize import draw, masks_of, matching_colours, read_pixels, records_of
 
 __all__ = ["Pictures"]
 

@@ -91,6 +91,7 @@ summary { cursor: pointer; padding: .3rem 0; }
     --grid: #e4e4e4; --text: #000; --muted: #444; --link: #000; --a: #1d5796; --b: #9a4505;
     --c: #1a613c; --d: #6f3a90; --soft: #1d579622; }
   body { max-width: none; padding: 0; font-size: 10pt; } nav, .controls { display: none; }
+  .pictures { flex-wrap: nowrap; } .pictures > div { flex: 1 1 0; }
   .scroll { overflow: visible; } h2 { break-after: avoid; }
   figure, tr, .cards { break-inside: avoid; } .cards > div { border: 1px solid var(--line); } }
 """

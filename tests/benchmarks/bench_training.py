@@ -9,6 +9,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,9 @@ from PIL import Image
 from baselines.augment import frame_image, frame_masks, plan_framings
 from baselines.data import PartPositions, TrainingSamples, collate
 from baselines.images import read_image
+from baselines.learner import Learner, Run
 from baselines.presets import get_preset
 from baselines.ranks import Ranks
-from baselines.trainer import Run, _Learner
 from entity_api import rle
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.demo import write_demo
@@ -66,7 +67,7 @@ def measure_loading(repeats: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         dataset = scene(Path(folder))
         path = Path(folder) / "scene.jpg"
-        print(f"loading {HEIGHT} x {WIDTH}, {ENTITIES} entities, JPEG of {path.stat().st_size:,} bytes")
+        print(f"loading {HEIGHT} x {WIDTH}, {ENTITIES} entities, {path.stat().st_size:,} bytes")
         decode = cpu_seconds(lambda k: read_image(path), repeats)
         segmentations = [a.segmentation for a in dataset.annotations(0)]
         masks = np.stack([rle.decode(s) for s in segmentations])
@@ -76,9 +77,8 @@ def measure_loading(repeats: int) -> None:
         image = read_image(path)
         for name in LOADED:
             preset = get_preset(name)
-            samples = TrainingSamples(
-                dataset, preset.train, preset.model if "semantic" not in name else get_preset(LOADED[0]).model
-            )
+            # One class for all, whatever the preset's task: the data has one category.
+            samples = TrainingSamples(dataset, preset.train, replace(preset.model, task="entity"))
             whole = cpu_seconds(samples.__getitem__, repeats)
             padding = cpu_seconds(lambda k, s=samples[0]: collate([s], 32), repeats)
             augment = preset.train.augment
@@ -98,29 +98,22 @@ def measure_loading(repeats: int) -> None:
             )
 
 
-def measure_steps(repeats: int) -> None:
-    """Print what a step of the tiny presets costs."""
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        root = write_demo(Path(folder) / "demo", n_images=24, size=(96, 160))
-        dataset = EntityDataset.open(root, "entity", "train", cache=False)
-        for name in ("mask2former_tiny", "cropformer_tiny"):
-            preset = get_preset(name)
-            device = torch.device("cpu")
-            run = Run(
-                name, preset.model, preset.train, dataset, None, Path(folder), Ranks(), device
-            )
-            samples = TrainingSamples(dataset, preset.train, preset.model)
-            positions = list(PartPositions(preset.train, Ranks()))[: repeats + 1]
-            batches = [collate([samples[p] for p in part], 32) for part in positions]
-            learner = _Learner(run, None)
-            forward = cpu_seconds(lambda k: learner.model(batches[k].normalised(preset.model)), repeats)
-            step = cpu_seconds(lambda k: learner.learn([batches[k]], False), repeats)
-            size = preset.train.batch_size
-            print(
-                f"step of {name}: {step:.2f} s for {size} images, {size / step:.1f} images/s a "
-                f"core; {step / forward:.1f} x the forward pass"
-            )
+def measure_step(name: str, dataset: EntityDataset, repeats: int) -> None:
+    """Print what a step of a preset costs."""
+    preset = get_preset(name)
+    size = preset.train.batch_size
+    device = torch.device("cpu")
+    run = Run(name, preset.model, preset.train, dataset, None, Path(), Ranks(), device)
+    samples = TrainingSamples(dataset, preset.train, preset.model)
+    positions = list(PartPositions(preset.train, Ranks()))[:repeats]
+    batches = [collate([samples[p] for p in part], 32) for part in positions]
+    learner = Learner(run, None)
+    forward = cpu_seconds(lambda k: learner.model(batches[k].normalised(preset.model)), repeats)
+    step = cpu_seconds(lambda k: learner.learn([batches[k]], False), repeats)
+    print(
+        f"step of {name}: {step:.2f} s for {size} images, {size / step:.1f} images/s a core; "
+        f"{step / forward:.1f} x the forward pass"
+    )
 
 
 def main() -> None:
@@ -128,7 +121,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=8)
     repeats = parser.parse_args().repeats
     measure_loading(repeats)
-    measure_steps(min(repeats, 4))
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        root = write_demo(Path(folder) / "demo", n_images=24, size=(96, 160))
+        dataset = EntityDataset.open(root, "entity", "train", cache=False)
+        for name in ("mask2former_tiny", "cropformer_tiny"):
+            measure_step(name, dataset, min(repeats, 4))
 
 
 if __name__ == "__main__":
