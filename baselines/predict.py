@@ -84,9 +84,8 @@ def run(predictor: Predictor, job: Job, progress: Progress, ranks: Ranks) -> dic
         if picture.image_id not in places or places[picture.image_id].failed
     ]
     done = len(job.pictures[ranks.rank :: ranks.world]) - len(share)
-    with tqdm(
-        total=done + len(share), initial=done, unit="image", disable=not ranks.is_first
-    ) as bar:
+    silent = not ranks.is_first or not sys.stderr.isatty()
+    with tqdm(total=done + len(share), initial=done, unit="image", disable=silent) as bar:
         for batch in _batches(predictor, share, job.batch_size):
             _predict_batch(predictor, job, progress, batch)
             bar.update(len(batch))

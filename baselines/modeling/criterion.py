@@ -174,7 +174,7 @@ class Criterion:
             matches.append(assign(cost))
         class_loss = _class_loss(head["pred_logits"], targets, matches, config.no_object_weight)
         mask_loss, dice_loss = _mask_losses(head["pred_masks"], targets, matches, points)
-        entities = max(totals.entities, 1)
+        entities = totals.entities or 1
         return {
             "class": config.class_weight * class_loss / totals.class_weight,
             "mask": config.mask_weight * mask_loss / entities,

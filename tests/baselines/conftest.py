@@ -1,4 +1,4 @@
-"""The reference models need torch, an extra: without it their tests are left out, and said to be."""
+"""The reference models need torch, an extra: without it their tests are left out."""
 
 import importlib.util
 

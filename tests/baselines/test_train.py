@@ -439,7 +439,7 @@ def test_it_learns(tmp_path):
         "train.steps=250",
         "train.warmup_steps=20",
         "train.batch_size=4",
-        "train.augment.canvas=64",
+        "train.augment.canvas=96",
         "train.augment.scale_range=1,1",
         "train.loss.num_points=256",
         "train.evaluate_every=250",
@@ -448,8 +448,8 @@ def test_it_learns(tmp_path):
         "model.num_queries=30",
         "model.decoder_layers=2",
         "model.encoder_layers=1",
-        "model.min_size_test=48",
-        "model.max_size_test=64",
+        "model.min_size_test=96",
+        "model.max_size_test=96",
     ]
     out = tmp_path / "run"
     assert (
@@ -457,5 +457,5 @@ def test_it_learns(tmp_path):
     )
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     steps = [row["loss"] for row in rows if "loss" in row]
-    assert steps[-1] < 0.75 * steps[0]
+    assert steps[-1] < 0.5 * steps[0]
     assert rows[-1]["evaluation"]["APe"] > 0.05
