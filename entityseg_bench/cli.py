@@ -1,6 +1,8 @@
 """The command ``entityseg``: one verb a module of `entityseg_bench.commands`."""
 
 import argparse
+import atexit
+import gc
 import importlib
 import os
 import sys
@@ -30,6 +32,9 @@ def verbs() -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code: 0 done, 1 problems found, 2 it could not be done."""
+    if argv is None:
+        # The process ends with this: its records need not be walked once more for cycles.
+        atexit.register(gc.freeze)
     argv = list(sys.argv[1:] if argv is None else argv)
     module = argv[0].replace("-", "_") if argv else ""
     if module.isidentifier() and module[0] != "_" and (COMMANDS / f"{module}.py").is_file():

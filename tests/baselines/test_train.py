@@ -433,16 +433,16 @@ def test_the_log_forgets_steps_that_are_run_again(tmp_path):
 
 
 def test_it_learns(tmp_path):
-    """Two images by heart, in seconds; docs/train.md has the run that generalises."""
+    """A few images by heart, in seconds; docs/train.md has the run that generalises."""
     root = write_demo(tmp_path / "demo", n_images=8, size=(48, 64), seed=1)
     settings = [
-        "train.steps=250",
+        "train.steps=180",
         "train.warmup_steps=20",
         "train.batch_size=4",
         "train.augment.canvas=96",
         "train.augment.scale_range=1,1",
         "train.loss.num_points=256",
-        "train.evaluate_every=250",
+        "train.evaluate_every=180",
         "train.log_every=20",
         "train.split=val",
         "model.num_queries=30",
@@ -458,4 +458,4 @@ def test_it_learns(tmp_path):
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     steps = [row["loss"] for row in rows if "loss" in row]
     assert steps[-1] < 0.5 * steps[0]
-    assert rows[-1]["evaluation"]["APe"] > 0.05
+    assert rows[-1]["evaluation"]["APe"] > 0.2
