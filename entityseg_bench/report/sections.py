@@ -62,7 +62,7 @@ def headline(sides: Sequence[Side]) -> str:
             interval = side.intervals[metric]
             cells += [number(interval.value), f'<span class="muted">{span(interval)}</span>']
         rows.append(cells)
-    caption = "Intervals: percentile bootstrap over images. AR is average recall."
+    caption = "Intervals: bias-corrected bootstrap over images. AR is average recall."
     return table(heads, rows, caption)
 
 
