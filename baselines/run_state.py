@@ -8,17 +8,27 @@ Layout of a run's folder::
     model.safetensors            the newest weights, for prediction
 """
 
+import json
 import os
 import pickle
 import re
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
 
 from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.types import Category
 
-__all__ = ["latest_state", "list_states", "read_state", "remove_leftovers", "write_state"]
+__all__ = [
+    "latest_state",
+    "list_states",
+    "read_categories",
+    "read_state",
+    "remove_leftovers",
+    "write_state",
+]
 
 _NAME = re.compile(r"step_(\d{8})\.pt")
 # What PyTorch raises on a file that is cut or is none of its own.
@@ -98,6 +108,20 @@ def latest_state(out: Path) -> tuple[dict[str, Any] | None, list[InputError]]:
     if problems:
         raise problems[0]
     return None, []
+
+
+def read_categories(path: Path) -> tuple[Category, ...]:
+    """Read from a run's ``model.safetensors`` what the model's classes are, in their order.
+
+    Returns:
+        Nothing for entities, which have no classes, and from files of another kind.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            run = json.loads((file.metadata() or {}).get("run", "{}"))
+    except (safetensors.SafetensorError, OSError):
+        return ()
+    return tuple(Category(**row) for row in run.get("categories", ()))
 
 
 def remove_leftovers(out: Path) -> None:

@@ -22,6 +22,7 @@ from baselines.recompute import recompute_activations
 from baselines.run_state import (
     latest_state,
     list_states,
+    read_categories,
     read_state,
     remove_leftovers,
     write_state,
@@ -365,6 +366,10 @@ def test_fine_tuning_starts_from_weights_and_a_coco_file(demo, tmp_path, capsys)
     assert main(arguments) == 0
     model = load_checkpoint(tmp_path / "second/model.safetensors")
     assert model.config.num_classes == classes
+    ids = [category.id for category in read_categories(tmp_path / "second/model.safetensors")]
+    assert ids == [row["id"] for row in json.loads(files[0].read_text())["categories"]]
+    assert read_categories(tmp_path / "first/model.safetensors") == ()
+    assert read_categories(files[0]) == ()
     assert "entries fit" in capsys.readouterr().err
 
 
@@ -436,13 +441,13 @@ def test_it_learns(tmp_path):
     """A few images by heart, in seconds; docs/train.md has the run that generalises."""
     root = write_demo(tmp_path / "demo", n_images=8, size=(48, 64), seed=1)
     settings = [
-        "train.steps=180",
+        "train.steps=130",
         "train.warmup_steps=20",
         "train.batch_size=4",
         "train.augment.canvas=96",
         "train.augment.scale_range=1,1",
         "train.loss.num_points=256",
-        "train.evaluate_every=180",
+        "train.evaluate_every=130",
         "train.log_every=20",
         "train.split=val",
         "model.num_queries=30",
