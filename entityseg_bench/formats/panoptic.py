@@ -173,7 +173,8 @@ def read_panoptic(
         ids = np.arange(1, len(ids) + 1, dtype=np.int64)
         extras = [{"segment_id": s.id, **(extra or {})} for _, s, extra in rows]
     nan = float("nan")
-    folder = maps_folder(path, "panoptic") if maps is None else Path(maps)
+    # A file of no images has no maps that could be looked for.
+    folder = Path(maps or path.parent) if maps or not images else maps_folder(path, "panoptic")
     masks = PanopticMasks(
         [find_map(folder, named.get(i, image.file_name)) for i, image in enumerate(images)],
         [f"image {image.id} ({image.file_name})" for image in images],
