@@ -25,7 +25,19 @@ from entity_api import rle
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.io import InputError
 
-__all__ = ["Batch", "PartPositions", "Sample", "TrainingSamples", "collate", "make_loader"]
+__all__ = [
+    "WORKER_DIED",
+    "Batch",
+    "PartPositions",
+    "Sample",
+    "TrainingSamples",
+    "collate",
+    "make_loader",
+]
+
+# In the message of the RuntimeError by which PyTorch tells that a data process died. It comes from
+# a signal handler, so it may come out of any line.
+WORKER_DIED = "DataLoader worker"
 
 # How many other images are tried in place of one that cannot be read.
 _REPLACEMENTS = 10

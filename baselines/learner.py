@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from baselines import build_model
 from baselines.checkpoint import load_weights, save_checkpoint
 from baselines.config import ModelConfig, config_to_dict
-from baselines.data import Batch, PartPositions, TrainingSamples
+from baselines.data import WORKER_DIED, Batch, PartPositions, TrainingSamples
 from baselines.modeling.criterion import VIEW_PREFIX, Criterion, Totals
 from baselines.modeling.point_sampling import RandomPoints
 from baselines.ranks import Ranks
@@ -281,6 +281,8 @@ class Learner:
                 model = self._kept_model()
                 save_checkpoint(run.out / "model.safetensors", model, run.model, notes)
             except (OSError, RuntimeError) as error:
+                if WORKER_DIED in str(error):
+                    raise
                 raise TrainingStopped(
                     f"the checkpoint of step {self.step} cannot be written: {error}. Those before "
                     "it stand; make room and go on with --resume auto."

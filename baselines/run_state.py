@@ -18,6 +18,7 @@ from typing import Any
 import safetensors
 import torch
 
+from baselines.data import WORKER_DIED
 from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.types import Category
 
@@ -65,6 +66,8 @@ def write_state(out: Path, state: dict[str, Any], keep: int) -> Path:
                 # So that the name never points to bytes that a power cut could lose.
                 os.fsync(file.fileno())
         except RuntimeError as error:
+            if WORKER_DIED in str(error):
+                raise
             # PyTorch's writer hides the reason of a failed write behind an error of its own.
             raise OSError(f"{path} cannot be written: {str(error).splitlines()[0]}") from error
     for old in list_states(out)[:-keep]:

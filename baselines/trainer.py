@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from baselines.data import Batch, PartPositions, make_loader
+from baselines.data import WORKER_DIED, Batch, PartPositions, make_loader
 from baselines.learner import Learner, Run, TrainingStopped
 from baselines.train_log import TrainLog
 from entityseg_bench.io import InputError
@@ -38,7 +38,7 @@ def train(run: Run, state: dict[str, Any] | None = None) -> int:
     log = TrainLog(run.out, config.steps, learner.step, enabled=ranks.is_first)
     log.say(learner.summary())
     meter = _Meter()
-    with _stop_signals() as asked_to_stop, contextlib.closing(log), _named_failures(run):
+    with _named_failures(run), contextlib.closing(log), _stop_signals() as asked_to_stop:
         batches = _batches(learner)
         while learner.step < config.steps:
             parts = [next(batches) for _ in range(learner.parts)]
@@ -137,12 +137,20 @@ def _named_failures(run: Run) -> Iterator[None]:
             f"{run.device} has too little memory: lower train.max_device_batch, or set "
             "train.recompute=true."
         ) from None
+    except (ConnectionError, EOFError) as error:
+        # How it shows when a data process dies while it hands over a batch.
+        raise _worker_died(error) from None
     except (InputError, OSError) as error:
         raise TrainingStopped(str(error)) from error
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if WORKER_DIED not in str(error):
             raise
-        raise TrainingStopped(
-            f"a process that loads data died ({str(error).splitlines()[0]}), often for want of "
-            "memory: lower train.workers. --resume auto goes on from the last checkpoint."
-        ) from None
+        raise _worker_died(error) from None
+
+
+def _worker_died(error: Exception) -> TrainingStopped:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return TrainingStopped(
+        f"a process that loads data died ({reason}), often for want of memory: lower "
+        "train.workers. --resume auto goes on from the last checkpoint."
+    )

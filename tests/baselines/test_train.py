@@ -255,6 +255,8 @@ def test_a_broken_image_stops_the_run_or_is_left_out(demo, tmp_path, capsys):
     assert f"left out: {path}" in capsys.readouterr().err
 
 
+# The signal of the death may interrupt multiprocessing between opening a connection and closing it.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_a_data_worker_that_dies_is_named(demo, tmp_path, capsys, monkeypatch):
     from baselines.data import TrainingSamples
 
@@ -267,6 +269,20 @@ def test_a_data_worker_that_dies_is_named(demo, tmp_path, capsys, monkeypatch):
     settings = ("train.steps=8", "train.batch_size=1", "train.workers=1")
     assert main(command(demo, tmp_path / "run", *settings)) == 1
     assert "a process that loads data died" in capsys.readouterr().err
+
+
+def test_a_data_worker_that_dies_during_a_checkpoint_is_no_full_disk(
+    demo, tmp_path, capsys, monkeypatch
+):
+    def died(*args):
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    settings = ("train.steps=1", "train.batch_size=1")
+    for module, name in ((learner, "write_state"), (torch, "save")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, died)
+            assert main(command(demo, tmp_path / name, *settings)) == 1
+        assert "a process that loads data died" in capsys.readouterr().err
 
 
 def test_a_kill_in_the_middle_of_a_checkpoint_loses_nothing(tmp_path):
