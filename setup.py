@@ -3,7 +3,7 @@
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-KERNELS = ["_rle", "_overlap", "_match", "_resample"]
+KERNELS = ["_codes", "_rle", "_sweep", "_cover", "_match", "_resample"]
 extensions = [
     Extension(
         f"entity_api.{name}",

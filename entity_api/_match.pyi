@@ -28,6 +28,7 @@ def match_group(
 ) -> None: ...
 def precision_at_recall(
     outcome: NDArray[np.int8],
+    order: NDArray[np.int64],
     score: NDArray[np.float64],
     n_gt: int,
     rec_thrs: NDArray[np.float64],

@@ -140,6 +140,7 @@ def match_group(
 
 def precision_at_recall(
     const int8_t[::1] outcome,
+    const int64_t[::1] order,
     const double[::1] score,
     int64_t n_gt,
     const double[::1] rec_thrs,
@@ -149,7 +150,8 @@ def precision_at_recall(
     """Interpolate precision at each recall threshold from outcomes by falling score.
 
     Args:
-        outcome: (N,) as `match_group` writes them.
+        outcome: As `match_group` writes them.
+        order: (N,) positions in ``outcome`` by falling score.
         score: (N,) falling.
         n_gt: Counted ground truth, above 0.
         rec_thrs: (R,) rising, in [0, 1].
@@ -159,35 +161,39 @@ def precision_at_recall(
     Returns:
         The recall of all detections, in [0, 1].
     """
-    cdef Py_ssize_t n = outcome.shape[0], i, r
-    cdef int64_t tp = 0, fp = 0
-    cdef double best = 0.0, reached = 0.0
+    cdef Py_ssize_t n = order.shape[0], i, r
+    cdef int64_t tp = 0, fp = 0, k
+    cdef int8_t found
     # numpy.spacing(1): cocoapi adds it to the denominator.
     cdef double tiny = 2.220446049250313e-16
+    # Recall rises at true positives alone, and precision is highest there.
     cdef double* precisions = <double*>malloc((n + 1) * sizeof(double))
-    cdef double* recalls = <double*>malloc((n + 1) * sizeof(double))
-    if precisions == NULL or recalls == NULL:
+    cdef Py_ssize_t* places = <Py_ssize_t*>malloc((n + 1) * sizeof(Py_ssize_t))
+    if precisions == NULL or places == NULL:
         free(precisions)
-        free(recalls)
+        free(places)
         raise MemoryError
     with nogil:
         for i in range(n):
-            # Ignored ones stay as points that change no sum, as in cocoapi.
-            tp += outcome[i] == TRUE_POSITIVE
-            fp += outcome[i] == FALSE_POSITIVE
-            recalls[i] = <double>tp / <double>n_gt
-            precisions[i] = <double>tp / (<double>(fp + tp) + tiny)
-        for i in range(n - 1, -1, -1):
-            if precisions[i] > best:
-                best = precisions[i]
-            precisions[i] = best
-        reached = recalls[n - 1] if n else 0.0
-        i = 0
+            # Ignored ones change no sum.
+            found = outcome[order[i]]
+            fp += found == FALSE_POSITIVE
+            if found == TRUE_POSITIVE:
+                places[tp] = i
+                tp += 1
+                precisions[tp - 1] = <double>tp / (<double>(fp + tp) + tiny)
+        for k in range(tp - 2, -1, -1):
+            if precisions[k + 1] > precisions[k]:
+                precisions[k] = precisions[k + 1]
+        k = 0
         for r in range(rec_thrs.shape[0]):
-            while i < n and recalls[i] < rec_thrs[r]:
-                i += 1
-            precision[r] = precisions[i] if i < n else 0.0
-            score_at[r] = score[i] if i < n else 0.0
+            while k < tp and <double>(k + 1) / <double>n_gt < rec_thrs[r]:
+                k += 1
+            precision[r] = precisions[k] if k < tp else 0.0
+            score_at[r] = score[places[k]] if k < tp else 0.0
+            if n and rec_thrs[r] <= 0:
+                # The first detection reaches a recall of 0, whatever it is.
+                score_at[r] = score[0]
     free(precisions)
-    free(recalls)
-    return reached
+    free(places)
+    return <double>tp / <double>n_gt

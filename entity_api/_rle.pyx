@@ -6,10 +6,11 @@ A mask is held as its *bounds*: strictly read in column-major pixel order, foreg
 each kernel computes.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy
+
+from entity_api._codes cimport Codes
 
 import numpy as np
 
@@ -44,40 +45,45 @@ cdef inline bint is_literal(const uint8_t* text, Py_ssize_t length) noexcept nog
     return length >= 2 and text[0] == c'"' and text[length - 1] == c'"'
 
 
-cdef inline int64_t long_number(
-    const uint8_t* text, Py_ssize_t length, Py_ssize_t* i, bint literal, bint* wrong
+cdef struct Number:
+    int64_t value
+    Py_ssize_t end  # where the next one starts; 0: this one is broken
+
+
+cdef Number long_number(
+    const uint8_t* text, Py_ssize_t length, Py_ssize_t i, bint literal
 ) noexcept nogil:
-    """Read one signed number of several characters; anything amiss sets ``wrong``."""
-    cdef int64_t value = 0
+    """Read one signed number of several characters."""
+    cdef Number number = Number(0, 0)
     cdef int shift = 0
     cdef uint32_t c = 32
     while c & 32:
-        if i[0] >= length or shift >= MAX_SHIFT:
-            wrong[0] = True
-            return 0
-        c = text[i[0]]
-        i[0] += 1
+        if i >= length or shift >= MAX_SHIFT:
+            return number
+        c = text[i]
+        i += 1
         if c == c'\\' and literal:
-            wrong[0] |= i[0] >= length or text[i[0]] != c'\\'
-            i[0] += 1
+            if i >= length or text[i] != c'\\':
+                return number
+            i += 1
         c -= 48
         if c > 63:
-            wrong[0] = True
-            return 0
-        value |= <int64_t>(c & 31) << shift
+            return number
+        number.value |= <int64_t>(c & 31) << shift
         shift += 5
-    return value - (<int64_t>(c >> 4 & 1) << shift)
+    number.value -= <int64_t>(c >> 4 & 1) << shift
+    number.end = i
+    return number
 
 
-cdef inline int64_t number(
-    const uint8_t* text, Py_ssize_t length, Py_ssize_t* i, bint literal, bint* wrong
+cdef inline Number next_number(
+    const uint8_t* text, Py_ssize_t length, Py_ssize_t i, bint literal
 ) noexcept nogil:
     """Read one signed number; most are a single character, and those need one comparison."""
-    cdef uint32_t c = <uint32_t>text[i[0]] - 48
+    cdef uint32_t c = <uint32_t>text[i] - 48
     if c < 32:
-        i[0] += 1
-        return <int64_t>(c ^ 16) - 16
-    return long_number(text, length, i, literal, wrong)
+        return Number(<int64_t>(c ^ 16) - 16, i + 1)
+    return long_number(text, length, i, literal)
 
 
 cdef Py_ssize_t decode_counts(
@@ -89,31 +95,47 @@ cdef Py_ssize_t decode_counts(
         The number of bounds, or -1 where anything is wrong: `fault` finds out what.
     """
     cdef Py_ssize_t i = 0, m = 0
-    cdef bint literal = is_literal(text, length), wrong = False
-    cdef int64_t gap = 0, run = 0
-    cdef uint64_t foreground = 0
-    cdef uint64_t total = 0
+    cdef bint literal = is_literal(text, length)
+    cdef int64_t gap = 0, run = 0, foreground = 0, total = 0, bits = 0
+    cdef Number number
     if literal:
         i = 1
         length -= 1
+    if i < length:
+        number = next_number(text, length, i, literal)
+        if number.end == 0:
+            return -1
+        i = number.end
+        total = number.value
+        bounds[0] = <uint32_t>total
+        bits = total
     # A count is coded as its difference to the last but one, from the fourth count on.
     while i < length:
-        gap = number(text, length, &i, literal, &wrong) + (gap if m > 2 else 0)
-        total += <uint64_t>gap
-        # A negative count is a huge unsigned one.
-        wrong |= (<uint64_t>gap > pixels) | (total > pixels)
-        bounds[m] = <uint32_t>total
-        if i >= length:
-            break
-        run = number(text, length, &i, literal, &wrong) + (run if m else 0)
-        total += <uint64_t>run
-        foreground += <uint64_t>run
-        wrong |= (<uint64_t>run > pixels) | (total > pixels)
+        number = next_number(text, length, i, literal)
+        if number.end == 0:
+            return -1
+        i = number.end
+        run += number.value
+        bits |= run
+        foreground += run
+        total += run
         bounds[m + 1] = <uint32_t>total
         m += 2
-    if wrong or total != pixels:
+        if i >= length:
+            break
+        number = next_number(text, length, i, literal)
+        if number.end == 0:
+            return -1
+        i = number.end
+        gap += number.value
+        bits |= gap
+        total += gap
+        bounds[m] = <uint32_t>total
+    # Counts that all lie in 32 bits, none negative, cannot wrap a 64-bit sum; and a sum that only
+    # rises to the number of pixels never was above it.
+    if bits >> 32 or <uint64_t>total != pixels:
         return -1
-    area[0] = <int64_t>foreground
+    area[0] = foreground
     return m
 
 
@@ -217,19 +239,6 @@ def compress(const uint32_t[::1] bounds, uint64_t pixels):
         free(text)
 
 
-def leading_bytes(list buffers):
-    """Return the first byte of each buffer, 0 for an empty one, as bytes."""
-    cdef Py_ssize_t i
-    cdef Py_buffer view
-    out = bytearray(len(buffers))
-    for i in range(len(buffers)):
-        PyObject_GetBuffer(buffers[i], &view, PyBUF_SIMPLE)
-        if view.len:
-            out[i] = (<const uint8_t*>view.buf)[0]
-        PyBuffer_Release(&view)
-    return bytes(out)
-
-
 def compress_counts(const int64_t[::1] counts):
     """Write plain counts (uncompressed COCO RLE) as a compressed string, each as it stands."""
     cdef Py_ssize_t i, n = 0
@@ -248,8 +257,7 @@ cdef class Runs:
     """Hold the bounds of all masks of one image, decoded and checked.
 
     Args:
-        counts: One compressed string a mask: bytes, str, or any buffer; a JSON string literal with
-            its quotes and doubled backslashes is read as it stands.
+        counts: One compressed string a mask: `Codes`, or a list of what they are made from.
         rows: (N,) positions in ``counts``; all of them when None.
         pixels: Height x width of the image, at most 2**32 - 1.
 
@@ -257,50 +265,44 @@ cdef class Runs:
         CountsError: A string that is no run-length code of ``pixels`` pixels.
     """
 
-    def __cinit__(self, list counts, uint64_t pixels, const int64_t[:] rows=None):
-        cdef Py_ssize_t i, chars = 0, n = len(counts) if rows is None else rows.shape[0]
-        cdef Py_buffer* views = <Py_buffer*>calloc(n + 1, sizeof(Py_buffer))
-        cdef Py_ssize_t held = 0
+    def __cinit__(self, counts, uint64_t pixels, const int64_t[:] rows=None):
+        cdef Codes codes = counts if isinstance(counts, Codes) else Codes(counts)
+        cdef Py_ssize_t i, chars = 0, n = codes.n if rows is None else rows.shape[0]
+        if pixels > 0xFFFFFFFFu:
+            raise ValueError("an image of 2**32 pixels or more cannot be held as runs")
+        for i in range(n):
+            if rows is not None and not 0 <= rows[i] < codes.n:
+                raise IndexError(rows[i])
+            chars += codes.lengths[i if rows is None else rows[i]]
+        self.make_room(n, pixels, chars)
+        self.decode(codes, rows)
+
+    cdef int make_room(self, Py_ssize_t n, uint64_t pixels, Py_ssize_t n_bounds) except -1:
+        """Become n empty masks, with room for some bounds in all."""
+        free(self.bounds)
+        free(self.offsets)
+        free(self.areas_px)
         self.n = n
         self.pixels = pixels
-        if pixels > 0xFFFFFFFFu:
-            free(views)
-            raise ValueError("an image of 2**32 pixels or more cannot be held as runs")
+        self.bounds = <uint32_t*>malloc((n_bounds + 1) * sizeof(uint32_t))
         self.offsets = <Py_ssize_t*>calloc(n + 1, sizeof(Py_ssize_t))
         self.areas_px = <int64_t*>calloc(n + 1, sizeof(int64_t))
-        if views == NULL or self.offsets == NULL or self.areas_px == NULL:
-            free(views)
+        if self.bounds == NULL or self.offsets == NULL or self.areas_px == NULL:
             raise MemoryError
-        try:
-            for i in range(n):
-                item = counts[i if rows is None else rows[i]]
-                if isinstance(item, str):
-                    item = (<str>item).encode("utf-8", "surrogatepass")
-                PyObject_GetBuffer(item, &views[i], PyBUF_SIMPLE)
-                held += 1
-                chars += views[i].len
-            self.bounds = <uint32_t*>malloc((chars + 1) * sizeof(uint32_t))
-            if self.bounds == NULL:
-                raise MemoryError
-            self.decode(views)
-        finally:
-            for i in range(held):
-                PyBuffer_Release(&views[i])
-            free(views)
+        return 0
 
-    cdef int decode(self, Py_buffer* views) except -1:
-        cdef Py_ssize_t i, m, at = 0, position = 0
+    cdef int decode(self, Codes codes, const int64_t[:] rows) except -1:
+        cdef Py_ssize_t i, k, m, at = 0, position = 0
         cdef int code = FINE
         with nogil:
             for i in range(self.n):
+                k = i if rows is None else rows[i]
                 m = decode_counts(
-                    <const uint8_t*>views[i].buf, views[i].len, self.pixels,
+                    codes.texts[k], codes.lengths[k], self.pixels,
                     self.bounds + at, &self.areas_px[i],
                 )
                 if m < 0:
-                    code = fault(
-                        <const uint8_t*>views[i].buf, views[i].len, self.pixels, &position
-                    )
+                    code = fault(codes.texts[k], codes.lengths[k], self.pixels, &position)
                     break
                 at += m
                 self.offsets[i + 1] = at
@@ -329,51 +331,6 @@ cdef class Runs:
         if n:
             memcpy(&view[0], self.bounds + self.offsets[idx], n * sizeof(uint32_t))
         return out
-
-    def disjoint(self):
-        """Tell whether no pixel lies in two masks, by one bit a pixel."""
-        cdef Py_ssize_t n_words = <Py_ssize_t>(self.pixels >> 6) + 1
-        cdef int64_t total = 0
-        cdef Py_ssize_t i, k
-        cdef uint64_t* taken
-        cdef bint free_so_far = True
-        for i in range(self.n):
-            total += self.areas_px[i]
-        if <uint64_t>total > self.pixels:
-            return False
-        taken = <uint64_t*>calloc(n_words, sizeof(uint64_t))
-        if taken == NULL:
-            raise MemoryError
-        with nogil:
-            for k in range(self.offsets[self.n] // 2):
-                if take_bits(taken, self.bounds[2 * k], self.bounds[2 * k + 1]):
-                    free_so_far = False
-                    break
-        free(taken)
-        return free_so_far
-
-
-cdef inline bint take_bits(uint64_t* words, uint32_t start, uint32_t end) noexcept nogil:
-    """Set the bits of ``[start, end)``; tell whether one was set already."""
-    cdef uint32_t first = start >> 6, last
-    cdef uint64_t head, tail, seen = 0
-    if start == end:
-        return False
-    last = (end - 1) >> 6
-    head = ~<uint64_t>0 << (start & 63)
-    tail = ~<uint64_t>0 >> (63 - ((end - 1) & 63))
-    if first == last:
-        head &= tail
-        seen = words[first] & head
-        words[first] |= head
-        return seen != 0
-    seen = (words[first] & head) | (words[last] & tail)
-    words[first] |= head
-    words[last] |= tail
-    for first in range(first + 1, last):
-        seen |= words[first]
-        words[first] = ~<uint64_t>0
-    return seen != 0
 
 
 ctypedef fused pixel:

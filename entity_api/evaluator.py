@@ -6,20 +6,21 @@ predictions of an image are removed: each pixel goes to the highest score that c
 "High-Quality Entity Segmentation", ICCV 2023).
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import _match, _overlap, _rle
+from entity_api import _cover, _match, _rle, _sweep
 from entity_api.boundary import boundary_iou
 from entity_api.boxes import iou_of_boxes
 from entity_api.groups import Groups, Idx, group
 from entity_api.overlap import Overlap, codes_of
 from entity_api.params import EvalParams
 from entity_api.result import EvalResult, Matches, Scored, summarize
-from entity_api.rle import RLEError, pack
+from entity_api.rle import Codes, RLEError, pack
 from entity_api.tables import Detections, GroundTruth, RecordError, Side
 
 __all__ = ["accumulate", "evaluate"]
@@ -78,9 +79,14 @@ class _Run:
     def __init__(self, gt: GroundTruth, dt: Detections, params: EvalParams, groups: Groups) -> None:
         n_images = len(gt.image_ids)
         self.gt, self.dt, self.params, self.groups = gt, dt, params, groups
+        self.gt_codes, self.dt_codes = (
+            side.counts if isinstance(side.counts, Codes) else Codes(side.counts)
+            for side in (gt, dt)
+        )
         self.iou_thrs = np.array(params.iou_thrs, np.float64)
         self.ranges = np.array(list(params.area_ranges.values()), np.float64)
         self.crowd = gt.iscrowd.view(np.uint8)
+        self.some_areas_missing = bool(np.isnan(gt.areas).any())
         self.removes_overlaps = params.remove_overlaps and params.iou_type != "bbox"
         self.submitted, self.disjoint = (
             Matches.empty(
@@ -113,15 +119,15 @@ class _Run:
         height, width = self.gt.sizes[image_idx].tolist()
         void = self.gt.void[image_idx] if self.gt.void is not None else None
         if void is None:
-            gt_runs = packed("gt", self.gt.counts, (height, width), gt_rows)
+            gt_runs = packed("gt", self.gt_codes, (height, width), gt_rows)
         else:
-            with_void = [*(self.gt.counts[idx] for idx in gt_rows), void]
+            with_void = [*(self.gt_codes[idx] for idx in gt_rows), void]
             gt_runs = packed("gt", with_void, (height, width), np.arange(len(with_void)))
-        dt_runs = packed("dt", self.dt.counts, (height, width), dt_rows)
-        regions = _overlap.Regions(gt_runs)
+        dt_runs = packed("dt", self.dt_codes, (height, width), dt_rows)
+        regions = _sweep.Regions(gt_runs)
         gt_area = gt_runs.areas()
 
-        def match(matches: Matches, masks: _rle.Runs | _overlap.Visible) -> None:
+        def match(matches: Matches, masks: _rle.Runs) -> None:
             common, dt_area = regions.intersections(masks), masks.areas()
             if void is not None:
                 # One that lies on void alone can be neither right nor wrong: area -1 is outside
@@ -142,14 +148,14 @@ class _Run:
         match(self.submitted, dt_runs)
         if not self.removes_overlaps:
             return
-        if dt_runs.disjoint():
-            self.overlap.covered[image_idx] = dt_runs.areas().sum()
-            return
-        visible = _overlap.Visible(dt_runs)
+        visible, crowded_px = _cover.visible(dt_runs)
         self.overlap.covered[image_idx] = visible.areas().sum()
-        self.overlap.pixels[image_idx] = visible.crowded_px
-        self.overlap.pairs[image_idx] = visible.n_pairs
-        match(self.disjoint, visible)
+        if crowded_px:
+            self.overlap.pixels[image_idx] = crowded_px
+            self.overlap.pairs[image_idx] = (
+                _sweep.count_pairs(dt_runs) if self.params.count_pairs else -1
+            )
+            match(self.disjoint, visible)
 
     def fill_disjoint(self) -> None:
         """Complete the matches without overlaps by the images in which nothing overlapped."""
@@ -183,7 +189,9 @@ class _Run:
         """Match each group of the image; an area that the file states goes before the mask's."""
         gt_rows, dt_rows = self.groups.gt_of(image_idx), self.groups.dt_of(image_idx)
         stated = self.gt.areas[gt_rows]
-        gt_area = np.where(np.isnan(stated), gt_area, stated)
+        if self.some_areas_missing:
+            stated = np.where(np.isnan(stated), gt_area, stated)
+        dt_area, crowd = dt_area.astype(np.float64), self.crowd[gt_rows]
         for rows, columns, start in self.groups.parts_of(image_idx):
             _match.match_group(
                 iou,
@@ -193,9 +201,9 @@ class _Run:
                 columns,
                 dt_rows,
                 gt_rows,
-                dt_area.astype(np.float64),
-                gt_area,
-                self.crowd[gt_rows],
+                dt_area,
+                stated,
+                crowd,
                 start,
                 matches.outcome,
                 matches.dt_gt,
@@ -222,7 +230,7 @@ def in_threads(
             raise
 
 
-def packed(side: Side, counts: list[Any], size: tuple[int, int], rows: Idx) -> Any:
+def packed(side: Side, counts: list[Any] | Codes, size: tuple[int, int], rows: Idx) -> Any:
     """Decode one image's masks; an error names the record of the file."""
     try:
         return pack(counts, size, rows)
@@ -252,19 +260,21 @@ def accumulate(
     for k in range(n_cats):
         n_gt = [np.count_nonzero(groups.gt_category[~out] == k) for out in matches.gt_ignored]
         columns = np.arange(groups.category_start[k], groups.category_start[k + 1])
+        score = scores[groups.records[columns]]
+        by_score = np.argsort(-score, kind="stable")
+        columns, score = columns[by_score], score[by_score]
+        rank = groups.ranks[columns]
         for m, max_det in enumerate(params.max_dets):
-            kept = columns[groups.ranks[columns] < max_det]
-            score = scores[groups.records[kept]]
-            by_score = np.argsort(-score, kind="stable")
-            kept, score = kept[by_score], score[by_score]
-            for a in np.flatnonzero(n_gt):
-                for t in range(n_thrs):
-                    recall[t, k, a, m] = _match.precision_at_recall(
-                        matches.outcome[a, t, kept],
-                        score,
-                        int(n_gt[a]),
-                        rec_thrs,
-                        precision[t, :, k, a, m],
-                        score_at[t, :, k, a, m],
-                    )
+            counts = rank < max_det
+            kept, kept_score = columns[counts], score[counts]
+            for a, t in itertools.product(np.flatnonzero(n_gt).tolist(), range(n_thrs)):
+                recall[t, k, a, m] = _match.precision_at_recall(
+                    matches.outcome[a, t],
+                    kept,
+                    kept_score,
+                    int(n_gt[a]),
+                    rec_thrs,
+                    precision[t, :, k, a, m],
+                    score_at[t, :, k, a, m],
+                )
     return Scored(precision, recall, score_at, matches)

@@ -1,6 +1,7 @@
 """Who meets whom: detections and ground truth grouped by image, or by (image, category)."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -73,6 +74,19 @@ class Groups:
             return slice(0, 0)
         return slice(int(self.group_start[at]), int(self.group_start[at + 1]))
 
+    @functools.cached_property
+    def _positions(self) -> Idx:
+        """Count from 0 to the most records that an image has."""
+        return np.arange(
+            max(int(np.diff(at).max(initial=0)) for at in (self.dt_start, self.gt_start))
+        )
+
+    @functools.cached_property
+    def _first_columns(self) -> list[int]:
+        """(I,) the first column of each image, class-agnostic."""
+        at = np.searchsorted(self.group_keys, self.place)
+        return self.group_start[at].tolist()
+
     def parts_of(self, image_idx: int) -> Iterator[tuple[Idx, Idx, int]]:
         """Yield the groups of an image.
 
@@ -80,8 +94,8 @@ class Groups:
         """
         dt_rows, gt_rows = self.dt_of(image_idx), self.gt_of(image_idx)
         if self.category_ids == [-1]:
-            rows = np.arange(min(len(dt_rows), self.max_det))
-            yield rows, np.arange(len(gt_rows)), self.columns(image_idx, 0).start
+            kept = self._positions[: min(len(dt_rows), self.max_det)]
+            yield kept, self._positions[: len(gt_rows)], self._first_columns[image_idx]
             return
         dt_category, gt_category = self.dt_category[dt_rows], self.gt_category[gt_rows]
         for category in np.union1d(dt_category, gt_category).tolist():

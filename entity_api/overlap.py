@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import _overlap, _rle
+from entity_api import _cover, _rle
 from entity_api.rle import from_bounds, intersections, runs_of, size_of
 
 __all__ = ["Overlap", "overlapping_pairs", "remove_overlaps"]
@@ -20,8 +20,8 @@ class Overlap:
     Attributes:
         pixels: (I,) pixels that two or more predictions cover.
         covered: (I,) pixels that any prediction covers.
-        pairs: (I,) pairs of predictions with a common pixel; -1 where there are too many
-            predictions (over 16,384) to count them.
+        pairs: (I,) pairs of predictions with a common pixel; -1 where they overlap and were not
+            counted: nobody asked, or there are too many predictions (over 16,384).
     """
 
     pixels: NDArray[np.int64]
@@ -54,19 +54,15 @@ def remove_overlaps(
     if not rles:
         return []
     size = size_of(rles[0])
-    runs = runs_of(rles, size)
-    order = np.argsort(-np.asarray(scores, np.float64), kind="stable").astype(np.int32)
-    return codes_of(_overlap.Visible(runs, order), size)
+    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    visible, _ = _cover.visible(runs_of([rles[idx] for idx in order], size))
+    codes = codes_of(visible, size)
+    return [codes[rank] for rank in np.argsort(order)]
 
 
-def codes_of(masks: _rle.Runs | _overlap.Visible, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """Write decoded masks, or what is visible of them, as RLEs of one size."""
-    if isinstance(masks, _rle.Runs):
-        return [from_bounds(masks.bounds_of(idx), size) for idx in range(masks.n)]
-    bounds, owners = masks.segments()
-    by_owner = bounds[np.argsort(owners, kind="stable")]
-    cuts = np.cumsum(np.bincount(owners, minlength=masks.n))[:-1]
-    return [from_bounds(part.reshape(-1), size) for part in np.split(by_owner, cuts)]
+def codes_of(masks: _rle.Runs, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Write decoded masks as RLEs of one size."""
+    return [from_bounds(masks.bounds_of(idx), size) for idx in range(masks.n)]
 
 
 def overlapping_pairs(rles: Sequence[Mapping[str, Any]]) -> list[tuple[int, int, int]]:

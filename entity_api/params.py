@@ -35,6 +35,8 @@ class EvalParams:
         keep_matches: Keep which ground truth each detection matched (4 bytes a detection, area
             range and threshold); precision and recall do not need it.
         remove_overlaps: Score a second time with overlaps removed (AP^e).
+        count_pairs: Count the pairs of detections that overlap, too, and not only the pixels; it
+            takes longer than all else.
         iou_type: Masks, their boxes, or masks and their boundaries (Boundary AP: the lesser of
             mask IoU and boundary IoU; Cheng et al., "Boundary IoU", CVPR 2021).
         boundary_ratio: Width of a boundary as a share of the image diagonal.
@@ -52,6 +54,7 @@ class EvalParams:
     image_ids: Sequence[int | str] | None = None
     keep_matches: bool = True
     remove_overlaps: bool = True
+    count_pairs: bool = True
     iou_type: IouType = "segm"
     boundary_ratio: float = 0.02
     threads: int = 1

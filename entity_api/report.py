@@ -54,10 +54,8 @@ def _overlap_line(result: EvalResult) -> str:
         return ""
     if not overlap.n_images:
         return "No predictions overlap: AP^e and AP are one and the same."
-    pairs = (
-        f"{overlap.pairs.sum():,} pairs of masks" if (overlap.pairs >= 0).all() else "many pairs"
-    )
+    pairs = f"{overlap.pairs.sum():,} pairs of masks, " if (overlap.pairs >= 0).all() else ""
     return (
-        f"Predictions overlap in {overlap.n_images:,} of {len(overlap.pixels):,} images: {pairs}, "
+        f"Predictions overlap in {overlap.n_images:,} of {len(overlap.pixels):,} images: {pairs}"
         f"{overlap.pixels.sum():,} pixels, {100 * overlap.share:.2f} % of all covered."
     )

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import _overlap, _rle
+from entity_api import _rle, _sweep
+from entity_api._codes import Codes, split_segmentations
 
 __all__ = [
+    "Codes",
     "RLEError",
     "area",
     "bbox",
@@ -28,10 +30,9 @@ __all__ = [
     "iou",
     "merge",
     "paint_id_map",
+    "split_segmentations",
     "to_rle",
 ]
-
-leading_bytes = _rle.leading_bytes
 
 MAX_PIXELS = 2**32 - 1
 
@@ -60,12 +61,12 @@ class RLEError(ValueError):
 
 
 def pack(
-    masks: list[Any], size: tuple[int, int], rows: NDArray[np.int64] | None = None
+    masks: list[Any] | Codes, size: tuple[int, int], rows: NDArray[np.int64] | None = None
 ) -> _rle.Runs:
     """Decode the compressed counts of one image's masks into runs.
 
     Args:
-        masks: Compressed counts, one a mask: str, bytes or any buffer.
+        masks: Compressed counts, one a mask: their places, or str, bytes or any buffer.
         size: (height, width) in pixels.
         rows: (N,) positions of the masks to decode; all of them by default.
 
@@ -79,8 +80,8 @@ def pack(
     except _rle.CountsError as error:
         if error.code == ESCAPED:
             # Some writers escape more than they need to; the kernel reads doubled backslashes only.
-            chosen = masks if rows is None else [masks[idx] for idx in rows]
-            return pack([_unescaped(text, idx) for idx, text in enumerate(chosen)], size)
+            chosen = range(len(masks)) if rows is None else rows.tolist()
+            return pack([_unescaped(masks[idx], i) for i, idx in enumerate(chosen)], size)
         fault = FAULTS[error.code].format(position=error.position, pixels=error.pixels)
         raise RLEError(f"run-length code {fault}", error.idx) from None
 
@@ -235,7 +236,7 @@ def intersections(
     if not dt or not gt:
         return np.zeros((len(dt), len(gt)), np.int64)
     size = size_of(gt[0])
-    return _overlap.Regions(runs_of(gt, size)).intersections(runs_of(dt, size))
+    return _sweep.Regions(runs_of(gt, size)).intersections(runs_of(dt, size))
 
 
 def iou(
@@ -254,7 +255,7 @@ def iou(
         return np.zeros((len(dt), len(gt)))
     size = size_of(gt[0])
     dt_runs, gt_runs = runs_of(dt, size), runs_of(gt, size)
-    common = _overlap.Regions(gt_runs).intersections(dt_runs)
+    common = _sweep.Regions(gt_runs).intersections(dt_runs)
     crowd = np.zeros(len(gt), bool) if iscrowd is None else np.asarray(iscrowd, bool)
     return iou_of_counts(common, dt_runs.areas(), gt_runs.areas(), crowd)
 

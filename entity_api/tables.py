@@ -35,7 +35,8 @@ class GroundTruth:
         image_ids: (I,) ids from the file, each once.
         sizes: (I, 2) height and width in pixels.
         image_idx: (G,) position of each segment's image.
-        counts: (G,) compressed run-length counts (str, bytes or buffers); [] with boxes only.
+        counts: (G,) compressed run-length counts (str, bytes or buffers, or the places of such);
+            [] with boxes only.
         category_ids: (G,).
         iscrowd: (G,) bool.
         areas: (G,) pixels as the file says, nan where it says nothing: the mask's own area.
@@ -49,7 +50,7 @@ class GroundTruth:
     image_ids: Sequence[Any]
     sizes: NDArray[np.int64]
     image_idx: NDArray[np.int64]
-    counts: list[Any]
+    counts: list[Any] | rle_codes.Codes
     category_ids: NDArray[np.int64]
     iscrowd: NDArray[np.bool_]
     areas: NDArray[np.float64]
@@ -92,14 +93,14 @@ class Detections:
 
     Attributes:
         image_idx: (D,) position of each one's image in the ground truth.
-        counts: (D,) compressed run-length counts; [] with boxes only.
+        counts: (D,) as those of the ground truth.
         category_ids: (D,), read only by class-aware scoring.
         scores: (D,) finite, higher is surer.
         boxes: (D, 4) COCO xywh in pixels, for box AP only.
     """
 
     image_idx: NDArray[np.int64]
-    counts: list[Any]
+    counts: list[Any] | rle_codes.Codes
     category_ids: NDArray[np.int64]
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64] | None = None

@@ -1,14 +1,13 @@
 """COCO JSON as people hand it in, read into columns for checking and scoring.
 
-Records are decoded by type with their run-length strings left as raw JSON: the kernel reads those
-where they lie in the mapped file. What JSON cannot even be decoded so is read again slowly, only to
+Records are decoded by type with their segmentations left as raw JSON: the kernels read run-length
+strings where they lie in the mapped file. What cannot be decoded so is read again slowly, only to
 name every record that is wrong.
 """
 
 import collections
 import dataclasses
 import functools
-import itertools
 import json
 import math
 import operator
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import Detections, GroundTruth
-from entity_api.rle import RLEError, compress_list, from_polygons, leading_bytes
+from entity_api.rle import Codes, RLEError, compress_list, from_polygons, split_segmentations
 from entityseg_bench.io import InputError, decode_json, read_bytes
 
 __all__ = ["FileRecords", "bad_records", "read_ground_truth", "read_predictions"]
@@ -34,17 +33,14 @@ Extent = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 CategoryId = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-class RawRLE(msgspec.Struct, gc=False):
+class RLE(msgspec.Struct, gc=False):
     """Hold a run-length code whose counts are a JSON literal, a string or a list."""
 
     size: tuple[Extent, Extent]
     counts: msgspec.Raw
 
 
-Segmentation = RawRLE | list[list[float]]
-
-# Stands for a mask that is polygons where columns of run-length codes are made.
-NO_RLE = RawRLE(size=(-1, -1), counts=msgspec.Raw(b"[]"))
+Segmentation = RLE | list[list[float]]
 
 
 class RawImage(msgspec.Struct, gc=False):
@@ -60,7 +56,7 @@ class RawAnnotation(msgspec.Struct, gc=False):
     """Hold what scoring needs of an annotation; ``area`` may be missing, then the mask's counts."""
 
     image_id: int | str
-    segmentation: Segmentation
+    segmentation: msgspec.Raw
     id: int | str | None = None
     category_id: CategoryId | None = None
     area: float | None = None
@@ -87,9 +83,21 @@ class RawPrediction(msgspec.Struct, gc=False):
 
     image_id: int | str
     score: float
-    segmentation: Segmentation
+    segmentation: msgspec.Raw
     id: int | str | None = None
     category_id: CategoryId | None = None
+
+
+class WholeAnnotation(RawAnnotation, kw_only=True):
+    """Hold an annotation whose segmentation is read, too."""
+
+    segmentation: Segmentation  # type: ignore[assignment]
+
+
+class WholePrediction(RawPrediction, kw_only=True):
+    """Hold a prediction whose segmentation is read, too."""
+
+    segmentation: Segmentation  # type: ignore[assignment]
 
 
 class Wrapped(msgspec.Struct):
@@ -127,18 +135,15 @@ class FileRecords:
         return np.bincount(self.image_idx[self.image_idx >= 0], minlength=len(self.images))
 
     @functools.cached_property
-    def drawn(self) -> list[int]:
-        """Positions of the records whose mask is polygons."""
-        return [k for k, code in enumerate(self._column("segmentation")) if type(code) is list]
-
-    @functools.cached_property
     def sizes(self) -> NDArray[np.int64]:
         """(N, 2) the size that each record's mask states; -1 for polygons, which state none."""
-        codes = list(self._column("segmentation"))
-        for idx in self.drawn:
-            codes[idx] = NO_RLE
-        stated = itertools.chain.from_iterable(map(operator.attrgetter("size"), codes))
-        return np.fromiter(stated, np.int64, 2 * len(codes)).reshape(-1, 2)
+        return self.segmentations[1]
+
+    @functools.cached_property
+    def segmentations(self) -> tuple[Codes, NDArray[np.int64], list[int]]:
+        """Places of the counts strings, stated sizes, and records whose counts are no string."""
+        slots = np.where(self.image_idx < 0, len(self.images), self.image_idx)
+        return split_segmentations(list(self._column("segmentation")), slots, _rle_or_none)
 
     @functools.cached_property
     def category_ids(self) -> NDArray[np.int64]:
@@ -156,28 +161,24 @@ class FileRecords:
         return map(operator.attrgetter(name), self.records)
 
     @functools.cached_property
-    def counts_and_faults(self) -> tuple[list[Any], dict[int, str]]:
+    def counts_and_faults(self) -> tuple[Codes, dict[int, str]]:
         """Compressed counts of each record, and what is wrong with those that have none.
 
         Counts are the file's own JSON string literals where it has such; records of unknown images
-        are left empty.
+        are left as they are.
         """
-        codes = list(self._column("segmentation"))
-        for idx in self.drawn:
-            codes[idx] = NO_RLE
-        counts: list[Any] = list(map(operator.attrgetter("counts"), codes))
-        first = np.frombuffer(leading_bytes(counts), np.uint8)
+        counts, _, odd = self.segmentations
         faults = {}
-        for idx in np.flatnonzero((first != ord('"')) & (self.image_idx >= 0)).tolist():
-            try:
-                counts[idx] = self._compressed(idx)
-            except RLEError as error:
-                counts[idx] = b""
-                faults[idx] = str(error)
+        for idx in odd:
+            if self.image_idx[idx] >= 0:
+                try:
+                    counts.put(idx, self._compressed(idx))
+                except RLEError as error:
+                    faults[idx] = str(error)
         return counts, faults
 
     @property
-    def counts(self) -> list[Any]:
+    def counts(self) -> Codes:
         """Compressed counts of each record.
 
         Raises:
@@ -188,15 +189,19 @@ class FileRecords:
             raise self.error(idx, what)
         return counts
 
+    def segmentation(self, idx: int) -> Any:
+        """Return the segmentation of a record as the file has it."""
+        return msgspec.json.decode(self.records[idx].segmentation)
+
     def _compressed(self, idx: int) -> bytes | str:
-        segmentation = self.records[idx].segmentation
-        if not isinstance(segmentation, RawRLE):
+        segmentation = self.segmentation(idx)
+        if isinstance(segmentation, list):
             image = self.images[self.image_idx[idx]]
             return str(from_polygons(segmentation, image.height, image.width)["counts"])
-        try:
-            return compress_list(msgspec.json.decode(segmentation.counts, type=list[int]))
-        except msgspec.MsgspecError:
-            raise RLEError("counts must be a string or a list of whole numbers") from None
+        counts = segmentation["counts"]
+        if not isinstance(counts, list) or not all(type(count) is int for count in counts):
+            raise RLEError("counts must be a string or a list of whole numbers")
+        return compress_list(counts)
 
     def where(self, idx: int) -> str:
         """Name a record the way a person finds it: position, own id, image."""
@@ -232,6 +237,7 @@ class FileRecords:
         )
 
 
+SEGMENTATION = msgspec.json.Decoder(Segmentation)
 GROUND_TRUTH = msgspec.json.Decoder(RawGroundTruth)
 PREDICTIONS = msgspec.json.Decoder(list[RawPrediction] | Wrapped)
 
@@ -244,8 +250,9 @@ def read_ground_truth(path: str | Path) -> FileRecords:
     """
     content = _decode(path, GROUND_TRUTH, predictions=False)
     image_idx = _image_positions(content.images, content.annotations)
-    return FileRecords(
-        Path(path), content.images, content.annotations, image_idx, content.categories
+    return _with_sizes(
+        FileRecords(Path(path), content.images, content.annotations, image_idx, content.categories),
+        predictions=False,
     )
 
 
@@ -258,7 +265,9 @@ def read_predictions(path: str | Path, gt: FileRecords) -> FileRecords:
     content = _decode(path, PREDICTIONS, predictions=True)
     records = content.annotations if isinstance(content, Wrapped) else content
     image_idx = _image_positions(gt.images, records)
-    return FileRecords(Path(path), gt.images, records, image_idx, gt.categories)
+    return _with_sizes(
+        FileRecords(Path(path), gt.images, records, image_idx, gt.categories), predictions=True
+    )
 
 
 def _decode(path: str | Path, decoder: "msgspec.json.Decoder[T]", predictions: bool) -> T:
@@ -266,10 +275,35 @@ def _decode(path: str | Path, decoder: "msgspec.json.Decoder[T]", predictions: b
     try:
         return decode_json(path, read_bytes(path), decoder)
     except InputError:
-        for where, what in bad_records(path, predictions):
-            mend = "entityseg validate lists every one."
-            raise InputError(path, where, f"{what}.", mend) from None
+        _name_bad_record(path, predictions)
         raise
+
+
+def _with_sizes(side: FileRecords, predictions: bool) -> FileRecords:
+    """Read the segmentations' sizes and find their strings; name a record that has neither."""
+    try:
+        _ = side.segmentations
+    except msgspec.MsgspecError:
+        _name_bad_record(side.path, predictions)
+        # No other reader takes the file: this one says what it has seen.
+        for idx, segmentation in enumerate(side._column("segmentation")):
+            try:
+                SEGMENTATION.decode(segmentation)
+            except msgspec.MsgspecError as error:
+                raise side.error(idx, f"its segmentation cannot be read: {error}") from None
+        raise
+    return side
+
+
+def _name_bad_record(path: str | Path, predictions: bool) -> None:
+    for where, what in bad_records(path, predictions):
+        mend = "entityseg validate lists every one."
+        raise InputError(path, where, f"{what}.", mend) from None
+
+
+def _rle_or_none(segmentation: msgspec.Raw) -> RLE | None:
+    found = SEGMENTATION.decode(segmentation)
+    return found if isinstance(found, RLE) else None
 
 
 def _image_positions(images: list[RawImage], records: Sequence[Any]) -> NDArray[np.int64]:
@@ -291,9 +325,9 @@ def bad_records(path: str | Path, predictions: bool) -> Iterator[tuple[str, str]
     except (ValueError, RecursionError):
         return
     groups: dict[str, type] = (
-        {"annotations": RawPrediction}
+        {"annotations": WholePrediction}
         if predictions
-        else {"images": RawImage, "annotations": RawAnnotation, "categories": RawCategory}
+        else {"images": RawImage, "annotations": WholeAnnotation, "categories": RawCategory}
     )
     if predictions and isinstance(content, list):
         content = {"annotations": content}

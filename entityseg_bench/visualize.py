@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle
 from entity_api.boundary import column_runs, inner_border
-from entityseg_bench.coco_records import FileRecords, RawImage, RawRLE
+from entityseg_bench.coco_records import FileRecords, RawImage
 from entityseg_bench.io import InputError
 
 __all__ = [
@@ -261,12 +260,8 @@ def masks_of(side: FileRecords, rows: Sequence[int], image: RawImage) -> list[di
     """Bring the records' segmentations to RLE, naming the record that has none."""
     masks = []
     for row in rows:
-        segmentation: Any = side.records[row].segmentation
-        if isinstance(segmentation, RawRLE):
-            counts = msgspec.json.decode(segmentation.counts)
-            segmentation = {"size": segmentation.size, "counts": counts}
         try:
-            masks.append(rle.to_rle(segmentation, image.height, image.width))
+            masks.append(rle.to_rle(side.segmentation(row), image.height, image.width))
         except rle.RLEError as error:
             raise side.error(row, str(error)) from None
     return masks

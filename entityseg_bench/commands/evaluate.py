@@ -103,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
             remove_overlaps=not args.no_overlap_removal,
             threads=args.threads,
             keep_matches=False,
+            count_pairs=bool(args.json),
         )
     except ValueError as error:
         raise InputError("arguments", "", str(error)) from None

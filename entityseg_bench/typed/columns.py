@@ -27,7 +27,6 @@ from entityseg_bench.coco_records import (
     RawCategory,
     RawImage,
     RawPrediction,
-    RawRLE,
 )
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.io import InputError, sha256
@@ -238,9 +237,9 @@ def _gt_row(annotation: Annotation, size: tuple[int, int]) -> RawAnnotation:
     )
 
 
-def _raw(mask: RLE, size: tuple[int, int]) -> RawRLE:
-    """Write a mask as records of a file hold it: its counts are a JSON literal."""
-    return RawRLE(size, msgspec.Raw(msgspec.json.encode(mask["counts"])))
+def _raw(mask: RLE, size: tuple[int, int]) -> msgspec.Raw:
+    """Write a mask as records of a file hold it, as JSON."""
+    return msgspec.Raw(msgspec.json.encode({"size": size, "counts": mask["counts"]}))
 
 
 def fingerprint(paths: Sequence[Path]) -> str:

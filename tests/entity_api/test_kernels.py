@@ -1,11 +1,13 @@
 """Each kernel against what it computes, said in plain Python."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from entity_api import _match, _overlap, _rle
+from entity_api import _codes, _cover, _match, _rle, _sweep
+from entityseg_bench import coco_records
 
 SETTINGS = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 
@@ -123,7 +125,14 @@ def test_runs_take_every_kind_of_text():
     texts = [b"231", "231", bytearray(b"231"), memoryview(b"231"), b'"231"', array]
     runs = _rle.Runs(texts, 6)
     assert runs.areas().tolist() == [3] * len(texts)
-    assert _rle.leading_bytes([*texts[2:], b""]) == b'22"2\0'
+    codes = _codes.Codes([*texts, "\ud800"])
+    assert [codes[idx] for idx in range(len(codes))] == [
+        *[b"231"] * 4, b'"231"', b"231", "\ud800".encode("utf-8", "surrogatepass"),
+    ]  # fmt: skip
+    with pytest.raises(IndexError):
+        codes[len(codes)]
+    with pytest.raises(IndexError):
+        _rle.Runs(codes, 6, np.array([len(codes)]))
     # In a JSON literal the one character that JSON escapes stands doubled; it codes 32 + 12.
     counts = [12 + 32 * 3]
     assert write_counts(counts) == b"\\3"
@@ -136,13 +145,51 @@ def test_runs_keep_empty_runs_where_the_counts_have_them():
     assert runs.areas().tolist() == [5]
 
 
-@SETTINGS
-@given(flat_masks())
-@example(np.ones((2, 130), bool))
-@example(np.eye(3, dtype=bool).repeat(64, axis=1))
-@example(np.array([[1] * 64 + [0] * 64, [0] * 63 + [1] * 65], bool))
-def test_disjoint(masks):
-    assert runs_of(masks).disjoint() == bool((masks.sum(axis=0) < 2).all())
+def parse(text):
+    """Read a segmentation as `coco_records` does."""
+    found = coco_records.SEGMENTATION.decode(text)
+    return None if isinstance(found, list) else found
+
+
+def test_segmentations_are_split():
+    """Of two images by turns: as one writer has it, as another, with lists, and as polygons."""
+    texts = [
+        b'{"size": [2, 3], "counts": "231"}',
+        b'{"size":[7,8],"counts":"h1"}',
+        b'{"size": [2, 3], "counts": "6"}',
+        b'{"counts":"h1","size":[7,8]}',
+        b'{"size": [2, 3], "counts": ""}',
+        b'{"counts":"","size":[7,8]}',
+        b'{"size": [2, 3], "counts": [6]}',
+        b'[[1, 2, 3, 4, 5, 6]]',
+        b'{"size": [3, 2], "counts": "231"}',
+        b'{"size": [3, 2], "counts": "2", "size": [2, 3]}',
+        b'{"size": [2, 3], "counts": "231"}',
+    ]  # fmt: skip
+    slots = np.array([0, 1] * 3 + [0] * 5)
+    raws = [msgspec.Raw(text) for text in texts]
+    codes, sizes, odd = _codes.split_segmentations(raws, slots, parse)
+    assert odd == [6, 7]
+    assert [codes[idx] for idx in range(len(codes))] == [
+        b'"231"', b'"h1"', b'"6"', b'"h1"', b'""', b'""', b"", b"", b'"231"', b'"2"', b'"231"',
+    ]  # fmt: skip
+    assert sizes.tolist() == [
+        [2, 3], [7, 8], [2, 3], [7, 8], [2, 3], [7, 8], [2, 3], [-1, -1], [3, 2], [2, 3], [2, 3],
+    ]  # fmt: skip
+
+
+def test_masks_written_alike_are_parsed_once():
+    calls = []
+    texts = [b'{"size": [2, 3], "counts": "%d"}' % n for n in range(9)]
+    raws, slots = [msgspec.Raw(text) for text in texts], np.zeros(9, np.int64)
+    codes, _, _ = _codes.split_segmentations(raws, slots, lambda raw: calls.append(1) or parse(raw))
+    assert [codes[idx] for idx in range(9)] == [b'"%d"' % n for n in range(9)]
+    assert len(calls) == 1
+
+
+def test_a_broken_segmentation_is_an_error():
+    with pytest.raises(msgspec.ValidationError, match="size"):
+        _codes.split_segmentations([msgspec.Raw(b'{"counts": ""}')], np.zeros(1, np.int64), parse)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])
@@ -196,7 +243,7 @@ def test_paint_refuses_what_does_not_fit():
             _rle.paint(runs, np.ones(n_values, np.int32), np.zeros(n_pixels, np.uint8))
 
 
-# --- _overlap -----------------------------------------------------------------------------------
+# --- _sweep, _cover -------------------------------------------------------------------------------
 
 
 @st.composite
@@ -216,22 +263,13 @@ def common_pixels(dt, gt):
 def test_intersections(sides):
     """Of every two masks, where masks of either side overlap one another as they like."""
     dt, gt = sides
-    regions = _overlap.Regions(runs_of(gt))
+    regions = _sweep.Regions(runs_of(gt))
     assert regions.intersections(runs_of(dt)).tolist() == common_pixels(dt, gt).tolist()
-
-
-@SETTINGS
-@given(two_sides())
-def test_intersections_with_what_is_visible(sides):
-    dt, gt = sides
-    regions = _overlap.Regions(runs_of(gt))
-    ours = regions.intersections(_overlap.Visible(runs_of(dt)))
-    assert ours.tolist() == common_pixels(visible_of(dt, range(len(dt))), gt).tolist()
 
 
 def test_regions_are_labelled_by_the_set_of_masks():
     gt = np.array([[1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 1, 0]], bool)
-    regions = _overlap.Regions(runs_of(gt))
+    regions = _sweep.Regions(runs_of(gt))
     assert regions.members == [(), (0,), (1,), (2,), (0, 1), (0, 1, 2), (1, 2)]
 
 
@@ -246,25 +284,30 @@ def visible_of(masks, order):
 
 
 @SETTINGS
-@given(flat_masks(most=10), st.randoms(use_true_random=False))
-@example(np.ones((70, 3), bool), np.random.RandomState(0))
-@example(np.eye(130, 200, dtype=bool) | (np.arange(200) > 150), np.random.RandomState(1))
-def test_visible(masks, random):
-    order = list(range(len(masks)))
-    random.shuffle(order)
-    visible = _overlap.Visible(runs_of(masks), np.array(order, np.int32))
-    expected = visible_of(masks, order)
-    drawn = np.zeros_like(masks)
-    bounds, owners = visible.segments()
-    for (start, end), owner in zip(bounds.tolist(), owners.tolist(), strict=True):
-        assert start < end
-        assert not drawn[owner, start:end].any()
-        drawn[owner, start:end] = True
-    np.testing.assert_array_equal(drawn, expected)
+@given(flat_masks(most=10))
+@example(np.ones((70, 3), bool))
+@example(np.ones((2, 130), bool))
+@example(np.eye(3, dtype=bool).repeat(64, axis=1))
+@example(np.array([[1] * 64 + [0] * 64, [0] * 63 + [1] * 65], bool))
+@example(np.eye(130, 200, dtype=bool) | (np.arange(200) > 150))
+def test_visible(masks):
+    runs = runs_of(masks)
+    visible, crowded_px = _cover.visible(runs)
+    expected = visible_of(masks, range(len(masks)))
+    for idx, flat in enumerate(expected):
+        assert visible.bounds_of(idx).tolist() == bounds_of(flat)
     assert visible.areas().tolist() == expected.sum(axis=1).tolist()
-    assert visible.n == len(masks)
-    assert visible.crowded_px == (masks.sum(axis=0) > 1).sum()
-    assert visible.n_pairs == np.count_nonzero(np.triu(common_pixels(masks, masks), 1))
+    assert (visible.n, visible.pixels) == (len(masks), masks.shape[1])
+    assert crowded_px == (masks.sum(axis=0) > 1).sum()
+    assert (visible is runs) == (crowded_px == 0)
+
+
+@SETTINGS
+@given(flat_masks(most=10))
+@example(np.eye(130, 200, dtype=bool) | (np.arange(200) > 150))
+def test_count_pairs(masks):
+    expected = np.count_nonzero(np.triu(common_pixels(masks, masks), 1))
+    assert _sweep.count_pairs(runs_of(masks)) == expected
 
 
 @SETTINGS
@@ -281,23 +324,18 @@ def test_overlap_of_codes_with_empty_runs(first, second):
         texts.append(write_counts(counts))
     runs = _rle.Runs(texts, pixels)
     expected = common_pixels(flats, flats)
-    assert _overlap.Regions(runs).intersections(runs).tolist() == expected.tolist()
-    assert runs.disjoint() == (expected[0, 1] == 0)
-    visible = _overlap.Visible(runs)
-    assert visible.crowded_px == expected[0, 1]
-    assert visible.n_pairs == (expected[0, 1] > 0)
+    assert _sweep.Regions(runs).intersections(runs).tolist() == expected.tolist()
+    visible, crowded_px = _cover.visible(runs)
+    assert crowded_px == expected[0, 1]
+    assert _sweep.count_pairs(runs) == (expected[0, 1] > 0)
     assert visible.areas().tolist() == [flats[0].sum(), (flats[1] & ~flats[0]).sum()]
 
 
-def test_visible_wants_an_order_of_all_masks():
-    with pytest.raises(ValueError, match="every mask"):
-        _overlap.Visible(_rle.Runs([b"231", b"231"], 6), np.zeros(1, np.int32))
-
-
 def test_pairs_are_not_counted_beyond_their_table():
-    visible = _overlap.Visible(_rle.Runs([b"01"] * 16385, 1))
-    assert (visible.n_pairs, visible.crowded_px) == (-1, 1)
-    assert visible.areas().sum() == 1
+    runs = _rle.Runs([b"01"] * 16385, 1)
+    assert _sweep.count_pairs(runs) == -1
+    visible, crowded_px = _cover.visible(runs)
+    assert (visible.areas().sum(), crowded_px) == (1, 1)
 
 
 # --- _match -------------------------------------------------------------------------------------
@@ -402,7 +440,8 @@ def test_precision_of_four_detections():
     """Right, wrong, right, ignored; three entities: recall 1/3 at precision 1, 2/3 at 2/3."""
     precision, score_at = np.full(4, -1.0), np.full(4, -1.0)
     recall = _match.precision_at_recall(
-        np.array([1, 0, 1, 2], np.int8), np.array([0.9, 0.8, 0.7, 0.1]), 3,
+        np.array([2, 1, 0, 1], np.int8), np.array([1, 2, 3, 0]),
+        np.array([0.9, 0.8, 0.7, 0.1]), 3,
         np.array([0.0, 0.3, 0.5, 0.9]), precision, score_at,
     )  # fmt: skip
     assert recall == 2 / 3
@@ -418,9 +457,11 @@ def test_precision_at_recall(outcome, n_gt):
     score = np.linspace(1, 0, len(outcome)) if outcome else np.zeros(0)
     thrs = np.array([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
     precision, score_at = np.full(6, -1.0), np.full(6, -1.0)
+    # Stored from the lowest score to the highest.
     reached = _match.precision_at_recall(
-        np.array(outcome, np.int8), score, n_gt, thrs, precision, score_at
-    )
+        np.array(outcome[::-1], np.int8), np.arange(len(outcome))[::-1].copy(), score, n_gt, thrs,
+        precision, score_at,
+    )  # fmt: skip
     points = []
     for i in range(len(outcome)):
         right, wrong = outcome[: i + 1].count(1), outcome[: i + 1].count(0)

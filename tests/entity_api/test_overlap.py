@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from entity_api import EvalParams, GroundTruth, evaluate, overlapping_pairs, remove_overlaps, rle
+from entity_api.report import text_table
 
 SETTINGS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 12.0), "medium": (12.0, 40.0), "large": (40.0, 1e10)}
@@ -184,6 +185,16 @@ def test_nothing_overlaps(seed):
     assert result.overlap.n_images == result.overlap.pairs.sum() == 0
     assert result.overlap.share == 0.0
     np.testing.assert_equal(result.metrics["APe"], result.metrics["AP"])
+
+
+def test_pairs_not_asked_for():
+    gt, dt, _ = dataset(3, 4, 8)
+    asked, not_asked = (evaluate(gt, dt, EvalParams(count_pairs=ask)) for ask in (True, False))
+    crowded = asked.overlap.pixels > 0
+    assert crowded.any()
+    assert not_asked.overlap.pairs.tolist() == np.where(crowded, -1, 0).tolist()
+    assert "pairs" in text_table(asked)
+    assert "pairs" not in text_table(not_asked)
 
 
 def test_overlap_not_asked_for():

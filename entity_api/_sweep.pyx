@@ -1,8 +1,8 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Kernels on all masks of an image at once: common pixels by one sweep, and what stays visible.
+"""Kernels on all masks of an image at once, by sweeps over their sorted bounds.
 
-Each works on the sorted bounds of all masks, so its cost grows with the runs and not with the
-pixels or with pairs of masks. `overlap.py` and the tests say in plain Python what they compute.
+The cost grows with the runs, not with the pixels or with pairs of masks. `rle.py`, `overlap.py` and
+the tests say in plain Python what they compute.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -14,19 +14,6 @@ from entity_api._rle cimport Runs
 import numpy as np
 
 from entity_api._rle import compress
-
-cdef extern from *:
-    """
-    #if defined(_MSC_VER)
-    #include <intrin.h>
-    static int lowest_bit(unsigned long long x) {
-        unsigned long i; _BitScanForward64(&i, x); return (int)i;
-    }
-    #else
-    static int lowest_bit(unsigned long long x) { return __builtin_ctzll(x); }
-    #endif
-    """
-    int lowest_bit(unsigned long long x) noexcept nogil
 
 
 # The pair table holds a bit for each two masks of an image: 32 MB at this many.
@@ -74,28 +61,13 @@ cdef uint64_t* new_keys(Py_ssize_t n) except NULL:
     return keys
 
 
-cdef int64_t count_pairs(const uint64_t* pairs, Py_ssize_t n, Py_ssize_t n_words) noexcept nogil:
-    """Count the pairs noted in either direction."""
-    cdef Py_ssize_t a, b
-    cdef int64_t total = 0
-    for a in range(n):
-        for b in range(a):
-            if (pairs[a * n_words + (b >> 6)] >> (b & 63) & 1) or (
-                pairs[b * n_words + (a >> 6)] >> (a & 63) & 1
-            ):
-                total += 1
-    return total
-
-
-cdef uint64_t* sorted_events(Runs masks, const int32_t* order, uint64_t* keys) noexcept nogil:
-    """Sort the changes of all masks; the low half of each key is the mask's place in ``order``."""
-    cdef Py_ssize_t n = 0, rank, mask, b
-    for rank in range(masks.n):
-        mask = order[rank] if order != NULL else rank
+cdef uint64_t* sorted_events(Runs masks, uint64_t* keys) noexcept nogil:
+    """Sort the changes of all masks; the low half of each key is the mask."""
+    cdef Py_ssize_t mask, b
+    for mask in range(masks.n):
         for b in range(masks.offsets[mask], masks.offsets[mask + 1]):
-            keys[n] = (<uint64_t>masks.bounds[b] << 32) | <uint64_t>rank
-            n += 1
-    return sorted_keys(keys, n, masks.pixels)
+            keys[b] = (<uint64_t>masks.bounds[b] << 32) | <uint64_t>mask
+    return sorted_keys(keys, masks.offsets[masks.n], masks.pixels)
 
 
 cdef inline void add_run(
@@ -194,7 +166,7 @@ cdef class Regions:
         cdef uint8_t* active = <uint8_t*>calloc(masks.n + 1, 1)
         if active == NULL:
             raise MemoryError
-        keys = sorted_events(masks, NULL, keys)
+        keys = sorted_events(masks, keys)
         self.starts[0] = 0
         self.labels[0] = 0
         i = 0
@@ -253,15 +225,13 @@ cdef class Regions:
         free(self.labels)
         free(self.jump)
 
-    def intersections(self, masks):
-        """Count the common pixels of D masks (Runs or Visible) and each mask here, (D, G)."""
+    def intersections(self, Runs masks):
+        """Count the common pixels of D masks and each mask here, (D, G)."""
         if self.parts is not None:
             return np.hstack([(<Regions>part).intersections(masks) for part in self.parts])
         counted = np.zeros((masks.n, len(self.members)), np.int64)
-        if masks.n and isinstance(masks, Runs):
+        if masks.n:
             self.count(masks, counted)
-        elif masks.n:
-            self.count_visible(masks, counted)
         return self.expand(counted)
 
     cdef void count(self, Runs masks, int64_t[:, ::1] counted):
@@ -275,15 +245,6 @@ cdef class Regions:
                             masks.bounds[k], masks.bounds[k + 1], &counted[d, 0],
                         )
 
-    cdef void count_visible(self, Visible masks, int64_t[:, ::1] counted):
-        cdef Py_ssize_t k
-        with nogil:
-            for k in range(masks.n_segments):
-                add_run(
-                    self.starts, self.labels, self.jump[masks.starts[k] >> self.shift],
-                    masks.starts[k], masks.ends[k], &counted[masks.owners[k], 0],
-                )
-
     cdef object expand(self, const int64_t[:, ::1] counted):
         """Sum the regions' pixels into those of their masks: (D, R) -> (D, G)."""
         out = np.array(counted[:, 1:self.n_masks + 1])
@@ -296,134 +257,48 @@ cdef class Regions:
         return out
 
 
-cdef class Visible:
-    """Keep of each mask the pixels that no mask before it in ``order`` (as given: None) covers.
+def count_pairs(Runs masks):
+    """Count the pairs of masks with a common pixel; -1 above `MAX_PAIRED` masks."""
+    cdef Py_ssize_t n = masks.n, n_words = (n >> 6) + 1, m = masks.offsets[n], a, b
+    cdef int64_t total = 0
+    if n > MAX_PAIRED:
+        return -1
+    cdef uint64_t* keys = new_keys(m)
+    cdef uint64_t* active = <uint64_t*>calloc(n_words, sizeof(uint64_t))
+    cdef uint64_t* pairs = <uint64_t*>calloc(n * n_words + 1, sizeof(uint64_t))
+    try:
+        if active == NULL or pairs == NULL:
+            raise MemoryError
+        with nogil:
+            note_pairs(sorted_events(masks, keys), m, active, pairs, n_words)
+            for a in range(n):
+                for b in range(a):
+                    if (pairs[a * n_words + (b >> 6)] >> (b & 63) & 1) or (
+                        pairs[b * n_words + (a >> 6)] >> (a & 63) & 1
+                    ):
+                        total += 1
+        return total
+    finally:
+        free(keys)
+        free(active)
+        free(pairs)
 
-    Attributes:
-        n: Number of masks, D.
-        crowded_px: Pixels that two or more masks cover.
-        n_pairs: Pairs of masks with a common pixel; -1 above `MAX_PAIRED` masks.
-    """
 
-    cdef uint32_t* starts
-    cdef uint32_t* ends
-    cdef int32_t* owners
-    cdef Py_ssize_t n_segments
-    cdef readonly Py_ssize_t n
-    cdef readonly int64_t crowded_px
-    cdef readonly int64_t n_pairs
-
-    def __cinit__(self, Runs masks, const int32_t[::1] order=None):
-        cdef Py_ssize_t m = masks.offsets[masks.n], n_words = (masks.n >> 6) + 1
-        cdef uint64_t* keys = new_keys(m)
-        cdef uint64_t* active = <uint64_t*>calloc(n_words, sizeof(uint64_t))
-        cdef uint64_t* pairs = NULL
-        self.n = masks.n
-        self.starts = <uint32_t*>malloc((m + 1) * sizeof(uint32_t))
-        self.ends = <uint32_t*>malloc((m + 1) * sizeof(uint32_t))
-        self.owners = <int32_t*>malloc((m + 1) * sizeof(int32_t))
-        if 0 < masks.n <= MAX_PAIRED:
-            pairs = <uint64_t*>calloc(masks.n * n_words, sizeof(uint64_t))
-        try:
-            if order is None:
-                order = np.arange(masks.n, dtype=np.int32)
-            if order.shape[0] != masks.n:
-                raise ValueError("order must name every mask once")
-            if active == NULL or self.starts == NULL or self.ends == NULL or self.owners == NULL:
-                raise MemoryError
-            if masks.n:
-                with nogil:
-                    self.sweep(
-                        sorted_events(masks, &order[0], keys), m, order, active, pairs, n_words
-                    )
-        finally:
-            free(keys)
-            free(active)
-            free(pairs)
-
-    cdef void sweep(
-        self, uint64_t* events, Py_ssize_t m, const int32_t[::1] order,
-        uint64_t* active, uint64_t* pairs, Py_ssize_t n_words,
-    ) noexcept nogil:
-        """Walk the events; the lowest active rank owns the pixels up to the next event."""
-        cdef Py_ssize_t i = 0, first, s = 0, word, n_active = 0
-        cdef int64_t top = self.n, owner = self.n
-        cdef uint32_t at, rank, crowded_from = 0
-        cdef bint crowded = False
-        while i < m:
-            first = i
-            at = <uint32_t>(events[i] >> 32)
-            while i < m and <uint32_t>(events[i] >> 32) == at:
-                rank = <uint32_t>events[i]
-                active[rank >> 6] ^= <uint64_t>1 << (rank & 63)
-                if active[rank >> 6] >> (rank & 63) & 1:
-                    n_active += 1
-                    if rank < top:
-                        top = rank
-                else:
-                    n_active -= 1
-                i += 1
-            if n_active == 0:
-                top = self.n
-            else:
-                word = top >> 6
-                while active[word] == 0:
-                    word += 1
-                # Ranks below top are off, so the lowest set bit of the word is the new top.
-                top = 64 * word + lowest_bit(active[word])
-            if crowded:
-                self.crowded_px += at - crowded_from
-            crowded = n_active > 1
-            crowded_from = at
-            if crowded and pairs != NULL:
-                self.note_pairs(events + first, i - first, active, pairs, n_words)
-            if top != owner:
-                if owner < self.n:
-                    self.ends[s] = at
-                    s += 1
-                if top < self.n:
-                    self.starts[s] = at
-                    self.owners[s] = order[top]
-                owner = top
-        self.n_segments = s
-        self.n_pairs = count_pairs(pairs, self.n, n_words) if pairs != NULL or not self.n else -1
-
-    cdef void note_pairs(
-        self, const uint64_t* events, Py_ssize_t m, const uint64_t* active, uint64_t* pairs,
-        Py_ssize_t n_words,
-    ) noexcept nogil:
-        """Pair every mask that starts at these events with the masks active there."""
-        cdef Py_ssize_t i, word
-        cdef uint32_t rank
-        for i in range(m):
-            rank = <uint32_t>events[i]
-            if active[rank >> 6] >> (rank & 63) & 1:
+cdef void note_pairs(
+    const uint64_t* events, Py_ssize_t m, uint64_t* active, uint64_t* pairs, Py_ssize_t n_words
+) noexcept nogil:
+    """Pair every mask with the masks that are active where one of its runs starts."""
+    cdef Py_ssize_t first, last = 0, i, word
+    cdef uint32_t mask
+    while last < m:
+        first = last
+        # All changes at one position at once, so that masks that only touch do not meet.
+        while last < m and events[last] >> 32 == events[first] >> 32:
+            mask = <uint32_t>events[last]
+            active[mask >> 6] ^= <uint64_t>1 << (mask & 63)
+            last += 1
+        for i in range(first, last):
+            mask = <uint32_t>events[i]
+            if active[mask >> 6] >> (mask & 63) & 1:
                 for word in range(n_words):
-                    pairs[rank * n_words + word] |= active[word]
-
-    def __dealloc__(self):
-        free(self.starts)
-        free(self.ends)
-        free(self.owners)
-
-    def areas(self):
-        """Return the visible pixels of each mask, (D,) int64."""
-        out = np.zeros(self.n, np.int64)
-        cdef int64_t[::1] view = out
-        cdef Py_ssize_t k
-        for k in range(self.n_segments):
-            view[self.owners[k]] += self.ends[k] - self.starts[k]
-        return out
-
-    def segments(self):
-        """Return the visible runs by position: bounds (S, 2) uint32 and owners (S,) int32."""
-        cdef Py_ssize_t k
-        owners = np.empty(self.n_segments, np.int32)
-        bounds = np.empty((self.n_segments, 2), np.uint32)
-        cdef int32_t[::1] owner_view = owners
-        cdef uint32_t[:, ::1] bound_view = bounds
-        for k in range(self.n_segments):
-            owner_view[k] = self.owners[k]
-            bound_view[k, 0] = self.starts[k]
-            bound_view[k, 1] = self.ends[k]
-        return bounds, owners
+                    pairs[mask * n_words + word] |= active[word]

@@ -1,0 +1,16 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+class Codes:
+    n: int
+    def __init__(self, counts: list[Any]) -> None: ...
+    def put(self, idx: int, counts: Any) -> None: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, idx: int) -> bytes: ...
+
+def split_segmentations(
+    raws: list[Any], slots: NDArray[np.int64], parse: Callable[[Any], Any]
+) -> tuple[Codes, NDArray[np.int64], list[int]]: ...

@@ -1,0 +1,3 @@
+from entity_api._rle import Runs
+
+def visible(masks: Runs) -> tuple[Runs, int]: ...
