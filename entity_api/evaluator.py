@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from entity_api import _cover, _match, _rle, _sweep
 from entity_api.boundary import boundary_iou
 from entity_api.boxes import iou_of_boxes
+from entity_api.counts import Codes, RLEError, pack
 from entity_api.groups import Groups, Idx, group
 from entity_api.overlap import Overlap, codes_of
 from entity_api.params import EvalParams
 from entity_api.result import EvalResult, Matches, Scored, summarize
-from entity_api.rle import Codes, RLEError, pack
 from entity_api.tables import Detections, GroundTruth, RecordError, Side
 
 __all__ = ["accumulate", "evaluate"]

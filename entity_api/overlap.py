@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _cover, _rle
-from entity_api.rle import from_bounds, intersections, runs_of, size_of
+from entity_api.counts import from_bounds, runs_of, size_of
+from entity_api.rle import intersections
 
 __all__ = ["Overlap", "overlapping_pairs", "remove_overlaps"]
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
+from entity_api.counts import Codes
 
 __all__ = ["Detections", "GroundTruth", "RecordError"]
 
@@ -50,7 +51,7 @@ class GroundTruth:
     image_ids: Sequence[Any]
     sizes: NDArray[np.int64]
     image_idx: NDArray[np.int64]
-    counts: list[Any] | rle_codes.Codes
+    counts: list[Any] | Codes
     category_ids: NDArray[np.int64]
     iscrowd: NDArray[np.bool_]
     areas: NDArray[np.float64]
@@ -100,7 +101,7 @@ class Detections:
     """
 
     image_idx: NDArray[np.int64]
-    counts: list[Any] | rle_codes.Codes
+    counts: list[Any] | Codes
     category_ids: NDArray[np.int64]
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64] | None = None

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import Detections, GroundTruth
-from entity_api.rle import Codes, RLEError, compress_list, from_polygons, split_segmentations
+from entity_api.counts import Codes, RLEError, compress_list, split_segmentations
+from entity_api.rle import from_polygons
 from entityseg_bench.io import InputError, decode_json, read_bytes
 
 __all__ = ["FileRecords", "bad_records", "read_ground_truth", "read_predictions"]

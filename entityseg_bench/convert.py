@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from entityseg_bench import layout
 from entityseg_bench.categories import TASKS, Task
-from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.dataset import EntityDataset, layout
+from entityseg_bench.dataset.layout import ImageFiles, Resolution, Split
+from entityseg_bench.dataset.resolution import to_low, write_low_images
+from entityseg_bench.dataset.subset import subset
 from entityseg_bench.io import InputError, read_bytes
-from entityseg_bench.layout import ImageFiles, Resolution, Split
-from entityseg_bench.resolution import to_low, write_low_images
-from entityseg_bench.subset import subset
 
 __all__ = ["SOURCES", "TARGETS", "Options", "Source", "Target", "convert", "detect", "open_sources"]
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from entity_api import EvalResult
 from entityseg_bench.errors import ErrorReport
 from entityseg_bench.evaluate import Scoring
-from entityseg_bench.resample import image_metrics
-from entityseg_bench.weighted import IGNORED, TRUE_POSITIVE, matches_of
+from entityseg_bench.resampling import image_metrics
+from entityseg_bench.resampling.weighted import IGNORED, TRUE_POSITIVE, matches_of
 
 if TYPE_CHECKING:
     import pandas as pd

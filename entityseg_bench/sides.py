@@ -12,7 +12,7 @@ from entityseg_bench.io import InputError, read_bytes, sha256
 
 if TYPE_CHECKING:
     from entityseg_bench.categories import Task
-    from entityseg_bench.layout import Resolution, Split
+    from entityseg_bench.dataset.layout import Resolution, Split
     from entityseg_bench.typed.own_metrics import OwnMetrics
     from entityseg_bench.validate import Problem
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from entity_api.rle import MAX_PIXELS, RLEError, pack
+from entity_api.counts import MAX_PIXELS, RLEError, pack
 from entityseg_bench.coco_records import (
     FileRecords,
     bad_records,

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Score, compare, print the tables, write the JSON."""
     from entity_api import EvalParams
     from entityseg_bench.compare import compare, comparison_record
-    from entityseg_bench.compare_tables import comparison_table
+    from entityseg_bench.compare.tables import comparison_table
     from entityseg_bench.evaluate import evaluate_files
     from entityseg_bench.io import write_json
 

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     from entityseg_bench.categories import TASKS
     from entityseg_bench.convert import SOURCES, TARGETS
-    from entityseg_bench.layout import PARTS, RESOLUTIONS, SPLITS
+    from entityseg_bench.dataset.layout import PARTS, RESOLUTIONS, SPLITS
 
     parser.epilog = EPILOG
     add = parser.add_argument

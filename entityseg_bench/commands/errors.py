@@ -32,8 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, sort errors, print the tables, write the JSON."""
     from entity_api import EvalParams
-    from entityseg_bench.error_tables import error_table
-    from entityseg_bench.errors import SCORES, error_record, find_errors
+    from entityseg_bench.errors import error_record, find_errors
+    from entityseg_bench.errors.find import SCORES
+    from entityseg_bench.errors.tables import error_table
     from entityseg_bench.evaluate import evaluate_files
     from entityseg_bench.io import write_json
 

@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
             print(problem, file=sys.stderr)
     intervals = None
     if args.ci is not None:
-        from entityseg_bench.resample import confidence_intervals, interval_record, interval_table
+        from entityseg_bench.resampling import confidence_intervals, interval_record, interval_table
 
         intervals = confidence_intervals(scoring.result, scoring.dt.scores, args.ci)
     print(text_table(scoring.result))

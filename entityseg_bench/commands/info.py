@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from entityseg_bench.describe import Numbers, Summary, TypeSummary
+    from entityseg_bench.dataset.describe import Numbers, Summary, TypeSummary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Describe the folder; 1 when something is wrong with it."""
     import msgspec
 
-    from entityseg_bench.describe import describe
+    from entityseg_bench.dataset.describe import describe
     from entityseg_bench.io import write_json
 
     summary = describe(args.root, args.deep, cache=not args.no_cache)
@@ -59,7 +59,7 @@ def text(summary: "Summary") -> str:
 
 
 def _type_lines(part: "TypeSummary") -> list[str]:
-    from entityseg_bench.describe import AREA_EDGES
+    from entityseg_bench.dataset.describe import AREA_EDGES
 
     wide = f"{100 * part.share_wide:.0f} % at least 2000 wide"
     lines = [
@@ -100,7 +100,7 @@ def plot(summary: "Summary", path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from entityseg_bench.describe import AREA_EDGES
+    from entityseg_bench.dataset.describe import AREA_EDGES
     from entityseg_bench.io import atomic_path
 
     figure = Figure(figsize=(13, 4), layout="constrained")

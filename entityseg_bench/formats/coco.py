@@ -11,12 +11,12 @@ import msgspec
 
 from entityseg_bench.categories import Task
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.dataset.layout import ImageFiles, Resolution, Split
+from entityseg_bench.dataset.records import Records, positions
 from entityseg_bench.formats.coco_scan import scan
 from entityseg_bench.formats.maps import identity
 from entityseg_bench.io import InputError, atomic_path
-from entityseg_bench.layout import ImageFiles, Resolution, Split
 from entityseg_bench.parallel import Journal
-from entityseg_bench.records import Records, positions
 from entityseg_bench.types import Annotation, Category, ImageInfo
 
 __all__ = [

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.dataset.layout import ImageFiles
 from entityseg_bench.formats import png
 from entityseg_bench.formats.index import INDEX, index_row, read_index, write_index
 from entityseg_bench.formats.label_maps import (
@@ -24,7 +25,6 @@ from entityseg_bench.formats.maps import (
     paint_order,
 )
 from entityseg_bench.formats.panoptic import PanopticMasks
-from entityseg_bench.layout import ImageFiles
 from entityseg_bench.parallel import Journal
 
 __all__ = ["read_id_png", "write_id_png"]

@@ -9,6 +9,8 @@ import numpy as np
 
 from entityseg_bench.categories import TASKS
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.dataset.layout import ImageFiles
+from entityseg_bench.dataset.records import Masks, Records, positions
 from entityseg_bench.formats.coco import (
     annotation_row,
     category_row,
@@ -17,8 +19,6 @@ from entityseg_bench.formats.coco import (
     to_image,
 )
 from entityseg_bench.io import InputError, decode_json, read_bytes, write_json
-from entityseg_bench.layout import ImageFiles
-from entityseg_bench.records import Masks, Records, positions
 from entityseg_bench.types import Annotation, ImageInfo
 
 __all__ = ["INDEX", "index_row", "read_index", "write_index"]

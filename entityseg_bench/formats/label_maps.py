@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.dataset.layout import ImageFiles
+from entityseg_bench.dataset.records import Records
 from entityseg_bench.formats import png
 from entityseg_bench.io import InputError
-from entityseg_bench.layout import ImageFiles
-from entityseg_bench.records import Records
 from entityseg_bench.types import RLE, Annotation, Category, ImageInfo
 
 __all__ = [

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.dataset.layout import IMAGE_SUFFIXES, MAPS, Task
 from entityseg_bench.io import InputError, read_bytes
-from entityseg_bench.layout import IMAGE_SUFFIXES, MAPS, Task
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 
 __all__ = [

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.dataset.layout import ImageFiles, Resolution, Split
+from entityseg_bench.dataset.records import Records, positions
 from entityseg_bench.formats import png
 from entityseg_bench.formats.coco import category_row, image_row, to_category, to_image
 from entityseg_bench.formats.maps import (
@@ -24,9 +26,7 @@ from entityseg_bench.formats.maps import (
     paint_order,
 )
 from entityseg_bench.io import InputError, decode_json, read_bytes, write_json
-from entityseg_bench.layout import ImageFiles, Resolution, Split
 from entityseg_bench.parallel import Journal
-from entityseg_bench.records import Records, positions
 from entityseg_bench.types import RLE, Annotation, Category
 
 __all__ = ["read_panoptic", "write_panoptic"]

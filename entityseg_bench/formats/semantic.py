@@ -8,11 +8,11 @@ from typing import Any
 
 from entityseg_bench.categories import IGNORE
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.dataset.layout import IMAGE_SUFFIXES, ImageFiles, Resolution, Split
 from entityseg_bench.formats import png
 from entityseg_bench.formats.label_maps import ClassRegions, LabelMaps
 from entityseg_bench.formats.maps import add_up, check_names, identity, map_name, paint, paint_order
 from entityseg_bench.io import InputError, atomic_path, read_bytes
-from entityseg_bench.layout import IMAGE_SUFFIXES, ImageFiles, Resolution, Split
 from entityseg_bench.parallel import Journal
 from entityseg_bench.types import Category, ImageInfo
 
@@ -110,7 +110,7 @@ def write_semantic(
     others), empty and hidden masks. Ids and other fields of annotations and images have no place.
 
     Args:
-        dataset: Category ids in 0..254; `entityseg_bench.subset` turns entity ones into semantic.
+        dataset: Category ids in 0..254; `dataset.subset` turns entity ones into semantic.
         list_file: The list.
         maps: Folder of the PNGs.
         jobs: Processes.

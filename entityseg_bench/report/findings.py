@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from entity_api import EvalParams, EvalResult
 from entity_api.result import Scored
-from entityseg_bench.compare import Comparison, compare, unique_names
+from entityseg_bench.compare import Comparison, compare
+from entityseg_bench.compare.comparison import unique_names
 from entityseg_bench.errors import ErrorReport, find_errors
 from entityseg_bench.evaluate import Scoring, evaluate_files
 from entityseg_bench.io import InputError
-from entityseg_bench.resample import Interval, confidence_intervals, image_metrics
+from entityseg_bench.resampling import Interval, confidence_intervals, image_metrics
 
 __all__ = ["Findings", "Side", "choose_images", "gather", "moved_images"]
 

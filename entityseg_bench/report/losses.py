@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from entityseg_bench.error_costs import Cost
 from entityseg_bench.errors import KINDS
+from entityseg_bench.errors.costs import Cost
 from entityseg_bench.report.charts import Axis, Bar, Series, bars, figures, lines
 from entityseg_bench.report.findings import Side
 from entityseg_bench.report.gallery import SUP, number

@@ -11,7 +11,7 @@ from entityseg_bench.report.charts import Axis, Bar, Series, bars, figures, line
 from entityseg_bench.report.findings import BY_SIZE, HEADLINE, Findings, Side
 from entityseg_bench.report.gallery import SUP, link, number
 from entityseg_bench.report.style import table
-from entityseg_bench.resample import Interval
+from entityseg_bench.resampling import Interval
 
 __all__ = ["cards", "curves", "difference", "headline", "overlap", "provenance",
            "sizes"]  # fmt: skip

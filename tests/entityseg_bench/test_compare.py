@@ -8,15 +8,15 @@ import pytest
 
 from entity_api import EvalParams, rle
 from entityseg_bench import cli
-from entityseg_bench.compare import (
+from entityseg_bench.compare.comparison import (
     compare,
     compare_files,
     comparison_record,
     unique_names,
 )
-from entityseg_bench.compare_tables import comparison_table
+from entityseg_bench.compare.tables import comparison_table
 from entityseg_bench.evaluate import evaluate_files
-from entityseg_bench.resample import confidence_intervals
+from entityseg_bench.resampling import confidence_intervals
 
 SIDE = 32
 N_IMAGES = 12

@@ -12,14 +12,14 @@ from entityseg_bench.categories import table
 from entityseg_bench.cli import main
 from entityseg_bench.convert import Options, convert, detect
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.dataset.describe import describe
+from entityseg_bench.dataset.subset import has_entity_categories, subset
 from entityseg_bench.demo import write_demo
-from entityseg_bench.describe import describe
 from entityseg_bench.formats import panoptic as panoptic_format
 from entityseg_bench.formats.coco import read_coco, write_coco
 from entityseg_bench.formats.panoptic import read_panoptic, write_panoptic
 from entityseg_bench.io import InputError
 from entityseg_bench.parallel import Journal, in_order
-from entityseg_bench.subset import has_entity_categories, subset
 
 from .conftest import coco, dataset_of, from_map, record, same, write
 

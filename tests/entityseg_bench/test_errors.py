@@ -8,13 +8,13 @@ import pytest
 
 from entity_api import EvalParams, evaluate, rle
 from entityseg_bench import cli
-from entityseg_bench.error_costs import Oracle
-from entityseg_bench.error_kinds import FOUND, KINDS, NONE
-from entityseg_bench.error_sorting import sort_errors
-from entityseg_bench.error_tables import error_table
 from entityseg_bench.errors import error_record, find_errors
+from entityseg_bench.errors.costs import Oracle
+from entityseg_bench.errors.kinds import FOUND, KINDS, NONE
+from entityseg_bench.errors.score_quality import best_point, calibrate, operating_points
+from entityseg_bench.errors.sorting import sort_errors
+from entityseg_bench.errors.tables import error_table
 from entityseg_bench.evaluate import evaluate_files
-from entityseg_bench.score_quality import best_point, calibrate, operating_points
 
 SIDE = 40
 

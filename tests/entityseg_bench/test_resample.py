@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from entity_api import Detections, EvalParams, GroundTruth, evaluate
-from entityseg_bench.measures import measures
-from entityseg_bench.resample import (
+from entityseg_bench.resampling.bootstrap import (
     bounds,
     confidence_intervals,
     image_metrics,
@@ -15,7 +14,8 @@ from entityseg_bench.resample import (
     permutation_test,
     resampled_metrics,
 )
-from entityseg_bench.weighted import Columns, Evidence, hits_needed, matches_of
+from entityseg_bench.resampling.measures import measures
+from entityseg_bench.resampling.weighted import Columns, Evidence, hits_needed, matches_of
 
 SIZE = 64
 

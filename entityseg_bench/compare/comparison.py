@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from entity_api import EvalParams
 from entityseg_bench import __version__
 from entityseg_bench.evaluate import Scoring, evaluate_files
-from entityseg_bench.resample import (
+from entityseg_bench.resampling.bootstrap import (
     Interval,
     bounds,
     check_pair,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from entity_api import EvalParams
 from entity_api.result import LETTERS
-from entityseg_bench.weighted import Evidence
+from entityseg_bench.resampling.weighted import Evidence
 
 __all__ = ["Measure", "measure", "measures"]
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
-from entityseg_bench import layout
 from entityseg_bench.categories import TASKS
-from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.dataset import layout
+from entityseg_bench.dataset.entity_dataset import EntityDataset
+from entityseg_bench.dataset.resolution import low_size
 from entityseg_bench.io import InputError
-from entityseg_bench.resolution import low_size
 from entityseg_bench.types import ImageInfo
 
 __all__ = ["AREA_EDGES", "Summary", "TypeSummary", "describe", "describe_dataset"]

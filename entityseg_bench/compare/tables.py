@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from entityseg_bench.compare import Comparison, Difference, image_counts
-from entityseg_bench.resample import Interval
+from entityseg_bench.compare.comparison import Comparison, Difference, image_counts
+from entityseg_bench.resampling import Interval
 
 __all__ = ["comparison_table"]
 

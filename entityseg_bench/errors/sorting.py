@@ -1,4 +1,4 @@
-"""The kind of every prediction and entity of a scored file; `error_kinds` says what they mean."""
+"""The kind of every prediction and entity of a scored file; `errors.kinds` says what they mean."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import Detections, EvalResult, GroundTruth, remove_overlaps
-from entityseg_bench.error_kinds import LEAST_IOU, MERGED, NONE, Image, Judged
-from entityseg_bench.weighted import matches_of
+from entityseg_bench.errors.kinds import LEAST_IOU, MERGED, NONE, Image, Judged
+from entityseg_bench.resampling.weighted import matches_of
 
 __all__ = ["SortedErrors", "sort_errors"]
 

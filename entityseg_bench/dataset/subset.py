@@ -7,7 +7,7 @@ import numpy as np
 
 from entityseg_bench import categories
 from entityseg_bench.categories import Task
-from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.dataset.entity_dataset import EntityDataset
 from entityseg_bench.io import InputError
 
 __all__ = ["Subset", "has_entity_categories", "subset"]

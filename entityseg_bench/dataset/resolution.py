@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
-from entityseg_bench import layout
-from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.dataset import layout
+from entityseg_bench.dataset.entity_dataset import EntityDataset
+from entityseg_bench.dataset.records import Records
 from entityseg_bench.formats.maps import check_names
 from entityseg_bench.io import atomic_path
 from entityseg_bench.parallel import in_order
-from entityseg_bench.records import Records
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 
 __all__ = ["low_size", "resize_mask", "to_low", "write_low_images"]

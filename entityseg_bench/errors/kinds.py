@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from entity_api import rle
 from entity_api.boundary import inner_border, reach_of
-from entityseg_bench.weighted import IGNORED, TRUE_POSITIVE
+from entityseg_bench.resampling.weighted import IGNORED, TRUE_POSITIVE
 
 __all__ = ["FOUND", "KINDS", "NONE", "Image", "Judged"]
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from entityseg_bench import layout, records
 from entityseg_bench.categories import Task
-from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.dataset import layout, records
+from entityseg_bench.dataset.entity_dataset import EntityDataset
+from entityseg_bench.dataset.layout import ImageFiles, Resolution, Split
 from entityseg_bench.io import InputError
-from entityseg_bench.layout import ImageFiles, Resolution, Split
 from entityseg_bench.types import ImageInfo
 
 __all__ = ["open_folder"]

@@ -2,9 +2,9 @@
 
 import math
 
-from entityseg_bench.error_costs import ALL_UNFOUND, ALL_WRONG, Cost
-from entityseg_bench.error_kinds import KINDS
-from entityseg_bench.errors import ErrorReport
+from entityseg_bench.errors.costs import ALL_UNFOUND, ALL_WRONG, Cost
+from entityseg_bench.errors.find import ErrorReport
+from entityseg_bench.errors.kinds import KINDS
 
 __all__ = ["error_table"]
 

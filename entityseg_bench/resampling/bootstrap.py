@@ -3,7 +3,7 @@
 Images are what was sampled, so images are what is resampled (Efron and Tibshirani, "An Introduction
 to the Bootstrap", 1993: percentile intervals and their bias, permutation tests).
 How a resampled set is scored without matching a mask again, and how ties are taken, stands in
-`entityseg_bench.weighted`.
+`entityseg_bench.resampling.weighted`.
 """
 
 import dataclasses
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from entity_api import EvalResult
 from entity_api.groups import Groups
-from entityseg_bench.measures import measure
-from entityseg_bench.weighted import (
+from entityseg_bench.resampling.measures import measure
+from entityseg_bench.resampling.weighted import (
     IGNORED,
     TRUE_POSITIVE,
     Columns,

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalResult
-from entityseg_bench.error_kinds import (
+from entityseg_bench.errors.kinds import (
     BOUNDARY,
     FOUND,
     KINDS,
@@ -33,8 +33,8 @@ from entityseg_bench.error_kinds import (
     NONE,
     SPLIT,
 )
-from entityseg_bench.error_sorting import SortedErrors
-from entityseg_bench.weighted import Columns, matches_of, precision_at_recall
+from entityseg_bench.errors.sorting import SortedErrors
+from entityseg_bench.resampling.weighted import Columns, matches_of, precision_at_recall
 
 __all__ = ["Cost", "Oracle", "Part"]
 

@@ -1,6 +1,6 @@
 """Where AP is lost: errors by kind and what each costs, scores, categories.
 
-The kinds are defined in `entityseg_bench.error_kinds`, the costs in `entityseg_bench.error_costs`.
+The kinds are defined in `errors.kinds`, the costs in `errors.costs`.
 """
 
 import dataclasses
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from entity_api import EvalResult
 from entityseg_bench import __version__
-from entityseg_bench.error_costs import ALL_UNFOUND, ALL_WRONG, Cost, Oracle, Part
-from entityseg_bench.error_kinds import FOUND, KINDS, NONE
-from entityseg_bench.error_sorting import SortedErrors, sort_errors
-from entityseg_bench.evaluate import Scoring
-from entityseg_bench.score_quality import (
+from entityseg_bench.errors.costs import ALL_UNFOUND, ALL_WRONG, Cost, Oracle, Part
+from entityseg_bench.errors.kinds import FOUND, KINDS, NONE
+from entityseg_bench.errors.score_quality import (
     Calibration,
     OperatingPoint,
     best_point,
     calibrate,
     operating_points,
 )
-from entityseg_bench.weighted import matches_of
+from entityseg_bench.errors.sorting import SortedErrors, sort_errors
+from entityseg_bench.evaluate import Scoring
+from entityseg_bench.resampling.weighted import matches_of
 
 __all__ = ["KINDS", "CategoryRecall", "ErrorReport", "error_record", "find_errors"]
 

@@ -21,7 +21,7 @@ class Masks(Protocol):
         """Return mask ``idx``, checked against its image's (height, width)."""
 
     def counts(self, idx: int, size: tuple[int, int]) -> Any:
-        """Return its compressed counts in any form that `entity_api.rle.pack` reads."""
+        """Return its compressed counts in any form that `entity_api.counts.pack` reads."""
 
 
 class Extras(Protocol):

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from entity_api.tables import GroundTruth
 from entityseg_bench import categories as category_tables
-from entityseg_bench import layout, records
 from entityseg_bench.categories import TASKS, Task
+from entityseg_bench.dataset import layout, records
+from entityseg_bench.dataset.layout import ImageFiles, Resolution, Split
+from entityseg_bench.dataset.records import Records
 from entityseg_bench.io import InputError
-from entityseg_bench.layout import ImageFiles, Resolution, Split
-from entityseg_bench.records import Records
 from entityseg_bench.types import Annotation, Category, ImageInfo
 
 __all__ = ["EntityDataset", "LazyAnnotations", "one_of"]
@@ -109,7 +109,7 @@ class EntityDataset:
         Raises:
             InputError: A file is missing (with the expected and the found ones) or broken.
         """
-        from entityseg_bench.opening import open_folder
+        from entityseg_bench.dataset.opening import open_folder
 
         one_of("task", task, TASKS)
         one_of("split", split, layout.SPLITS)
@@ -188,7 +188,7 @@ class EntityDataset:
         In semantic and panoptic data the pixels of no segment are void: they do not count against
         a prediction.
         """
-        from entityseg_bench.truth import ground_truth
+        from entityseg_bench.dataset.truth import ground_truth
 
         return ground_truth(self)
 

@@ -10,7 +10,7 @@ from entity_api.tables import GroundTruth
 from entityseg_bench.types import RLE, ImageInfo
 
 if TYPE_CHECKING:
-    from entityseg_bench.dataset import EntityDataset
+    from entityseg_bench.dataset.entity_dataset import EntityDataset
 
 __all__ = ["ground_truth"]
 

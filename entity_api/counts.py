@@ -1,0 +1,154 @@
+"""From the dictionaries of RLEs to runs and back: what the functions of `rle` begin and end with.
+
+What is wrong with a run-length code is said here, in words.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api import _rle
+from entity_api._codes import Codes, split_segmentations
+
+__all__ = [
+    "MAX_PIXELS",
+    "Codes",
+    "RLEError",
+    "compress_list",
+    "counts_of",
+    "from_bounds",
+    "pack",
+    "pixels_of",
+    "runs_of",
+    "size_of",
+    "split_segmentations",
+]
+
+MAX_PIXELS = 2**32 - 1
+
+FAULTS = {
+    1: "has a character that is no run-length code at position {position}",
+    2: "ends in the middle of a number",
+    3: "has a number of more than 32 bits at position {position}",
+    4: "has a run of negative length at position {position}",
+    5: "holds more than the {pixels} pixels of its size",
+    6: "covers {position} of the {pixels} pixels of its size",
+}
+ESCAPED = 7
+
+
+class RLEError(ValueError):
+    """Say what is wrong with a mask; ``idx`` is its position in the batch it came in."""
+
+    def __init__(self, message: str, idx: int = 0) -> None:
+        super().__init__(message)
+        self.idx = idx
+
+
+def pack(
+    masks: list[Any] | Codes, size: tuple[int, int], rows: NDArray[np.int64] | None = None
+) -> _rle.Runs:
+    """Decode the compressed counts of one image's masks into runs.
+
+    Args:
+        masks: Compressed counts, one a mask: their places, or str, bytes or any buffer.
+        size: (height, width) in pixels.
+        rows: (N,) positions of the masks to decode; all of them by default.
+
+    Raises:
+        RLEError: Counts that do not code exactly height x width pixels, with the mask's position
+            in the batch.
+    """
+    pixels = pixels_of(size)
+    try:
+        return _rle.Runs(masks, pixels, rows)
+    except _rle.CountsError as error:
+        if error.code == ESCAPED:
+            # Some writers escape more than they need to; the kernel reads doubled backslashes only.
+            chosen = range(len(masks)) if rows is None else rows.tolist()
+            return pack([_unescaped(masks[idx], i) for i, idx in enumerate(chosen)], size)
+        fault = FAULTS[error.code].format(position=error.position, pixels=error.pixels)
+        raise RLEError(f"run-length code {fault}", error.idx) from None
+
+
+def _unescaped(text: Any, idx: int) -> Any:
+    """Read a JSON string literal; a bare code stays as it is."""
+    literal = text if isinstance(text, str) else bytes(memoryview(text)).decode("utf-8", "replace")
+    if not literal.startswith('"'):
+        return literal
+    try:
+        return str(json.loads(literal))
+    except ValueError:
+        raise RLEError("run-length code is a broken JSON string", idx) from None
+
+
+def pixels_of(size: tuple[int, int]) -> int:
+    """Return height x width, checked against what 32-bit positions can count."""
+    if size[0] * size[1] > MAX_PIXELS:
+        raise RLEError(f"an image of {size[0]} x {size[1]} pixels is too large: the limit is 2**32")
+    return size[0] * size[1]
+
+
+def compress_list(counts: Sequence[int]) -> bytes:
+    """Compress plain run lengths as COCO does; they must be whole numbers of at least 0."""
+    try:
+        lengths = np.asarray(counts)
+    except ValueError:  # lists within the list, of several lengths
+        lengths = np.zeros((1, 1))
+    if lengths.ndim != 1 or (lengths.size and lengths.dtype.kind not in "iu"):
+        raise RLEError("uncompressed run lengths must be a flat list of whole numbers")
+    if lengths.size and (lengths.min() < 0 or lengths.max() > MAX_PIXELS):
+        raise RLEError("uncompressed run lengths must lie in 0..2**32 - 1")
+    return _rle.compress_counts(np.ascontiguousarray(lengths, np.int64))
+
+
+def size_of(rle: Mapping[str, Any]) -> tuple[int, int]:
+    """Return (height, width) of an RLE, checked."""
+    try:
+        height, width = rle["size"]
+        counts = rle["counts"]
+    except (TypeError, KeyError, ValueError):
+        raise RLEError('an RLE is a dict {"size": [height, width], "counts": ...}') from None
+    whole = all(isinstance(n, int | np.integer) and n >= 0 for n in (height, width))
+    if not whole or isinstance(height, bool) or isinstance(width, bool):
+        raise RLEError(f"size {[height, width]!r} must be two whole numbers, height and width")
+    if not isinstance(counts, str | bytes | list | tuple | np.ndarray):
+        raise RLEError(f"counts of type {type(counts).__name__} must be a string or a list")
+    return int(height), int(width)
+
+
+def counts_of(rle: Mapping[str, Any]) -> bytes:
+    """Return the compressed counts of an RLE, compressing a plain list."""
+    counts = rle["counts"]
+    if not isinstance(counts, str | bytes):
+        return compress_list(counts)
+    text = counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
+    # The kernel reads JSON literals too; here a quote is a character like any other.
+    if text[:1] == b'"':
+        raise RLEError(f"run-length code {FAULTS[1].format(position=0)}")
+    return text
+
+
+def runs_of(rles: Sequence[Mapping[str, Any]], size: tuple[int, int] | None = None) -> _rle.Runs:
+    """Decode RLEs that all have one size, ``size`` or the first one's."""
+    sizes = [size_of(rle) for rle in rles]
+    size = size or (sizes[0] if sizes else (0, 0))
+    for idx, other in enumerate(sizes):
+        if other != size:
+            raise RLEError(f"mask {idx} has size {list(other)}, not {list(size)}", idx)
+    counts = []
+    for idx, rle in enumerate(rles):
+        try:
+            counts.append(counts_of(rle))
+        except RLEError as error:
+            raise RLEError(str(error), idx) from None
+    return pack(counts, size)
+
+
+def from_bounds(bounds: NDArray[np.uint32], size: tuple[int, int]) -> dict[str, Any]:
+    """Write ascending (start, end) positions of foreground runs as an RLE."""
+    text = _rle.compress(np.ascontiguousarray(bounds, np.uint32), size[0] * size[1])
+    return {"size": [int(size[0]), int(size[1])], "counts": text.decode("ascii")}

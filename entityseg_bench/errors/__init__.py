@@ -1,0 +1,11 @@
+"""Where AP is lost: errors by kind and what each costs, scores, categories."""
+
+from entityseg_bench.errors.find import (
+    KINDS,
+    CategoryRecall,
+    ErrorReport,
+    error_record,
+    find_errors,
+)
+
+__all__ = ["KINDS", "CategoryRecall", "ErrorReport", "error_record", "find_errors"]
