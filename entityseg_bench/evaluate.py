@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from entity_api import EvalParams, EvalResult, RecordError, evaluate
 from entityseg_bench import __version__
 from entityseg_bench.coco_records import FileRecords
+from entityseg_bench.inputs import Inputs, Sides
 from entityseg_bench.io import InputError, collector_paused
-from entityseg_bench.sides import Inputs, Sides, read_sides
+from entityseg_bench.sides import read_sides
 from entityseg_bench.validate import Problem, quick_problems
 
 if TYPE_CHECKING:

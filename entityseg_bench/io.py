@@ -7,13 +7,21 @@ import hashlib
 import mmap
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-__all__ = ["InputError", "atomic_path", "decode_json", "read_bytes", "sha256", "write_json"]
+__all__ = [
+    "InputError",
+    "atomic_path",
+    "decode_json",
+    "fingerprint",
+    "read_bytes",
+    "sha256",
+    "write_json",
+]
 
 
 T = TypeVar("T")
@@ -105,6 +113,25 @@ def sha256(path: str | Path) -> str:
     """Hash a file's bytes as they lie on disk, as hex."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(paths: Sequence[Path]) -> str:
+    """Hash what one side was read from.
+
+    A single file's is its SHA-256; else it is that of the lines ``<sha256>  <name>`` of all files,
+    folders with what is below them, in the order of their names, as sha256sum prints them.
+    """
+    if len(paths) == 1 and paths[0].is_file():
+        return sha256(paths[0])
+    lines = []
+    for path in paths:
+        if path.is_file():
+            lines.append(f"{sha256(path)}  {path.name}\n")
+            continue
+        for file in sorted(path.rglob("*")):
+            if file.is_file() and not file.name.startswith("."):
+                lines.append(f"{sha256(file)}  {file.relative_to(path).as_posix()}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 @contextlib.contextmanager

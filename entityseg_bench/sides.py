@@ -3,98 +3,24 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from entityseg_bench.coco_records import FileRecords, read_ground_truth, read_predictions
-from entityseg_bench.io import InputError, read_bytes, sha256
+from entityseg_bench.coco_records import read_ground_truth, read_predictions
+from entityseg_bench.inputs import PANOPTIC_MARK, Inputs, Sides
+from entityseg_bench.io import InputError, read_bytes
 
 if TYPE_CHECKING:
     from entityseg_bench.categories import Task
-    from entityseg_bench.dataset.layout import Resolution, Split
-    from entityseg_bench.typed.own_metrics import OwnMetrics
-    from entityseg_bench.validate import Problem
 
-__all__ = ["Inputs", "PredFormat", "Sides", "read_sides"]
+__all__ = ["read_sides"]
 
-PredFormat = Literal["results", "panoptic", "semantic", "id-png", "npz"]
-
-# Bytes that tell panoptic JSON from COCO's other kinds, and how far to look for them: every image
-# has them, so they are not far.
-PANOPTIC_MARK = b'"segments_info"'
+# How far to look for what marks panoptic JSON: every image has it, so it is not far.
 LOOK = 1 << 16
 
 # Instance ground truth has this many categories; entity, 644.
 N_INSTANCE_CATEGORIES = 206
-
-
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-    """Say what the two sides of a scoring are, where their files do not.
-
-    Attributes:
-        task: Type of the ground truth; None looks.
-        split: Of a data set's folder.
-        resolution: Of a data set's folder.
-        parts: Some of "01", "02", "03" of a data set's folder; None for all that are there.
-        gt_maps: Folder of the maps of panoptic JSON or of a semantic list; None looks beside it.
-        pred_maps: The same for predictions.
-        pred_format: None looks.
-    """
-
-    task: "Task | None" = None
-    split: "Split" = "val"
-    resolution: "Resolution" = "high"
-    parts: tuple[str, ...] | None = None
-    gt_maps: Path | None = None
-    pred_maps: Path | None = None
-    pred_format: PredFormat | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Sides:
-    """Hold what is scored.
-
-    Attributes:
-        task: Type of the ground truth.
-        gt: Its segments.
-        dt: Predictions; of semantic and panoptic types cut to the labelled pixels.
-        class_fault: Why predictions cannot be scored by category; empty when they can, or nobody
-            asked.
-        own: The type's own metric, where it is counted from maps.
-        notes: What the user should know of how the predictions were read.
-        read: Side -> files and folders it was read from.
-        predicted_ids: Images with predictions; None for those with records.
-    """
-
-    task: "Task"
-    gt: FileRecords
-    dt: FileRecords
-    class_fault: str
-    own: "OwnMetrics | None"
-    notes: list["Problem"]
-    read: dict[str, list[Path]]
-    predicted_ids: list[Any] | None = None
-
-    def predicted(self) -> list[Any]:
-        """Return the ids of the images that have predictions."""
-        if self.predicted_ids is not None:
-            return self.predicted_ids
-        return [self.gt.images[idx].id for idx in np.flatnonzero(self.dt.records_per_image)]
-
-    def files(self) -> dict[str, dict[str, str]]:
-        """Name and hash what each side was read from."""
-        found = {}
-        for side, paths in self.read.items():
-            if len(paths) == 1 and paths[0].is_file():
-                digest = sha256(paths[0])
-            else:
-                from entityseg_bench.typed.columns import fingerprint
-
-                digest = fingerprint(paths)
-            found[side] = {"name": paths[0].name, "sha256": digest}
-        return found
 
 
 def read_sides(

@@ -9,8 +9,8 @@ from entity_api import EvalParams
 from entity_api.params import AREA_RANGES
 from entity_api.report import text_table
 from entityseg_bench.evaluate import evaluate_files, result_record
+from entityseg_bench.inputs import Inputs
 from entityseg_bench.io import InputError, write_json
-from entityseg_bench.sides import Inputs
 
 BOUNDARY_TITLE = "By boundaries: the lesser of mask IoU and boundary IoU (2 % of the diagonal)"
 

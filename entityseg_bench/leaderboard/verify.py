@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from entityseg_bench.inputs import Inputs
 from entityseg_bench.io import InputError, decode_json, read_bytes
 from entityseg_bench.leaderboard.entries import ANYTHING, read_model
-from entityseg_bench.sides import Inputs
 
 __all__ = ["Difference", "verify"]
 

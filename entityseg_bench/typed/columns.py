@@ -9,7 +9,6 @@ are cut to the labelled pixels, and one that lies on void alone is left out, so 
 on void changes the result (as in panoptic quality). Crowds are those of COCO.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -29,15 +28,15 @@ from entityseg_bench.coco_records import (
     RawPrediction,
 )
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.io import InputError, sha256
-from entityseg_bench.sides import Inputs, Sides
+from entityseg_bench.inputs import Inputs, Sides
+from entityseg_bench.io import InputError
 from entityseg_bench.typed.own_metrics import PanopticCounter, SemanticCounter, class_fault
 from entityseg_bench.typed.predictions import Predictions, open_predictions
 from entityseg_bench.typed.truth import open_truth
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 from entityseg_bench.validate import Problem
 
-__all__ = ["fingerprint", "read_typed"]
+__all__ = ["read_typed"]
 
 COUNTERS: dict[str, type[SemanticCounter] | type[PanopticCounter]] = {
     "semantic": SemanticCounter,
@@ -240,22 +239,3 @@ def _gt_row(annotation: Annotation, size: tuple[int, int]) -> RawAnnotation:
 def _raw(mask: RLE, size: tuple[int, int]) -> msgspec.Raw:
     """Write a mask as records of a file hold it, as JSON."""
     return msgspec.Raw(msgspec.json.encode({"size": size, "counts": mask["counts"]}))
-
-
-def fingerprint(paths: Sequence[Path]) -> str:
-    """Hash what one side was read from.
-
-    A single file's is its SHA-256; else it is that of the lines ``<sha256>  <name>`` of all files,
-    folders with what is below them, in the order of their names, as sha256sum prints them.
-    """
-    if len(paths) == 1 and paths[0].is_file():
-        return sha256(paths[0])
-    lines = []
-    for path in paths:
-        if path.is_file():
-            lines.append(f"{sha256(path)}  {path.name}\n")
-            continue
-        for file in sorted(path.rglob("*")):
-            if file.is_file() and not file.name.startswith("."):
-                lines.append(f"{sha256(file)}  {file.relative_to(path).as_posix()}\n")
-    return hashlib.sha256("".join(lines).encode()).hexdigest()

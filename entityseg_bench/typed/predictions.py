@@ -14,8 +14,8 @@ from entityseg_bench.formats.index import INDEX
 from entityseg_bench.formats.label_maps import ClassRegions, LabelMaps, maps_below
 from entityseg_bench.formats.maps import find_map, map_name, maps_folder
 from entityseg_bench.formats.panoptic import PanopticMasks
+from entityseg_bench.inputs import PANOPTIC_MARK, Inputs, PredFormat
 from entityseg_bench.io import InputError, decode_json, read_bytes
-from entityseg_bench.sides import PANOPTIC_MARK, Inputs, PredFormat
 from entityseg_bench.typed.truth import read_indexed
 from entityseg_bench.types import Annotation, ImageInfo
 

@@ -11,8 +11,8 @@ from entityseg_bench.formats.index import INDEX
 from entityseg_bench.formats.label_maps import ClassRegions, LabelMaps, images_of, maps_below
 from entityseg_bench.formats.maps import maps_folder
 from entityseg_bench.formats.panoptic import read_panoptic
+from entityseg_bench.inputs import PANOPTIC_MARK, Inputs
 from entityseg_bench.io import InputError, read_bytes
-from entityseg_bench.sides import PANOPTIC_MARK, Inputs
 
 __all__ = [
     "Truth",

@@ -20,8 +20,8 @@ from entityseg_bench.formats.npz import write_npz
 from entityseg_bench.formats.panoptic import write_panoptic
 from entityseg_bench.formats.results import write_results
 from entityseg_bench.formats.semantic import write_semantic
+from entityseg_bench.inputs import Inputs
 from entityseg_bench.io import InputError
-from entityseg_bench.sides import Inputs
 
 TASKS = ("entity", "instance", "semantic", "panoptic")
 PANOPTIC_TABLE = [
