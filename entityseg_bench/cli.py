@@ -12,7 +12,7 @@ from pathlib import Path
 # Nothing here multiplies matrices; idle BLAS threads would only cost time at the start.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, collector_paused
 
 __all__ = ["main"]
 
@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_verb(name: str, argv: Sequence[str]) -> int:
     """Import one verb's module, parse its arguments, run it; input errors become one line."""
-    module = importlib.import_module(f"entityseg_bench.commands.{name.replace('-', '_')}")
+    with collector_paused():
+        module = importlib.import_module(f"entityseg_bench.commands.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(
         prog=f"entityseg {name}",
         description=module.__doc__,
