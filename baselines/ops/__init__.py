@@ -1,8 +1,22 @@
-"""Operators with a schema, registered in the ``entityseg`` namespace of ``torch.library``."""
+"""Operators with a schema, registered in the ``entityseg`` namespace of ``torch.library``.
 
+``python -m baselines.ops`` says what runs them on this machine.
+"""
+
+from baselines.ops.cuda import info
 from baselines.ops.deformable_attention import (
     deformable_attention,
     deformable_attention_definition,
 )
+from baselines.ops.fused import (
+    deformable_attention_from_offsets,
+    deformable_attention_from_offsets_definition,
+)
 
-__all__ = ["deformable_attention", "deformable_attention_definition"]
+__all__ = [
+    "deformable_attention",
+    "deformable_attention_definition",
+    "deformable_attention_from_offsets",
+    "deformable_attention_from_offsets_definition",
+    "info",
+]

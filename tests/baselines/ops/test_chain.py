@@ -1,0 +1,410 @@
+"""Which kernels are taken, by a driver that only plays its part: there is no card here."""
+
+import ctypes
+import logging
+import runpy
+
+import pytest
+import torch
+
+from baselines.ops import chain, cuda, launch
+from baselines.ops.driver import Driver, DriverError
+from baselines.ops.nvrtc import CompilerError
+from baselines.ops.shipped import Shipped
+
+CARD = chain.Card(index=1, name="a card", major=9, minor=0)
+CONTEXT, OTHER_CONTEXT = 4711, 4712
+
+
+class PlayedLibrary:
+    """Stands for libcuda: notes every call, and fails those it is told to.
+
+    Attributes:
+        calls: names and arguments, in order.
+        failing: error codes by the name of the call.
+        refused: images that are not loaded.
+    """
+
+    def __init__(self):
+        self.calls, self.failing, self.refused, self.current = [], {}, set(), OTHER_CONTEXT
+
+    def __getattr__(self, name):
+        if not name.startswith("cu") or name in self.__dict__.get("absent", ()):
+            raise AttributeError(name)
+
+        def call(*arguments):
+            return self._answer(name, arguments)
+
+        setattr(self, name, call)
+        return call
+
+    def _answer(self, name, arguments):
+        self.calls.append((name, arguments))
+        target = getattr(arguments[0], "_obj", None) if arguments else None
+        if name == "cuGetErrorName":
+            arguments[1]._obj.value = b"CUDA_ERROR_PLAYED"
+        elif name == "cuGetErrorString":
+            arguments[1]._obj.value = b"as told"
+        elif name == "cuDevicePrimaryCtxRetain":
+            target.value = CONTEXT
+        elif name == "cuCtxGetCurrent":
+            target.value = self.current
+        elif name == "cuDriverGetVersion":
+            target.value = 12080
+        elif name == "cuLibraryLoadData":
+            target.value = 1
+            if arguments[1] in self.refused:
+                return 209
+        elif name in ("cuLibraryGetKernel", "cuKernelGetFunction"):
+            target.value = 2
+        return self.failing.get(name, 0)
+
+    def names(self):
+        return [name for name, _ in self.calls]
+
+
+class PlayedCompiler:
+    path = "nvrtc"
+
+    def __init__(self):
+        self.compiled = []
+
+    def version(self):
+        return "12.8"
+
+    def architectures(self):
+        return [75, 80, 90]
+
+    def compile(self, source, target):
+        self.compiled.append(target)
+        return b"made here"
+
+
+@pytest.fixture
+def library(monkeypatch, tmp_path):
+    """Give a machine with a driver, shipped kernels and a compiler, all played."""
+    library = PlayedLibrary()
+    driver = Driver(library)
+    files = {
+        "sm_80.cubin": b"cubin 80", "sm_86.cubin": b"cubin 86", "sm_90.cubin": b"cubin 90",
+        "compute_75.ptx": b"ptx 75", "compute_90.ptx": b"ptx 90", "build.json": b"{}",
+    }  # fmt: skip
+    monkeypatch.setattr(chain, "_driver", lambda: driver)
+    monkeypatch.setattr(chain, "read_kernels", lambda: Shipped(files))
+    library.compiler = PlayedCompiler()
+    monkeypatch.setattr(chain, "find_compiler", lambda cuda: library.compiler)
+    monkeypatch.setattr(chain, "cache_folder", lambda: tmp_path)
+    monkeypatch.delenv(chain.ENVIRONMENT, raising=False)
+    return library
+
+
+def loaded(library):
+    return [arguments[1] for name, arguments in library.calls if name == "cuLibraryLoadData"]
+
+
+def test_the_cubin_goes_first(library):
+    choice = chain.choose(CARD)
+    assert (choice.path, choice.detail) == ("cubin", "sm_90.cubin")
+    assert loaded(library) == [b"cubin 90"]
+    assert choice.reasons == dict.fromkeys(("ptx", "nvrtc", "definition"), "not tried: cubin works")
+
+
+@pytest.mark.parametrize(
+    ("capability", "want"),
+    [
+        ((8, 0), b"cubin 80"), ((8, 6), b"cubin 86"), ((8, 9), b"cubin 86"),
+        ((7, 5), b"ptx 75"), ((12, 1), b"ptx 90"),
+    ],
+)  # fmt: skip
+def test_the_best_for_an_architecture(library, capability, want):
+    chain.choose(chain.Card(0, "a card", *capability))
+    assert loaded(library) == [want]
+
+
+def test_one_after_the_other(library):
+    library.refused = {b"cubin 90"}
+    choice = chain.choose(CARD)
+    assert choice.path == "ptx"
+    assert choice.reasons["cubin"] == "cuLibraryLoadData: CUDA_ERROR_PLAYED: as told"
+    library.refused |= {b"ptx 90"}
+    choice = chain.choose(CARD)
+    assert choice.path == "nvrtc" and choice.detail == "sm_90, NVRTC 12.8"
+    assert library.compiler.compiled == ["sm_90"]
+    library.refused |= {b"made here"}
+    choice = chain.choose(CARD)
+    assert choice.path == "definition" and choice.driver is None
+    assert set(choice.reasons) == {"cubin", "ptx", "nvrtc"}
+
+
+def test_a_kernel_that_does_not_load_counts_as_well(library):
+    """A driver that loads lazily refuses an image only when a kernel of it is wanted."""
+    library.failing = {"cuKernelGetFunction": 209}
+    assert chain.choose(CARD).path == "definition"
+
+
+def test_what_nvrtc_made_is_kept(library, tmp_path):
+    assert chain.choose(CARD, "nvrtc").path == "nvrtc"
+    kept = list(tmp_path.iterdir())
+    assert len(kept) == 1 and kept[0].read_bytes() == b"made here"
+    choice = chain.choose(CARD, "nvrtc")
+    assert "kept in" in choice.detail
+    assert library.compiler.compiled == ["sm_90"]
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(library, monkeypatch, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr(chain, "cache_folder", lambda: tmp_path / "file" / "folder")
+    assert chain.choose(CARD, "nvrtc").path == "nvrtc"
+
+
+def test_without_shipped_kernels_or_compiler(library, monkeypatch):
+    def no_kernels():
+        raise FileNotFoundError("no such archive")
+
+    def no_compiler(cuda):
+        raise CompilerError("NVRTC was not found")
+
+    monkeypatch.setattr(chain, "read_kernels", no_kernels)
+    monkeypatch.setattr(chain, "find_compiler", no_compiler)
+    reasons = chain.choose(CARD).reasons
+    assert reasons["cubin"] == "the shipped kernels cannot be used: no such archive"
+    assert reasons["nvrtc"] == "NVRTC was not found"
+
+
+def test_an_architecture_that_nvrtc_does_not_know(library):
+    library.refused = {b"ptx 90"}
+    reasons = chain.choose(chain.Card(0, "a card", 13, 0)).reasons
+    assert reasons["cubin"] == "none was built for sm_130"
+    assert reasons["nvrtc"] == "NVRTC 12.8 does not know sm_130"
+
+
+def test_no_ptx_is_old_enough(library):
+    reasons = chain.choose(chain.Card(0, "a card", 7, 0)).reasons
+    assert reasons["ptx"] == "none is old enough for sm_70"
+
+
+@pytest.mark.parametrize("path", chain.PATHS)
+def test_the_environment_chooses(library, monkeypatch, path):
+    monkeypatch.setenv(chain.ENVIRONMENT, path)
+    choice = chain.choose(CARD, chain.forced_path())
+    assert choice.path == path
+    others = set(chain.PATHS) - {path, "definition"}
+    assert others <= set(choice.reasons)
+
+
+def test_the_environment_asks_for_the_impossible(library, monkeypatch):
+    monkeypatch.setenv(chain.ENVIRONMENT, "triton")
+    with pytest.raises(ValueError, match="ENTITYSEG_OPS=triton is unknown; choose one of cubin, "):
+        chain.forced_path()
+    library.refused = {b"cubin 90"}
+    with pytest.raises(RuntimeError, match=r"ENTITYSEG_OPS=cubin does not work on a card \(cuda:1"):
+        chain.choose(CARD, "cubin")
+
+
+def test_no_driver_and_an_old_one():
+    if not torch.cuda.is_available():
+        with pytest.raises(DriverError, match=r"cannot be opened|CUDA_ERROR_NO_DEVICE"):
+            Driver()
+    old = PlayedLibrary()
+    old.absent = {"cuLibraryLoadData"}
+    with pytest.raises(DriverError, match="older than CUDA 12: no cuLibraryLoadData"):
+        Driver(old)
+
+
+def test_a_launch_says_what_the_driver_needs_to_know():
+    library = PlayedLibrary()
+    driver = Driver(library)
+    assert driver.version() == (12, 8)
+    kernel = driver.kernel(driver.load(b"image"), "forward_float32_32", 1)
+    library.calls.clear()
+    arguments = launch.Arguments(batch=3)
+    driver.launch(kernel, launch.Grid(5, 2, 64), arguments, 1, 99)
+    # The thread had another context: PyTorch's is put on top of it, and taken off again.
+    assert library.names() == [
+        "cuCtxGetCurrent", "cuCtxPushCurrent_v2", "cuLaunchKernel", "cuCtxPopCurrent_v2",
+    ]  # fmt: skip
+    passed = library.calls[2][1]
+    assert passed[0] is kernel
+    assert passed[1:9] == (5, 2, 1, 64, 1, 1, 0, 99)
+    assert launch.Arguments.from_address(passed[9][0]).batch == 3
+    library.current = CONTEXT
+    library.calls.clear()
+    driver.launch(kernel, launch.Grid(5, 2, 64), arguments, 1, 99)
+    assert library.names() == ["cuCtxGetCurrent", "cuLaunchKernel"]
+
+
+def test_a_failed_launch_leaves_the_thread_as_it_was():
+    library = PlayedLibrary()
+    driver = Driver(library)
+    library.failing = {"cuLaunchKernel": 700}
+    with pytest.raises(DriverError, match="cuLaunchKernel: CUDA_ERROR_PLAYED"):
+        driver.launch(ctypes.c_void_p(2), launch.Grid(1, 1, 32), launch.Arguments(), 0, 0)
+    assert library.names()[-1] == "cuCtxPopCurrent_v2"
+
+
+def test_kernels_load_while_a_graph_is_captured():
+    library = PlayedLibrary()
+    driver = Driver(library)
+    library.calls.clear()
+    driver.kernel(ctypes.c_void_p(1), "forward_float32_32", 0)
+    names = library.names()
+    first, last = (i for i, n in enumerate(names) if n == "cuThreadExchangeStreamCaptureMode")
+    assert first < names.index("cuKernelGetFunction") < last
+
+
+@pytest.fixture(scope="module")
+def emulated_driver(emulation, tmp_path_factory):
+    """Give a driver whose library is compiled from C, with the signatures of the real one."""
+    module, _ = emulation
+    library = module.compile_kernels(tmp_path_factory.mktemp("driver"), source="driver.cpp")
+    return Driver(ctypes.CDLL(str(library)))
+
+
+def test_through_the_c_interface(emulated_driver, monkeypatch):
+    """From tensors to a kernel by ctypes and back; handles and streams are more than 32 bits."""
+    assert emulated_driver.version() == (12, 8)
+    with pytest.raises(DriverError, match="cuLibraryLoadData: CUDA_ERROR_NOT_FOUND: emulated"):
+        emulated_driver.load(b"something else\0")
+    choice = chain.Choice("cubin", driver=emulated_driver, library=emulated_driver.load(b"image\0"))
+    with pytest.raises(DriverError, match="cuLibraryGetKernel"):
+        emulated_driver.kernel(choice.library, "forward_float32_7", 0)
+
+    class Stream:
+        cuda_stream = 0x700000007
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream)
+    kernels = cuda._CudaKernels(choice, 0)
+    rng = torch.Generator().manual_seed(0)
+    value, grad = torch.randn(1, 70, 2, 16, generator=rng), torch.randn(1, 70, 32, generator=rng)
+    locations = torch.rand(1, 70, 2, 1, 4, 2, generator=rng)
+    weights = torch.rand(1, 70, 2, 1, 4, generator=rng)
+    ops, arguments = torch.ops.entityseg, (value, locations, weights, [7, 10])
+    got = launch.forward(kernels, *arguments), *launch.backward(kernels, grad, *arguments)
+    want = (
+        ops.deformable_attention(*arguments),
+        *ops.deformable_attention_backward(grad, *arguments),
+    )
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    with pytest.raises(DriverError, match="cuLaunchKernel: CUDA_ERROR_LAUNCH_FAILED"):
+        launch.forward(kernels, value[:, :20], *arguments[1:])
+
+
+class TestOnADevice:
+    """The registered functions, with CPU tensors in place of a card's."""
+
+    @pytest.fixture(autouse=True)
+    def card(self, library, emulator, monkeypatch):
+        for cached in (cuda._choice, cuda._kernels_of, cuda._settle):
+            cached.cache_clear()
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a card")
+        monkeypatch.setattr(cuda, "_CudaKernels", lambda choice, index: emulator)
+        yield
+        for cached in (cuda._choice, cuda._kernels_of, cuda._settle):
+            cached.cache_clear()
+
+    def arguments(self, channels=8, dtype=torch.float32):
+        rng = torch.Generator().manual_seed(0)
+        value = torch.randn(1, 6, 2, channels, generator=rng).to(dtype)
+        locations = torch.rand(1, 3, 2, 1, 2, 2, generator=rng)
+        weights = torch.rand(1, 3, 2, 1, 2, generator=rng)
+        return value, locations, weights, [2, 3]
+
+    def test_a_kernel_runs_and_the_log_says_so_once(self, emulator, caplog):
+        caplog.set_level(logging.INFO, "baselines.ops")
+        for _ in range(2):
+            out = cuda._forward(*self.arguments())
+            want = torch.ops.entityseg.deformable_attention(*self.arguments())
+            torch.testing.assert_close(out, want)
+        assert [name for name, _ in emulator.launched] == ["forward_float32_8"] * 2
+        assert [record.message for record in caplog.records] == [
+            "deformable_attention on cuda:None, float32, 8 channels a head, 1 levels, 2 points: "
+            "cubin (sm_90.cubin)"
+        ]
+
+    def test_all_four_functions(self, emulator):
+        value, locations, weights, shapes = self.arguments()
+        reference = torch.rand(1, 3, 1, 1, 1, 2)
+        grad = torch.rand(1, 3, 16)
+        ops = torch.ops.entityseg
+        for function, op, arguments in (
+            (cuda._forward, ops.deformable_attention, (value, locations, weights)),
+            (cuda._backward, ops.deformable_attention_backward, (grad, value, locations, weights)),
+            (cuda._fused_forward, ops.deformable_attention_fused,
+             (value, reference, locations, weights)),
+            (cuda._fused_backward, ops.deformable_attention_fused_backward,
+             (grad, value, reference, locations, weights)),
+        ):  # fmt: skip
+            torch.testing.assert_close(function(*arguments, shapes), op(*arguments, shapes))
+        assert len(emulator.launched) == 4
+
+    def test_what_no_kernel_serves_is_defined_in_pytorch(self, emulator, caplog):
+        arguments = self.arguments(channels=3)
+        out = cuda._forward(*arguments)
+        assert torch.equal(out, torch.ops.entityseg.deformable_attention(*arguments))
+        assert not emulator.launched
+        assert "definition, in PyTorch (there is no kernel for 3 channels" in caplog.text
+        assert caplog.records[0].levelno == logging.WARNING
+
+    def test_a_forced_kernel_that_there_is_not(self, monkeypatch):
+        monkeypatch.setenv(chain.ENVIRONMENT, "cubin")
+        with pytest.raises(RuntimeError, match="ENTITYSEG_OPS=cubin is impossible: there is no"):
+            cuda._forward(*self.arguments(channels=3))
+
+    def test_deterministic_gradients_come_from_pytorch(self, emulator, monkeypatch):
+        grad = torch.ones(1, 3, 16)
+        torch.use_deterministic_algorithms(True)
+        try:
+            cuda._backward(grad, *self.arguments())
+            assert not emulator.launched
+            monkeypatch.setenv(chain.ENVIRONMENT, "ptx")
+            with pytest.raises(RuntimeError, match="deterministic algorithms are asked for"):
+                cuda._backward(grad, *self.arguments())
+        finally:
+            torch.use_deterministic_algorithms(False)
+
+    def test_wrong_arguments_never_reach_a_kernel(self, emulator):
+        value, locations, weights, shapes = self.arguments()
+        with pytest.raises(ValueError, match="hold 4 positions, but value has 6"):
+            cuda._forward(value, locations, weights, [2, 2])
+        with pytest.raises(ValueError, match=r"must be .B, S, H, C."):
+            cuda._forward(value, locations, weights[:, :2], shapes)
+        with pytest.raises(ValueError, match="tensors lie on"):
+            cuda._forward(value, locations.to("meta"), weights, shapes)
+        assert not emulator.launched
+
+    def test_info(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        assert cuda.info().splitlines() == [
+            "deformable_attention on cpu: definition (PyTorch)",
+            "deformable_attention on cuda:0 (a card): cubin (sm_90.cubin)",
+            "    ptx: not tried: cubin works",
+            "    nvrtc: not tried: cubin works",
+            "    definition: not tried: cubin works",
+        ]
+
+
+@pytest.mark.parametrize("name", ["deformable_attention", "deformable_attention_fused"])
+def test_tensors_on_a_card_are_sent_there(name):
+    for operator in (f"entityseg::{name}", f"entityseg::{name}_backward"):
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(operator, "CUDA")
+
+
+def test_the_command_prints_it(monkeypatch, capsys):
+    monkeypatch.delenv(chain.ENVIRONMENT, raising=False)
+    runpy.run_module("baselines.ops", run_name="__main__")
+    assert capsys.readouterr().out.startswith("deformable_attention on cpu: definition")
+
+
+def test_info_without_a_card(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.delenv(chain.ENVIRONMENT, raising=False)
+    assert f"no CUDA device: PyTorch {torch.__version__}" in cuda.info()
+    monkeypatch.setenv(chain.ENVIRONMENT, "definition")
+    assert cuda.info().endswith("ENTITYSEG_OPS=definition")
+    monkeypatch.setenv(chain.ENVIRONMENT, "fastest")
+    with pytest.raises(ValueError, match="fastest is unknown"):
+        cuda.info()
