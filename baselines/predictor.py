@@ -1,7 +1,9 @@
 """A model with its weights, from an image to the entities in it."""
 
+import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -42,8 +44,7 @@ class Entities:
         bboxes: (N, 4) float64, x, y, width, height in pixels, the box around the mask.
         areas: (N,) int64, in pixels.
         category_ids: (N,) int64, ids of the task's category table; 0 for entities, which have none.
-        id_map: (H, W) int32, n + 1 where segment n is and 0 where none is; None for instances,
-            which may overlap.
+        is_disjoint: Whether no two segments overlap, which holds for all tasks but instances.
     """
 
     size: tuple[int, int]
@@ -52,10 +53,21 @@ class Entities:
     bboxes: np.ndarray
     areas: np.ndarray
     category_ids: np.ndarray
-    id_map: np.ndarray | None = None
+    is_disjoint: bool = False
 
     def __len__(self) -> int:
         return len(self.segmentations)
+
+    @cached_property
+    def id_map(self) -> np.ndarray | None:
+        """Draw segments that do not overlap: (H, W) int32, n + 1 where segment n is, 0 elsewhere.
+
+        None for instances, which may overlap.
+        """
+        if not self.is_disjoint:
+            return None
+        numbers = range(1, len(self) + 1)
+        return rle.paint_id_map(self.segmentations, numbers, *self.size).astype(np.int32)
 
     def predictions(self, image_id: int | str) -> Iterator[Prediction]:
         """Give the records of a results file."""
@@ -69,20 +81,15 @@ class Entities:
             )
 
     def keep(self, wanted: np.ndarray) -> "Entities":
-        """Give only the segments where `wanted` (N,) bool holds, numbered anew in the id map."""
-        id_map = self.id_map
-        if id_map is not None:
-            number = np.concatenate([[0], np.where(wanted, wanted.cumsum(), 0)]).astype(np.int32)
-            id_map = number[id_map]
+        """Give only the segments where `wanted` (N,) bool holds."""
         (idxs,) = wanted.nonzero()
-        return Entities(
-            self.size,
-            [self.segmentations[idx] for idx in idxs],
-            self.scores[idxs],
-            self.bboxes[idxs],
-            self.areas[idxs],
-            self.category_ids[idxs],
-            id_map,
+        return replace(
+            self,
+            segmentations=[self.segmentations[idx] for idx in idxs],
+            scores=self.scores[idxs],
+            bboxes=self.bboxes[idxs],
+            areas=self.areas[idxs],
+            category_ids=self.category_ids[idxs],
         )
 
 
@@ -101,7 +108,10 @@ class Predictor:
             which is the published one: 100, and every query for CropFormer.
         scores: "faithful" to the published models, or "calibrated": see `disjoint_segments`.
         device: Where the model runs.
-        precision: Of the network; postprocessing is float32.
+        precision: Of the network; postprocessing is float32. For bfloat16 the weights themselves
+            are converted, which halves them and leaves no conversion between layers; a `model`
+            that is given stays as it is and a copy of it is converted, unless it is bfloat16
+            already. float16 runs under autocast, because sums need float32's range.
 
     Raises:
         InputError: Weights that cannot be read, or are another model's.
@@ -124,7 +134,11 @@ class Predictor:
     ) -> None:
         if (model is None) == (weights is None):
             raise ValueError("a predictor needs weights, or a model, and not both")
-        self.model = (model or _load(preset, weights)).to(device).eval()
+        model = model or _load(preset, weights)
+        if precision == "bfloat16" and _dtype(model) != torch.bfloat16:
+            # Detached from a model in training, whose weights must stay as they are.
+            model = copy.deepcopy(model).bfloat16()
+        self.model = model.to(device).eval()
         self.config: ModelConfig = self.model.config
         self.categories = tuple(categories) if categories else _table(self.config)
         self.threshold = threshold
@@ -183,7 +197,7 @@ class Predictor:
                 for image, layout in zip(images, layouts, strict=True)
             ]
         )
-        output = self._run(batch.to(self.device))
+        output = self._run(batch)
         return [
             self._entities(logits, MaskCanvas(masks, layout))
             for logits, masks, layout in zip(
@@ -193,9 +207,9 @@ class Predictor:
 
     @torch.inference_mode()
     def _run(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
-        dtype = getattr(torch, self.precision)
-        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
-            output = self.model(batch)
+        halves = self.precision == "float16"
+        with torch.autocast(self.device.type, torch.float16, enabled=halves):
+            output = self.model(batch.to(self.device, _dtype(self.model)))
         if not output["pred_logits"].isfinite().all():
             raise FloatingPointError("the model's class logits are not finite")
         return output
@@ -215,18 +229,14 @@ class Predictor:
             )
         else:
             segments = self._segment_map(logits, canvas)
-            ids, segmentations = rle.encode_id_map(segments.id_map)
             # Segments that no pixel is left of are in no map.
-            shown = ids > 0
-            idxs = ids[shown] - 1
-            number = np.zeros(len(segments.scores) + 1, np.int32)
-            number[idxs + 1] = np.arange(1, len(idxs) + 1)
+            idxs, segmentations = segments.encode()
             entities = self._measure(
                 canvas.size,
-                [mask for mask, is_shown in zip(segmentations, shown, strict=True) if is_shown],
+                segmentations,
                 segments.scores[idxs],
                 segments.class_idxs[idxs],
-                number[segments.id_map],
+                is_disjoint=True,
             )
         return entities.keep(
             (entities.scores >= self.threshold) & (entities.areas >= self.min_area)
@@ -253,7 +263,7 @@ class Predictor:
         segmentations: list[RLE],
         scores: np.ndarray,
         class_idxs: np.ndarray,
-        id_map: np.ndarray | None = None,
+        is_disjoint: bool = False,
     ) -> Entities:
         table = np.array([category.id for category in self.categories], np.int64)
         return Entities(
@@ -263,8 +273,13 @@ class Predictor:
             np.array([rle.bbox(mask) for mask in segmentations], np.float64).reshape(-1, 4),
             np.array([rle.area(mask) for mask in segmentations], np.int64),
             table[class_idxs],
-            id_map,
+            is_disjoint,
         )
+
+
+def _dtype(model: nn.Module) -> torch.dtype:
+    """Give the type of a model's weights; float32 where it has none."""
+    return next((weight.dtype for weight in model.parameters()), torch.float32)
 
 
 def _load(preset: str | ModelConfig | None, weights: str | Path) -> nn.Module:

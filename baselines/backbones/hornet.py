@@ -135,16 +135,15 @@ class _GlobalLocalFilter(nn.Module):
         return self.post_norm(spread)
 
     def _filter(self, x: Tensor) -> Tensor:
-        # In float32 also under autocast: half precision has no FFT of arbitrary size.
+        # In float32, also under autocast, which leaves it so: 16 bits have no FFT of any size.
         height, width = x.shape[-2:]
-        with torch.autocast(x.device.type, enabled=False):
-            spectrum = torch.fft.rfft2(x.float(), norm="ortho")
-            weight = self.complex_weight.float().permute(3, 0, 1, 2)
-            if weight.shape[-2:] != spectrum.shape[-2:]:
-                size = (height, width // 2 + 1)
-                weight = F.interpolate(weight, size, mode="bilinear", align_corners=True)
-            weight = torch.complex(weight[0], weight[1])
-            return torch.fft.irfft2(spectrum * weight, s=(height, width), norm="ortho").to(x.dtype)
+        spectrum = torch.fft.rfft2(x.float(), norm="ortho")
+        weight = self.complex_weight.float().permute(3, 0, 1, 2)
+        if weight.shape[-2:] != spectrum.shape[-2:]:
+            size = (height, width // 2 + 1)
+            weight = F.interpolate(weight, size, mode="bilinear", align_corners=True)
+        weight = torch.complex(weight[0], weight[1])
+        return torch.fft.irfft2(spectrum * weight, s=(height, width), norm="ortho").to(x.dtype)
 
 
 def _init(module: nn.Module) -> None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.config import SwinConfig
+from baselines.modeling.constants import constant
 from baselines.modeling.layers import DropPath, by_rows, drop_path_rates
 
 __all__ = ["Swin", "relative_position_index"]
@@ -88,17 +89,8 @@ class _Block(nn.Module):
         Returns:
             (windows, 1, window**2, window**2), 0 where both tokens come from one region, else -100.
         """
-        sides = [-(-side // self.window) * self.window for side in x.shape[1:3]]
-        regions = [self._regions(side, x.device) for side in sides]
-        region = (3 * regions[0][:, None] + regions[1])[None, :, :, None]
-        region = _to_windows(region, self.window).squeeze(-1)
-        differ = region[:, None, :, None] != region[:, None, None, :]
-        return differ.to(x.dtype) * _MASKED
-
-    def _regions(self, side: int, device: torch.device) -> Tensor:
-        """Number the regions along one side: inner windows, last window, and what wrapped round."""
-        position = torch.arange(side, device=device)
-        return (position >= side - self.window).int() + (position >= side - self.shift).int()
+        height, width = x.shape[1:3]
+        return constant(_shift_mask, height, width, self.window, self.shift, like=x)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         x = x + self.drop_path(self._attend(self.norm1(x), mask))
@@ -155,6 +147,21 @@ class _PatchMerging(nn.Module):
         # Channels in the original's order: column of the pair, then row, then channel.
         x = x.view(batch, height // 2, 2, width // 2, 2, dim).permute(0, 1, 3, 4, 2, 5)
         return self.reduction(self.norm(x.reshape(batch, height // 2, width // 2, 4 * dim)))
+
+
+def _shift_mask(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
+    rows, columns = (_regions(side, window, shift, device) for side in (height, width))
+    region = (3 * rows[:, None] + columns)[None, :, :, None]
+    region = _to_windows(region, window).squeeze(-1)
+    differ = region[:, None, :, None] != region[:, None, None, :]
+    return differ.float() * _MASKED
+
+
+def _regions(side: int, window: int, shift: int, device: torch.device) -> Tensor:
+    """Number the regions along one side: inner windows, last window, and what wrapped round."""
+    side = -(-side // window) * window
+    position = torch.arange(side, device=device)
+    return (position >= side - window).int() + (position >= side - shift).int()
 
 
 def _to_windows(x: Tensor, window: int) -> Tensor:

@@ -7,18 +7,27 @@ with every view as an image of its own.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.modeling.matcher import assign, matching_cost
-from baselines.modeling.point_sampling import PointSource, sample_masks
+from baselines.modeling.point_sampling import (
+    PointSource,
+    sample_flags,
+    sample_flags_of,
+    sample_masks,
+)
 
-__all__ = ["Criterion", "LossConfig", "Target", "Totals", "count_targets"]
+__all__ = ["Criterion", "LossConfig", "Target", "TargetImage", "Totals", "count_targets"]
 
 VIEW_PREFIX = "view_"
+
+# Positions of queries, and of the entities they are matched to.
+Match = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,25 +52,49 @@ class Target:
         labels: (N,) int64, positions of the entities' classes.
         masks: (N, V, H, W) bool, in the model's padded input; view 0 is the full image.
             An entity that a view does not show is empty there.
+        shown: (N, V) bool on the CPU, which views show it; None: the masks tell.
     """
 
     labels: Tensor
     masks: Tensor
+    shown: Tensor | None = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Target":
-        """Move to a device."""
+        """Move to a device, all but `shown`, which is looked up before."""
         return Target(
             self.labels.to(device, non_blocking=non_blocking),
             self.masks.to(device, non_blocking=non_blocking),
+            self._shown() if self.masks.shape[1] > 1 else None,
         )
 
-    def by_view(self) -> list["Target"]:
+    def whole(self) -> "TargetImage":
+        """Give the image with all its entities, for the joint pass."""
+        return TargetImage(self.labels, self.masks, np.arange(len(self.labels)))
+
+    def by_view(self) -> list["TargetImage"]:
         """Give each view as an image of its own, with the entities that it shows."""
-        shown = self.masks.flatten(2).any(-1)
+        shown = self._shown().numpy()
         return [
-            Target(self.labels[shown[:, v]], self.masks[shown[:, v], v : v + 1])
+            TargetImage(self.labels, self.masks[:, v : v + 1], shown[:, v].nonzero()[0])
             for v in range(self.masks.shape[1])
         ]
+
+    def _shown(self) -> Tensor:
+        return self.masks.flatten(2).any(-1).cpu() if self.shown is None else self.shown
+
+
+class TargetImage(NamedTuple):
+    """What one pass sees of an image.
+
+    Attributes:
+        labels: (N,) int64.
+        masks: (N, V, H, W) bool.
+        entities: Positions of those that take part, ascending.
+    """
+
+    labels: Tensor
+    masks: Tensor
+    entities: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -84,12 +117,14 @@ class Totals:
         return Totals(self.entities + other.entities, self.class_weight + other.class_weight)
 
 
-def count_targets(targets: Sequence[Target], num_queries: int, no_object_weight: float) -> Totals:
+def count_targets(
+    images: Sequence[TargetImage], num_queries: int, no_object_weight: float
+) -> Totals:
     """Count the totals of a batch, which are known before the model has run."""
-    entities = sum(len(target.labels) for target in targets)
-    matched = sum(min(len(target.labels), num_queries) for target in targets)
-    unmatched = len(targets) * num_queries - matched
-    return Totals(entities, matched + no_object_weight * unmatched)
+    counts = [len(image.entities) for image in images]
+    matched = sum(min(count, num_queries) for count in counts)
+    unmatched = len(images) * num_queries - matched
+    return Totals(sum(counts), matched + no_object_weight * unmatched)
 
 
 class Criterion:
@@ -103,13 +138,15 @@ class Criterion:
         self.config = config
 
     def totals(self, targets: Sequence[Target], num_queries: int) -> dict[str, Totals]:
-        """Count the totals of the joint pass ("") and of the pass on each view ("view_")."""
-        views = [view for target in targets for view in target.by_view()]
+        """Count the totals of the joint pass ("") and of the pass on each view ("view_").
+
+        With one view there is no pass on each, and its totals are 0.
+        """
+        images = {"": [target.whole() for target in targets], VIEW_PREFIX: []}
+        if any(target.masks.shape[1] > 1 for target in targets):
+            images[VIEW_PREFIX] = [view for target in targets for view in target.by_view()]
         weight = self.config.no_object_weight
-        return {
-            "": count_targets(targets, num_queries, weight),
-            VIEW_PREFIX: count_targets(views, num_queries, weight),
-        }
+        return {k: count_targets(found, num_queries, weight) for k, found in images.items()}
 
     def __call__(
         self,
@@ -145,35 +182,50 @@ class Criterion:
             found = self._heads_losses(heads, views, view_points, totals[VIEW_PREFIX])
             for name, loss in found.items():
                 losses[VIEW_PREFIX + name] = self.config.view_weight * loss
-        return losses | self._heads_losses(_heads(outputs), targets, points, totals[""])
+        images = [target.whole() for target in targets]
+        return losses | self._heads_losses(_heads(outputs), images, points, totals[""])
 
     def _heads_losses(
-        self, heads: list[Mapping], targets: Sequence[Target], points: PointSource, totals: Totals
+        self, heads: list[Mapping], images: list[TargetImage], points: PointSource, totals: Totals
     ) -> dict[str, Tensor]:
-        # Once for all heads: points are read from float masks.
-        targets = [Target(target.labels, target.masks.float()) for target in targets]
         losses = {}
-        for head, suffix in zip(
-            heads, ["", *(f"_{k}" for k in range(len(heads) - 1))], strict=True
-        ):
-            found = self._head_losses(head, targets, points, totals)
-            losses |= {name + suffix: loss for name, loss in found.items()}
+        suffixes = ["", *(f"_{k}" for k in range(len(heads) - 1))]
+        matches = self._match(heads, images, points)
+        for head, found, suffix in zip(heads, matches, suffixes, strict=True):
+            own = self._head_losses(head, images, found, points, totals)
+            losses |= {name + suffix: loss for name, loss in own.items()}
         return losses
 
-    def _head_losses(
-        self, head: Mapping, targets: Sequence[Target], points: PointSource, totals: Totals
-    ) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def _match(
+        self, heads: list[Mapping], images: list[TargetImage], points: PointSource
+    ) -> list[list[Match]]:
+        """Match the queries of all heads in all images; returns one list a head, of B matches."""
         config = self.config
         weights = (config.class_weight, config.mask_weight, config.dice_weight)
-        matches = []
-        for idx, (logits, masks, target) in enumerate(
-            zip(head["pred_logits"], head["pred_masks"], targets, strict=True)
-        ):
-            at = points.matching(idx)
-            cost = matching_cost(logits, masks, target.labels, target.masks, at, weights)
-            matches.append(assign(cost))
-        class_loss = _class_loss(head["pred_logits"], targets, matches, config.no_object_weight)
-        mask_loss, dice_loss = _mask_losses(head["pred_masks"], targets, matches, points)
+        drawn = [[points.matching(idx) for idx in range(len(images))] for _ in heads]
+        costs = []
+        for idx, image in enumerate(images):
+            # An image's masks are read once, at the points of all heads.
+            at = torch.cat([own[idx] for own in drawn])
+            wanted = sample_flags(image.masks, at).chunk(len(heads), dim=-1)
+            for head, own, sampled in zip(heads, drawn, wanted, strict=True):
+                logits, masks = head["pred_logits"][idx], head["pred_masks"][idx]
+                costs.append(matching_cost(logits, masks, image.labels, sampled, own[idx], weights))
+        found = assign(costs, [image.entities for image in images for _ in heads])
+        return [found[k :: len(heads)] for k in range(len(heads))]
+
+    def _head_losses(
+        self,
+        head: Mapping,
+        images: list[TargetImage],
+        matches: list[Match],
+        points: PointSource,
+        totals: Totals,
+    ) -> dict[str, Tensor]:
+        config = self.config
+        class_loss = _class_loss(head["pred_logits"], images, matches, config.no_object_weight)
+        mask_loss, dice_loss = _mask_losses(head["pred_masks"], images, matches, points)
         entities = totals.entities or 1
         return {
             "class": config.class_weight * class_loss / totals.class_weight,
@@ -196,13 +248,13 @@ def _as_images(head: Mapping) -> dict[str, Tensor]:
 
 
 def _class_loss(
-    logits: Tensor, targets: Sequence[Target], matches: Sequence, no_object_weight: float
+    logits: Tensor, images: list[TargetImage], matches: list[Match], no_object_weight: float
 ) -> Tensor:
     """Sum the weighted cross entropy of all queries, (B, Q, K + 1)."""
     no_object = logits.shape[-1] - 1
     wanted = torch.full(logits.shape[:2], no_object, device=logits.device)
-    for row, target, (query_idx, entity_idx) in zip(wanted, targets, matches, strict=True):
-        row[query_idx] = target.labels[entity_idx]
+    for row, image, (query_idx, entity_idx) in zip(wanted, images, matches, strict=True):
+        row[query_idx] = image.labels[entity_idx]
     logits = _widened(logits)
     weight = logits.new_ones(no_object + 1)
     weight[no_object] = no_object_weight
@@ -210,7 +262,7 @@ def _class_loss(
 
 
 def _mask_losses(
-    masks: Tensor, targets: Sequence[Target], matches: Sequence, points: PointSource
+    masks: Tensor, images: list[TargetImage], matches: list[Match], points: PointSource
 ) -> tuple[Tensor, Tensor]:
     """Sum binary cross entropy and dice of the matched masks, over entities and views.
 
@@ -218,11 +270,11 @@ def _mask_losses(
     of entities, not of masks: so the original weighs them.
     """
     sampled, wanted = [], []
-    for idx, (target, (query_idx, entity_idx)) in enumerate(zip(targets, matches, strict=True)):
+    for idx, (image, (query_idx, entity_idx)) in enumerate(zip(images, matches, strict=True)):
         own = _widened(masks[idx, query_idx].flatten(0, 1))
         at = points.loss(idx, own.detach())
         sampled.append(sample_masks(own, at))
-        wanted.append(sample_masks(target.masks[entity_idx].flatten(0, 1), at).to(own.dtype))
+        wanted.append(sample_flags_of(image.masks, entity_idx, at).to(own.dtype))
     x, t = torch.cat(sampled), torch.cat(wanted)
     cross_entropy = F.binary_cross_entropy_with_logits(x, t, reduction="none").mean(1).sum()
     probability = x.sigmoid()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.config import ModelConfig
+from baselines.modeling.constants import constant
 from baselines.modeling.layers import (
     FFN,
     MLP,
@@ -98,9 +99,8 @@ class MaskDecoder(nn.Module):
             # with a query are both linear, so the features are resized, once for all layers.
             small = F.interpolate(mask_features, (height, width), mode="bilinear")
             value = _tokens(level) + embed
-            position = sine_position(height, width, value.shape[2], value.device)
-            key = value + position.to(value.dtype)
-            result.append(_Level(key, value, _tokens(small)))
+            position = constant(sine_position, height, width, value.shape[2], like=value)
+            result.append(_Level(value + position, value, _tokens(small)))
         return result
 
     def _decode(self, queries: Tensor, levels: list[_Level]) -> list[Tensor]:
@@ -174,7 +174,7 @@ class _Fusion(nn.Module):
 def _join(level: _Level, views: int) -> _Level:
     """Put the keys of an image's views, (B * V, K, C), one after another: (B, V * K, C)."""
     key = level.key.unflatten(0, (-1, views))
-    key = key + view_position(views, key.shape[-1], key.device)[:, None].to(key.dtype)
+    key = key + constant(view_position, views, key.shape[-1], like=key)[:, None]
     value, mask_features = (
         tensor.unflatten(0, (-1, views)).flatten(1, 2)
         for tensor in (level.value, level.mask_features)

@@ -4,6 +4,9 @@ Source: Carion et al., DETR, arXiv 2005.12872; Cheng et al., Mask2Former, arXiv 
 are an axis of the masks: what is compared is a query's masks in all views with an entity's.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
@@ -19,7 +22,7 @@ def matching_cost(
     logits: Tensor,
     masks: Tensor,
     labels: Tensor,
-    target_masks: Tensor,
+    sampled_targets: Tensor,
     points: Tensor,
     weights: tuple[float, float, float],
 ) -> Tensor:
@@ -29,18 +32,15 @@ def matching_cost(
         logits: (Q, K + 1) class logits.
         masks: (Q, V, h, w) mask logits.
         labels: (N,) classes of the entities.
-        target_masks: (N, V, H, W) in [0, 1], float.
+        sampled_targets: (N, V, P) in [0, 1], the entities' masks at the points.
         points: (P, 2); the same in each mask and view.
         weights: Of class probability, binary cross entropy and dice.
 
     Returns:
         (Q, N) float32.
     """
-    views = masks.shape[1]
-    x, t = (
-        sample_masks(m.flatten(0, 1).float(), points[None]).unflatten(0, (-1, views)).flatten(1)
-        for m in (masks, target_masks)
-    )
+    x = sample_masks(masks.flatten(0, 1).float(), points[None])
+    x, t = x.unflatten(0, masks.shape[:2]).flatten(1), sampled_targets.flatten(1)
     probability = x.sigmoid()
     # Cross entropy of logit x with target t is softplus(x) - x t.
     cross_entropy = (F.softplus(x).sum(1)[:, None] - x @ t.T) / x.shape[1]
@@ -50,22 +50,34 @@ def matching_cost(
     return weights[0] * class_cost + weights[1] * cross_entropy + weights[2] * dice
 
 
-def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
-    """Match queries to entities at the least total cost.
+def assign(
+    costs: Sequence[Tensor], entities: Sequence[np.ndarray] | None = None
+) -> list[tuple[Tensor, Tensor]]:
+    """Match queries to entities at the least total cost, in any number of images.
+
+    Costs of all images come from their device in one transfer, and matches go there in one.
 
     Args:
-        cost: (Q, N).
+        costs: One (Q, N) an image, on one device.
+        entities: The positions of those that take part, ascending, for each image; None: all do.
 
     Returns:
-        Positions of min(Q, N) queries, ascending, and of their entities; on the cost's device.
+        For each image, on the costs' device: positions of queries, ascending, and of their
+        entities; as many as there are of the fewer.
 
     Raises:
         FloatingPointError: A cost is not finite.
     """
-    if not cost.isfinite().all():
+    if not costs:
+        return []
+    flat = torch.cat([cost.flatten() for cost in costs]).cpu().numpy()
+    if not np.isfinite(flat).all():
         raise FloatingPointError("the model's predictions are not finite")
-    query_idx, entity_idx = linear_sum_assignment(cost.cpu().numpy())
-    return (
-        torch.from_numpy(query_idx).to(cost.device),
-        torch.from_numpy(entity_idx).to(cost.device),
-    )
+    parts = np.split(flat, np.cumsum([cost.numel() for cost in costs])[:-1])
+    pairs = []
+    for idx, (cost, part) in enumerate(zip(costs, parts, strict=True)):
+        chosen = np.arange(cost.shape[1]) if entities is None else entities[idx]
+        query_idx, entity_idx = linear_sum_assignment(part.reshape(cost.shape)[:, chosen])
+        pairs.append(np.stack([query_idx, chosen[entity_idx]]))
+    matches = torch.from_numpy(np.concatenate(pairs, axis=1)).to(costs[0].device)
+    return [tuple(part) for part in matches.split([pair.shape[1] for pair in pairs], dim=1)]

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from math import ceil, isqrt
 
 import torch
 from torch import Tensor
 
 from baselines.crops import ViewLayout
+from baselines.modeling.resize import Axis, Resize
 
 __all__ = ["MaskCanvas", "Tile", "TileMasks", "tiles"]
 
@@ -18,8 +19,12 @@ Ranges = tuple[tuple[int, int], tuple[int, int]]
 # the powers of two around them those that took the least CPU time on 2 to 24 megapixels.
 TILE_BUDGET = 1 << 17
 STEP_BUDGET = 1 << 20
+# The tile of other devices, 4 MiB, has work enough for each kernel that is launched on it.
+DEVICE_TILE_BUDGET = 1 << 20
 # Floats of all masks of a tile where they are needed at once: 64 MiB.
 DEPTH_BUDGET = 1 << 24
+# Pixels of the whole masks that are held at once, 256 MiB; on CPU it is one mask.
+WHOLE_BUDGET = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -55,62 +60,6 @@ def tiles(size: tuple[int, int], pixels: int) -> Iterator[Tile]:
     for y0 in range(0, height, tile_height):
         for x0 in range(0, width, tile_width):
             yield Tile(y0, min(y0 + tile_height, height), x0, min(x0 + tile_width, width))
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Linear interpolation along one axis, for a range of output positions.
-
-    Output i is ``low_weight[i] * input[start + low[i]] + high_weight[i] * input[start + high[i]]``
-    for inputs cut to [start, stop).
-    """
-
-    start: int
-    stop: int
-    low: Tensor
-    high: Tensor
-    low_weight: Tensor
-    high_weight: Tensor
-
-    @classmethod
-    def between(
-        cls, in_size: int, out_size: int, out_start: int, out_stop: int, device: torch.device
-    ) -> "Axis":
-        """Place outputs [out_start, out_stop) of a resize from `in_size` to `out_size`.
-
-        The coordinates are those of torch.nn.functional.interpolate(mode="bilinear",
-        align_corners=False), to the bit on CPU: float32 scale, then one fused multiply-subtract,
-        which float64 reproduces.
-        """
-        scale = (torch.tensor(in_size).float() / torch.tensor(out_size).float()).double()
-        position = torch.arange(out_start, out_stop, dtype=torch.float64) + 0.5
-        source = (scale * position - 0.5).float().clamp_(min=0)
-        low = source.floor().long().clamp_(max=in_size - 1)
-        high = (low + 1).clamp_(max=in_size - 1)
-        high_weight = (source - low).clamp_(0, 1)
-        start, stop = int(low[0]), int(high[-1]) + 1
-        return cls(
-            start,
-            stop,
-            (low - start).to(device),
-            (high - start).to(device),
-            (1 - high_weight).to(device),
-            high_weight.to(device),
-        )
-
-    def apply(self, values: Tensor, dim: int) -> Tensor:
-        """Interpolate `values`, already cut to [start, stop), along `dim` (-1 or -2)."""
-        shape = (-1, 1) if dim == -2 else (-1,)
-        high = self._pick(values, dim, self.high).mul_(self.high_weight.view(shape))
-        low = self._pick(values, dim, self.low)
-        return high.addcmul_(low, self.low_weight.view(shape))
-
-    @staticmethod
-    def _pick(values: Tensor, dim: int, idxs: Tensor) -> Tensor:
-        if dim == -2:
-            return values.index_select(-2, idxs)
-        # Along the last axis a gather is about 2.5 times faster than index_select on CPU.
-        return values.gather(-1, idxs.expand(*values.shape[:-1], len(idxs)))
 
 
 @dataclass(frozen=True)
@@ -166,6 +115,8 @@ class MaskCanvas:
         self.size = layout.size
         self.is_fused = len(layout.boxes_xyxy) > 1
         self.threshold = 0.5 if self.is_fused else 0.0
+        # Once for all tiles, and for views of one size.
+        self._resize = cache(partial(Resize, device=logits.device))
 
     def look(self, tile: Tile) -> "TileMasks":
         """Prepare to compute masks on one tile."""
@@ -178,15 +129,24 @@ class MaskCanvas:
 
     def tiles(self, depth: int = 1) -> Iterator[Tile]:
         """Cover the image with tiles small enough to hold `depth` float masks of each at once."""
-        return tiles(self.size, max(1, min(TILE_BUDGET, DEPTH_BUDGET // depth) // self._growth))
+        budget = TILE_BUDGET if self._on_cpu else DEVICE_TILE_BUDGET
+        return tiles(self.size, max(1, min(budget, DEPTH_BUDGET // depth) // self._growth))
 
     def chunk_size(self, tile: Tile) -> int:
         """Give how many masks of a tile to compute in one step: few on CPU, for its caches."""
         height, width = tile.shape
-        budget = STEP_BUDGET if self.logits.device.type == "cpu" else DEPTH_BUDGET
+        budget = STEP_BUDGET if self._on_cpu else DEPTH_BUDGET
         return max(1, budget // (height * width * self._growth))
 
+    def whole_count(self) -> int:
+        """Give how many masks (H, W) bool to hold at once."""
+        return 1 if self._on_cpu else max(1, WHOLE_BUDGET // (self.size[0] * self.size[1]))
+
     @property
+    def _on_cpu(self) -> bool:
+        return self.logits.device.type == "cpu"
+
+    @cached_property
     def _growth(self) -> int:
         """Pixels of the model's input per pixel of the image, at least 1 (above for small ones)."""
         return max(
@@ -211,7 +171,7 @@ class MaskCanvas:
         if tuple(before) == tuple(after):
             return None, ranges
         rows, columns = (
-            Axis.between(in_size, out_size, *span, self.logits.device)
+            self._resize(in_size, out_size).cut(*span)
             for in_size, out_size, span in zip(before, after, ranges, strict=True)
         )
         return (rows, columns), ((rows.start, rows.stop), (columns.start, columns.stop))

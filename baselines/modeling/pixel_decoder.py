@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.config import ModelConfig
+from baselines.modeling.constants import constant
 from baselines.modeling.layers import ConvNorm, by_rows, sine_position
-from baselines.ops import deformable_attention
+from baselines.ops import deformable_attention_from_offsets
 
 __all__ = ["DeformableAttention", "PixelDecoder"]
 
@@ -81,13 +82,13 @@ class DeformableEncoder(nn.Module):
         shapes = [(level.shape[-2], level.shape[-1]) for level in levels]
         x = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
         positions = [
-            sine_position(height, width, x.shape[2], x.device).to(x.dtype) + embed
-            for (height, width), embed in zip(shapes, self.level_embed, strict=True)
+            constant(sine_position, *shape, x.shape[2], like=x) + embed
+            for shape, embed in zip(shapes, self.level_embed, strict=True)
         ]
         position = torch.cat(positions)
-        centres = torch.cat([_pixel_centres(h, w, x.device) for h, w in shapes])
-        # Written out once for all layers: adding a broadcast of pairs is slow.
-        reference = centres[None, :, None, None, None].repeat(1, 1, *self.samples, 1)
+        reference = constant(
+            _reference_points, tuple(shapes), self.samples, like=x, dtype=torch.float32
+        )
         for layer in self.encoder["layers"]:
             x = layer(x, position, reference, shapes)
         return x
@@ -170,17 +171,23 @@ class DeformableAttention(nn.Module):
         if padding_mask is not None:
             value = value.masked_fill(padding_mask[..., None], 0)
         value = value.unflatten(2, (self.heads, -1))
-        # Locations in float32 also under autocast: 16 bits cannot tell neighbouring pixels apart.
-        offsets = self.sampling_offsets(query).to(reference.dtype)
-        offsets = offsets.unflatten(2, (self.heads, self.levels, self.points, 2))
-        pixel = [(1 / width, 1 / height) for height, width in shapes]
-        pixel = torch.tensor(pixel, dtype=offsets.dtype, device=offsets.device)
-        pixel = pixel[:, None].repeat(self.heads, 1, self.points, 1)
-        locations = torch.addcmul(reference, offsets, pixel.view(offsets.shape[2:]))
-        weights = self.attention_weights(query).to(reference.dtype)
-        weights = weights.unflatten(2, (self.heads, -1)).softmax(-1)
-        weights = weights.unflatten(3, (self.levels, self.points))
-        return self.output_proj(deformable_attention(value, locations, weights, shapes))
+        samples = (self.heads, self.levels, self.points)
+        offsets = self.sampling_offsets(query).unflatten(2, (*samples, 2))
+        logits = self.attention_weights(query).unflatten(2, samples)
+        out = deformable_attention_from_offsets(value, reference, offsets, logits, shapes)
+        return self.output_proj(out)
+
+
+def _reference_points(
+    shapes: tuple[tuple[int, int], ...], samples: tuple[int, int, int], device: torch.device
+) -> Tensor:
+    """Give every token's centre as (x, y) in [0, 1]: (1, S, 1, 1, 1, 2) float32.
+
+    On a CPU (1, S, heads, levels, points, 2), because adding a broadcast of pairs is slow there.
+    """
+    centres = torch.cat([_pixel_centres(height, width, device) for height, width in shapes])
+    centres = centres[None, :, None, None, None]
+    return centres.repeat(1, 1, *samples, 1) if device.type == "cpu" else centres
 
 
 def _pixel_centres(height: int, width: int, device: torch.device) -> Tensor:

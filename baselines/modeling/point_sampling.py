@@ -4,14 +4,21 @@ Source: Kirillov et al., PointRend, arXiv 1912.08193. Points are (x, y) in [0, 1
 of the unit square are the outer corners of the corner pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["PointSource", "RandomPoints", "most_uncertain", "sample_masks"]
+__all__ = [
+    "PointSource",
+    "RandomPoints",
+    "most_uncertain",
+    "sample_flags",
+    "sample_flags_of",
+    "sample_masks",
+]
 
 
 class PointSource(Protocol):
@@ -85,6 +92,56 @@ def sample_masks(masks: Tensor, points: Tensor) -> Tensor:
         sampled = F.grid_sample(masks[None], 2 * points[:, None] - 1, align_corners=False)
         return sampled[0, :, 0]
     return F.grid_sample(masks[:, None], 2 * points[:, None] - 1, align_corners=False)[:, 0, 0]
+
+
+def sample_flags(masks: Tensor, points: Tensor) -> Tensor:
+    """Read masks of bools at the same points, as `sample_masks` would after a cast to float.
+
+    Only the pixels beside a point are cast, never whole masks.
+
+    Args:
+        masks: (..., H, W) bool.
+        points: (P, 2).
+
+    Returns:
+        (..., P) float32.
+    """
+    flat = masks.flatten(-2)
+    return sum(weight * flat[..., at] for at, weight in _neighbours(points, *masks.shape[-2:]))
+
+
+def sample_flags_of(masks: Tensor, idxs: Tensor, points: Tensor) -> Tensor:
+    """Read some masks of bools, each at points of its own, as `sample_flags` does.
+
+    Args:
+        masks: (N, V, H, W) bool.
+        idxs: (M,) positions in [0, N).
+        points: (M * V, P, 2), the views of one mask one after another.
+
+    Returns:
+        (M * V, P) float32.
+    """
+    views = masks.shape[1]
+    flat = masks.flatten(-2)
+    rows = idxs.repeat_interleave(views)[:, None]
+    view = torch.arange(views, device=idxs.device).repeat(len(idxs))[:, None]
+    neighbours = _neighbours(points, *masks.shape[-2:])
+    return sum(weight * flat[rows, view, at] for at, weight in neighbours)
+
+
+def _neighbours(points: Tensor, height: int, width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the four pixels around each point: flat positions, and weights, 0 outside the mask."""
+    # The arithmetic is grid_sample's, so that weights agree to the last bits.
+    x, y = (
+        ((2 * points[..., axis].float() - 1 + 1) * side - 1) / 2
+        for axis, side in enumerate((width, height))
+    )
+    left, top = x.floor(), y.floor()
+    for row, row_weight in ((top, top + 1 - y), (top + 1, y - top)):
+        for column, column_weight in ((left, left + 1 - x), (left + 1, x - left)):
+            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            at = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+            yield at.long(), row_weight * column_weight * inside
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ is "no object", and a `MaskCanvas` over ``pred_masks``. None of them holds more 
 float masks at the size of the image.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.modeling.paste import MaskCanvas, Tile, TileMasks
-from entity_api import rle
+from baselines.modeling.painting import (
+    EPSILON,
+    contest,
+    paint,
+    renumbered,
+    sieved,
+    sums_of_ids,
+    whole_masks,
+)
+from baselines.modeling.paste import MaskCanvas, Tile
+from baselines.modeling.runs import blank_canvas, encode_map, encode_masks
 from entityseg_bench.types import RLE
 
 __all__ = [
@@ -30,23 +39,26 @@ __all__ = [
 
 ScoreKind = Literal["faithful", "calibrated"]
 
-# Keeps the mean over an empty mask at 0; the original's constant, visible in small masks' scores.
-EPSILON = 1e-6
-
 
 @dataclass(frozen=True)
 class SegmentMap:
     """Segments of which no two overlap.
 
     Attributes:
-        id_map: (H, W) int32; n + 1 where segment n is, 0 where none is.
+        id_map: (H, W) int32, where the logits are; n + 1 where segment n is, 0 where none is.
         scores: (N,) float64 in [0, 1].
         class_idxs: (N,) int64, positions in the model's classes.
     """
 
-    id_map: np.ndarray
+    id_map: Tensor
     scores: np.ndarray
     class_idxs: np.ndarray
+
+    def encode(self) -> tuple[np.ndarray, list[RLE]]:
+        """Give the segments that have a pixel: their positions (M,), ascending, and masks."""
+        ids, masks = encode_map(self.id_map)
+        shown = int(np.searchsorted(ids, 1))
+        return ids[shown:] - 1, masks[shown:]
 
 
 @dataclass(frozen=True)
@@ -86,18 +98,17 @@ def disjoint_segments(
     """
     class_scores, query_idxs, class_idxs = _best_pairs(pred_logits, top_k or len(pred_logits))
     device = canvas.logits.device
-    id_map = np.zeros(canvas.size, np.int32)
+    id_map = blank_canvas(canvas.size, torch.int32, device)
     quality_sums = torch.zeros(len(query_idxs) + 1, dtype=torch.float64, device=device)
-    areas = torch.zeros(len(query_idxs) + 1, dtype=torch.int64, device=device)
-    for tile in canvas.tiles():
-        ids, probability = _paint(canvas, canvas.look(tile), query_idxs)
+    areas = torch.zeros_like(quality_sums)
+    for masks, positions, queries in sieved(canvas, query_idxs):
+        ids, probability = paint(canvas, masks, positions, queries)
         quality = probability.sigmoid_() if scores == "faithful" else probability
-        quality_sums += torch.bincount(
-            ids.flatten(), quality.flatten().double(), minlength=len(quality_sums)
-        )
-        areas += torch.bincount(ids.flatten(), minlength=len(areas))
-        id_map[tile.within(0, 0)] = ids.cpu().numpy()
-    quality_means = quality_sums[1:] / (areas[1:] + EPSILON)
+        quality_sums += sums_of_ids(ids, len(areas), quality)
+        areas += sums_of_ids(ids, len(areas))
+        id_map[masks.tile.within(0, 0)] = ids
+    # In float32 as in the original, where areas above a few pixels swallow the constant.
+    quality_means = quality_sums[1:] / (areas[1:].float() + EPSILON)
     return SegmentMap(
         id_map, (class_scores.double() * quality_means).cpu().numpy(), class_idxs.cpu().numpy()
     )
@@ -110,18 +121,25 @@ def overlapping_instances(
 
     Masks are whole, so they may overlap, and one query may stand under several classes. A score is
     the class score times the mean probability over the mask. The order is that of descending
-    class score, which ranks unlike the score. One full-size mask is held at a time.
+    class score, which ranks unlike the score. One full-size mask is held at a time, on a GPU a few.
     """
     class_scores, query_idxs, class_idxs = _best_pairs(pred_logits, top_k)
     looks = [canvas.look(tile) for tile in canvas.tiles()]
-    may_hold = torch.stack([look.may_hold() for look in looks]).T.tolist()
-    masks = {}
-    for query_idx in query_idxs.unique().tolist():
-        reached = [look for look, may in zip(looks, may_hold[query_idx], strict=True) if may]
-        mask, quality = _whole_mask(canvas, reached, query_idx)
-        masks[query_idx] = rle.encode(mask), quality
+    may_hold = torch.stack([look.may_hold() for look in looks]).cpu().numpy()
+    wanted = np.unique(query_idxs.cpu().numpy())
+    segmentations: list[RLE] = []
+    qualities = []
+    step = canvas.whole_count()
+    for chosen in (wanted[start : start + step] for start in range(0, len(wanted), step)):
+        reached = zip(looks, may_hold[:, chosen], strict=True)
+        masks, quality = whole_masks(canvas, reached, chosen)
+        segmentations += encode_masks(masks)
+        qualities.append(quality)
+    found = dict(
+        zip(wanted, zip(segmentations, torch.cat(qualities).tolist(), strict=True), strict=True)
+    )
     return [
-        Instance(masks[query_idx][0], class_score * masks[query_idx][1], class_idx)
+        Instance(found[query_idx][0], class_score * found[query_idx][1], class_idx)
         for class_score, query_idx, class_idx in zip(
             class_scores.tolist(), query_idxs.tolist(), class_idxs.tolist(), strict=True
         )
@@ -147,20 +165,20 @@ def semantic_segments(pred_logits: Tensor, canvas: MaskCanvas) -> SegmentMap:
     class's share of the pixel's class scores.
     """
     num_classes = pred_logits.shape[-1] - 1
-    label_map = np.empty(canvas.size, np.int32)
-    share_sums = np.zeros(num_classes)
+    device = canvas.logits.device
+    label_map = blank_canvas(canvas.size, torch.int32, device)
+    sums = torch.zeros(2, num_classes, dtype=torch.float64, device=device)
     for tile, class_scores in semantic_tiles(pred_logits, canvas):
         best, labels = class_scores.max(0)
         share = best / class_scores.sum(0).clamp_(min=EPSILON)
-        share_sums += np.bincount(
-            labels.flatten().cpu(), share.flatten().cpu(), minlength=num_classes
-        )
-        label_map[tile.within(0, 0)] = labels.cpu().numpy()
-    areas = np.bincount(label_map.ravel(), minlength=num_classes)
+        sums[0] += sums_of_ids(labels, num_classes, share)
+        sums[1] += sums_of_ids(labels, num_classes)
+        label_map[tile.within(0, 0)] = labels.int()
+    share_sums, areas = sums.cpu().numpy()
     (present,) = areas.nonzero()
     number = np.zeros(num_classes, np.int32)
     number[present] = np.arange(1, len(present) + 1)
-    return SegmentMap(number[label_map], share_sums[present] / areas[present], present)
+    return SegmentMap(renumbered(label_map, number), share_sums[present] / areas[present], present)
 
 
 def panoptic_segments(
@@ -191,7 +209,7 @@ def panoptic_segments(
     keep = (class_idxs != pred_logits.shape[-1] - 1) & (class_scores > class_threshold)
     query_idxs = keep.nonzero().flatten()
     class_scores, class_idxs = class_scores[keep], class_idxs[keep]
-    kept_map, won, own, held = _contest(canvas, query_idxs, class_scores)
+    kept_map, won, own, held = contest(canvas, query_idxs, class_scores)
     number = np.zeros(len(query_idxs) + 1, np.int32)
     stuff_numbers: dict[int, int] = {}
     first_idxs: list[int] = []
@@ -206,7 +224,7 @@ def panoptic_segments(
         if class_idx not in thing_class_idxs:
             stuff_numbers[class_idx] = len(first_idxs)
     return SegmentMap(
-        number[kept_map],
+        renumbered(kept_map, number),
         class_scores.double().cpu().numpy()[first_idxs],
         class_idxs.cpu().numpy()[first_idxs],
     )
@@ -222,73 +240,3 @@ def _best_pairs(pred_logits: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor
     pairs = class_scores.flatten()
     order = pairs.sort(stable=True).indices.flip(0)[:top_k]
     return pairs[order], order // class_scores.shape[1], order % class_scores.shape[1]
-
-
-def _paint(canvas: MaskCanvas, masks: TileMasks, query_idxs: Tensor) -> tuple[Tensor, Tensor]:
-    """Find who holds each pixel of a tile when earlier queries hide later ones.
-
-    Returns:
-        ids (H, W) int32, the holder's position in `query_idxs` plus 1, or 0; and the holder's mask
-        probability (H, W) float32, 0 where there is none.
-    """
-    device = query_idxs.device
-    ids = torch.zeros(masks.tile.shape, dtype=torch.int32, device=device)
-    held_values = torch.full(masks.tile.shape, -torch.inf, device=device)
-    free = torch.ones(masks.tile.shape, dtype=torch.bool, device=device)
-    candidates = masks.may_hold()[query_idxs].nonzero().flatten().tolist()
-    step = canvas.chunk_size(masks.tile)
-    for start in range(0, len(candidates), step):
-        chunk = candidates[start : start + step]
-        for position, values in zip(chunk, masks.values(query_idxs[chunk]), strict=True):
-            holds = (values > canvas.threshold).logical_and_(free)
-            ids.masked_fill_(holds, position + 1)
-            held_values = torch.where(holds, values, held_values)
-            free.logical_xor_(holds)
-        if not bool(free.any()):
-            break
-    probability = held_values.clamp_(min=0) if canvas.is_fused else held_values.sigmoid_()
-    return ids, probability
-
-
-def _whole_mask(
-    canvas: MaskCanvas, looks: Sequence[TileMasks], query_idx: int
-) -> tuple[np.ndarray, float]:
-    """Compute one query's mask (H, W) bool on some tiles, and the mean probability over it."""
-    mask = np.zeros(canvas.size, bool)
-    query_idxs = torch.tensor([query_idx], device=canvas.logits.device)
-    total, area = 0.0, 0
-    for masks in looks:
-        values = masks.values(query_idxs)[0]
-        holds = values > canvas.threshold
-        held = values[holds]
-        total += float((held if canvas.is_fused else held.sigmoid()).sum(dtype=torch.float64))
-        area += len(held)
-        mask[masks.tile.within(0, 0)] = holds.cpu().numpy()
-    return mask, total / (area + EPSILON)
-
-
-def _contest(
-    canvas: MaskCanvas, query_idxs: Tensor, class_scores: Tensor
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Let queries contest each pixel by class score times mask probability.
-
-    Returns:
-        The winner's position plus 1 where its probability is >= 0.5, else 0, (H, W) int32; and
-        for each query three pixel counts (Q,): won, own (its probability is >= 0.5), and both.
-    """
-    num = len(query_idxs)
-    kept_map = np.zeros(canvas.size, np.int32)
-    won, own, held = (np.zeros(num, np.int64) for _ in range(3))
-    if num == 0:
-        return kept_map, won, own, held
-    for tile in canvas.tiles(num):
-        probabilities = canvas.look(tile).probabilities(query_idxs)
-        is_own = probabilities >= 0.5
-        winner = (probabilities.mul_(class_scores[:, None, None])).argmax(0, keepdim=True)
-        is_held = is_own.gather(0, winner)[0]
-        ids = torch.where(is_held, winner[0] + 1, 0)
-        won += torch.bincount(winner.flatten(), minlength=num).cpu().numpy()
-        own += is_own.sum((1, 2)).cpu().numpy()
-        held += torch.bincount(ids.flatten(), minlength=num + 1)[1:].cpu().numpy()
-        kept_map[tile.within(0, 0)] = ids.cpu().numpy()
-    return kept_map, won, own, held

@@ -1,19 +1,21 @@
 """The loss against the original's: losses, assignments and gradients."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from torch.overrides import TorchFunctionMode
 
 from baselines import build_model
-from baselines.config import config_from_detectron2
 from baselines.crops import stack_views
 from baselines.modeling import criterion as criterion_module
 from baselines.modeling.criterion import Criterion, LossConfig, Target, Totals
-from baselines.modeling.matcher import assign, matching_cost
+from baselines.modeling.matcher import assign
 from baselines.modeling.point_sampling import RandomPoints, most_uncertain, sample_masks
+from baselines.original import config_from_detectron2
 
 CASES = (
     "m2f_swin_fixedpts",
@@ -121,17 +123,18 @@ def our_name(name):
 @pytest.mark.parametrize("name", CASES)
 def test_losses_assignments_and_gradients_equal_the_originals(shared, name, monkeypatch):
     golden, expected, model, batch, targets = load_case(shared, name)
-    costs, matches = [], []
+    costs, matches, heads = [], [], 1 + model.config.decoder_layers
 
-    def recording_cost(*args):
-        costs.append(matching_cost(*args))
-        return costs[-1]
+    def recording_assign(found, entities):
+        matched = assign(found, entities)
+        # Ours come image by image, the original's head by head; it leaves out what does not show.
+        images = len(found) // heads
+        for k in (image * heads + head for head in range(heads) for image in range(images)):
+            costs.append(found[k][:, entities[k]])
+            query_idx, entity_idx = matched[k]
+            matches.append((query_idx, np.searchsorted(entities[k], entity_idx.numpy())))
+        return matched
 
-    def recording_assign(cost):
-        matches.append(assign(cost))
-        return matches[-1]
-
-    monkeypatch.setattr(criterion_module, "matching_cost", recording_cost)
     monkeypatch.setattr(criterion_module, "assign", recording_assign)
     points = Recorded(golden)
     losses = Criterion()(model(batch), targets, points, points)
@@ -301,12 +304,45 @@ def test_gradients_against_finite_differences():
     assert torch.autograd.gradcheck(losses, inputs, eps=1e-6, atol=1e-5)
 
 
+class HostAccess(TorchFunctionMode):
+    """Count what would make a GPU wait: values that are looked at, and shapes that follow them."""
+
+    WAITING = frozenset({"cpu", "item", "tolist", "nonzero", "unique", "__bool__", "__float__"})
+
+    def __init__(self):
+        super().__init__()
+        self.found = Counter()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func.__name__ in self.WAITING:
+            self.found[func.__name__] += 1
+        if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
+            index = args[1] if isinstance(args[1], tuple) else args[1:2]
+            bools = [i for i in index if isinstance(i, torch.Tensor) and i.dtype == torch.bool]
+            self.found["index of bools"] += len(bools)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_pass_waits_for_its_costs_only():
+    outputs, targets = toy()
+    targets = [target.to("cpu") for target in targets]
+    criterion = Criterion()
+    with HostAccess() as host:
+        totals = criterion.totals(targets, 5)
+        losses = criterion(outputs, targets, points_for([0, 1, 2]), points_for(range(6)), totals)
+        sum(losses.values()).backward()
+    # Once for the pass on each view, once for the joint pass, whatever the layers and images.
+    assert +host.found == {"cpu": 2}
+
+
 def test_views_become_images_with_the_entities_they_show():
     _, (target, *_) = toy(counts=(2,))
     full, crop = target.by_view()
-    assert full.masks.shape == (2, 1, 32, 32)
-    assert crop.masks.shape == (1, 1, 32, 32)
-    assert torch.equal(crop.masks[0, 0], target.masks[1, 1])
+    assert full.masks.shape == crop.masks.shape == (2, 1, 32, 32)
+    assert full.entities.tolist() == [0, 1]
+    assert crop.entities.tolist() == [1]
+    assert torch.equal(crop.masks[1, 0], target.masks[1, 1])
+    assert target.to("cpu").shown.tolist() == [[True, False], [True, True]]
 
 
 def test_points_of_an_image_do_not_depend_on_its_neighbours():

@@ -6,9 +6,9 @@ import torch
 import yaml
 
 from baselines import build_model
-from baselines.config import config_from_detectron2
 from baselines.modeling.decoder import _Fusion
 from baselines.modeling.layers import sine_position, view_position
+from baselines.original import config_from_detectron2
 
 TINY = {
     "m2f_swin": "ABC",

@@ -154,6 +154,21 @@ def test_compile_in_one_graph():
 
 
 @BOTH
+def test_forward_has_no_graph_break(config):
+    config = replace(config, decoder_layers=1)
+    model = build_model(config).train()
+    images = images_for(config, batch=1)
+    torch.compiler.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.manual_seed(0)
+    got = compiled(images)
+    torch.manual_seed(0)
+    want = model(images)
+    torch.testing.assert_close(got["pred_masks"], want["pred_masks"], atol=1e-4, rtol=1e-4)
+    assert got["pred_logits"].requires_grad
+
+
+@BOTH
 @torch.no_grad()
 def test_exported_program(config):
     config = replace(config, decoder_layers=1)

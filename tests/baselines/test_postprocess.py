@@ -10,7 +10,7 @@ from torch import Tensor
 
 from baselines.crops import ViewLayout, corner_boxes_xyxy, plan_views
 from baselines.modeling import paste
-from baselines.modeling.paste import Axis, MaskCanvas, tiles
+from baselines.modeling.paste import MaskCanvas, tiles
 from baselines.modeling.postprocess import (
     SegmentMap,
     disjoint_segments,
@@ -19,6 +19,7 @@ from baselines.modeling.postprocess import (
     semantic_segments,
     semantic_tiles,
 )
+from baselines.modeling.resize import Resize
 from entity_api import rle
 
 
@@ -31,7 +32,7 @@ def one_view(size, view_size=None, padded_size=None) -> ViewLayout:
 def masks_of(segments: SegmentMap) -> np.ndarray:
     """Give (N, H, W) bool, one mask a segment."""
     ids = np.arange(1, len(segments.scores) + 1)
-    return segments.id_map[None] == ids[:, None, None]
+    return segments.id_map.numpy()[None] == ids[:, None, None]
 
 
 def load_case(folder, name) -> tuple[dict[str, np.ndarray], list[tuple[Tensor, MaskCanvas]]]:
@@ -247,7 +248,7 @@ def test_coordinates_are_those_of_torch(sizes):
     in_size, out_size = sizes
     values = torch.randn(1, 1, 1, in_size, generator=torch.Generator().manual_seed(0))
     expected = F.interpolate(values, (1, out_size), mode="bilinear")[0, 0, 0]
-    axis = Axis.between(in_size, out_size, 0, out_size, values.device)
+    axis = Resize(in_size, out_size, values.device).cut(0, out_size)
     torch.testing.assert_close(axis.apply(values[0, 0, 0], -1), expected, atol=5e-7, rtol=0)
 
 
@@ -265,13 +266,29 @@ def test_entity_equals_a_plain_version(layout, tile_budget, monkeypatch):
         ids[values[order[rank]] > (0.5 if fused else 0)] = rank + 1
     segments = disjoint_segments(logits, MaskCanvas(masks, layout), scores="calibrated")
     # One pixel in ten thousand may lie on a threshold to within rounding.
-    assert (segments.id_map != ids.numpy()).mean() <= 1e-4
+    assert (segments.id_map != ids).double().mean() <= 1e-4
     for rank, query_idx in enumerate(order):
         probability = values[query_idx] if fused else values[query_idx].sigmoid()
         mean = probability[ids == rank + 1].double().sum() / ((ids == rank + 1).sum() + 1e-6)
         assert segments.scores[rank] == pytest.approx(
             float(class_scores[query_idx] * mean), abs=2e-4
         )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_gpus_tiles_and_blocks_give_the_same(layout, monkeypatch):
+    logits, masks = random_output(layout)
+    ours = disjoint_segments(logits, MaskCanvas(masks, layout))
+    instances = overlapping_instances(logits, MaskCanvas(masks, layout), top_k=9)
+    monkeypatch.setattr(MaskCanvas, "_on_cpu", False)
+    monkeypatch.setattr(paste, "WHOLE_BUDGET", 3 * layout.size[0] * layout.size[1])
+    theirs = disjoint_segments(logits, MaskCanvas(masks, layout))
+    assert torch.equal(ours.id_map, theirs.id_map)
+    np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-6)
+    assert MaskCanvas(masks, layout).whole_count() == 3
+    found = overlapping_instances(logits, MaskCanvas(masks, layout), top_k=9)
+    assert [i.segmentation for i in found] == [i.segmentation for i in instances]
+    np.testing.assert_allclose([i.score for i in found], [i.score for i in instances], atol=1e-6)
 
 
 def test_an_image_that_no_query_holds():

@@ -122,7 +122,7 @@ def test_entities_of_an_image(name, size):
 
 def test_the_predictor_repeats_the_original(shared):
     yaml = pytest.importorskip("yaml")
-    from baselines.config import config_from_detectron2
+    from baselines.original import config_from_detectron2
 
     folder = shared / "golden/tiny/cropformer_swin"
     model = build_model(config_from_detectron2(yaml.safe_load((folder / "cfg.yaml").read_text())))
@@ -319,7 +319,7 @@ def test_ids_above_255_are_written_in_sixteen_bits(tmp_path):
     id_map = np.arange(1, 301, dtype=np.int32).reshape(15, 20)
     ones = np.ones(300)
     masks = rle.encode_id_map(id_map)[1]
-    entities = Entities((15, 20), masks, ones, np.ones((300, 4)), ones, ones, id_map)
+    entities = Entities((15, 20), masks, ones, np.ones((300, 4)), ones, ones, is_disjoint=True)
     FORMATS["ids"].write(tmp_path / "a.png", entities, np.zeros((15, 20, 3), np.uint8))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), id_map)
 

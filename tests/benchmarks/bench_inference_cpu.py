@@ -87,7 +87,7 @@ def entity(height: int, width: int, views: int, kind: str) -> None:
     class_logits, masks = draw_logits(layout, kind)
     start = Clock()
     segments = disjoint_segments(class_logits, MaskCanvas(masks, layout))
-    ids, _ = rle.encode_id_map(segments.id_map)
+    ids, _ = segments.encode()
     report(f"entity, {views} views, {kind}", start, f"{len(ids)} ids")
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from entity_api import Detections, EvalParams, EvalResult, GroundTruth, evaluate
 from entity_api.evaluator import accumulate
-from entityseg_bench.resample import confidence_intervals, image_weights, permutation_test
+from entityseg_bench.resampling import confidence_intervals, image_weights, permutation_test
 
 
 def make(

@@ -1,0 +1,162 @@
+"""bfloat16: the golden masks hardly change, and no number becomes float32 on the way."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from baselines import build_model
+from baselines.config import ModelConfig, SwinConfig
+from baselines.predictor import Predictor
+from baselines.recompute import recompute_activations
+from entity_api import rle
+
+TINY = ModelConfig(
+    backbone=SwinConfig(embed_dim=24, depths=(1, 1, 2, 1), num_heads=(1, 2, 4, 8)),
+    num_queries=12,
+    hidden_dim=64,
+    mask_dim=64,
+    encoder_layers=1,
+    encoder_ffn_dim=64,
+    decoder_layers=2,
+    decoder_ffn_dim=64,
+    fusion_ffn_dim=64,
+    min_size_test=64,
+    max_size_test=96,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Run on one thread: these models are too small for more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def build(config):
+    torch.manual_seed(0)
+    return build_model(config)
+
+
+@pytest.mark.parametrize("name", ["m2f_swin", "m2f_hornet", "cropformer_swin"])
+def test_golden_masks(shared, name):
+    """At least 99.5 % of the pixels of the final masks are the original's float32 ones."""
+    yaml = pytest.importorskip("yaml")
+    from baselines.original import config_from_detectron2
+
+    folder = shared / "golden/tiny" / name
+    model = build_model(config_from_detectron2(yaml.unsafe_load((folder / "cfg.yaml").read_text())))
+    weights = np.load(folder / "weights.npz")
+    state = {key: torch.from_numpy(weights[key]) for key in weights.files}
+    model.load_state_dict({k: v for k, v in state.items() if not k.startswith("criterion")})
+    predictor = Predictor(model=model, precision="bfloat16")
+    for case in "AB":
+        golden = np.load(folder / f"case_{case}.npz")
+        want = golden["inst.pred_masks" if name.startswith("crop") else "inst0.pred_masks"]
+        logits, canvas = golden_output(predictor, golden)
+        id_map = predictor._segment_map(logits, canvas).id_map.numpy()
+        found = id_map[None] == np.arange(1, len(want) + 1)[:, None, None]
+        assert (found == want).mean() >= 0.995, case
+
+
+def golden_output(predictor, golden):
+    """Run the network on a golden input; give class logits and canvas of the first image."""
+    from baselines.crops import ViewLayout
+    from baselines.modeling.paste import MaskCanvas
+
+    if predictor.config.num_views > 1:
+        layout = predictor.layout(*golden["image_orig_rgb"].shape[:2])
+    else:
+        height, width = golden["out_hw0"].tolist()
+        view, padded = golden["image0"].shape[:2], golden["backbone_in"].shape[-2:]
+        layout = ViewLayout((height, width), ((0, 0, width, height),), (view,), tuple(padded))
+    images = torch.from_numpy(golden["backbone_in"]).unflatten(0, (-1, predictor.config.num_views))
+    output = predictor._run(images)
+    assert output["pred_masks"].dtype == torch.bfloat16
+    return output["pred_logits"][0], MaskCanvas(output["pred_masks"][0], layout)
+
+
+class Widened(TorchDispatchMode):
+    """Collect the operators that make a float32 tensor, and how large it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor) and leaf.dtype == torch.float32:
+                name = func.overloadpacket.__name__
+                self.found[name] = max(self.found.get(name, 0), leaf.numel())
+        return result
+
+
+def test_nothing_is_widened_but_sampling_locations():
+    config = replace(TINY, num_views=5)
+    model = build(config).bfloat16().eval()
+    images = torch.randn(1, 5, 3, 64, 96).bfloat16()
+    with torch.no_grad():
+        model(images)  # what depends on shapes only is computed once, in float32
+        with Widened() as widened:
+            model(images)
+    tokens = 2 * 3 + 4 * 6 + 8 * 12
+    # One view at a time: (x, y) for each of 8 heads x 3 levels x 4 points of each token.
+    locations = tokens * 8 * 3 * 4 * 2
+    assert max(widened.found.values()) <= locations, widened.found
+    # All else is bfloat16: the mask features alone would be more.
+    assert locations < 16 * 24 * config.mask_dim
+
+
+@pytest.mark.parametrize("views", [1, 5])
+def test_predictor_converts_a_copy(views):
+    model = build(replace(TINY, num_views=views)).train()
+    recompute_activations(model)
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    predictor = Predictor(model=model, precision="bfloat16")
+    assert {weight.dtype for weight in predictor.model.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert model.training
+    found = predictor(image)
+    want = Predictor(model=model)(image)
+    assert abs(len(found) - len(want)) <= 2
+    # Nothing of the copy leads back: changing the model does not change what it predicts.
+    torch.nn.init.zeros_(model.sem_seg_head["predictor"].query_feat.weight)
+    assert predictor(image).segmentations == found.segmentations
+
+
+def test_a_bfloat16_model_is_used_as_it_is():
+    model = build(TINY).bfloat16()
+    predictor = Predictor(model=model, precision="bfloat16")
+    assert predictor.model is model
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    assert Predictor(model=model)(image).segmentations == predictor(image).segmentations
+    assert rle.area(rle.merge(predictor(image).segmentations)) > 0
+
+
+def test_float16_leaves_the_weights_alone():
+    model = build(TINY)
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    predictor = Predictor(model=model, precision="float16")
+    found, want = predictor(image), Predictor(model=model)(image)
+    assert predictor.model is model
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    # float16 was at work, and close.
+    assert found.scores.tolist() != want.scores.tolist()
+    assert (found.id_map == want.id_map).mean() > 0.98
+
+
+def test_training_in_bfloat16_keeps_float32_weights_and_gradients():
+    model = build(TINY).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = model(torch.randn(1, 3, 64, 96))
+    assert outputs["pred_masks"].dtype == torch.bfloat16
+    (outputs["pred_masks"].float().mean() + outputs["pred_logits"].float().mean()).backward()
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    assert {gradient.dtype for gradient in gradients} == {torch.float32}
+    assert all(gradient.isfinite().all() for gradient in gradients)
