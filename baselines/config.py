@@ -12,7 +12,6 @@ __all__ = [
     "ResNetConfig",
     "SwinConfig",
     "Task",
-    "config_from_detectron2",
     "config_from_dict",
     "config_to_dict",
 ]
@@ -127,80 +126,6 @@ def config_from_dict(plain: Mapping[str, Any]) -> ModelConfig:
         return ModelConfig(backbone=_BACKBONES[kind](**backbone), **fields)
     except TypeError as error:
         raise ValueError(f"not a model configuration: {error}") from None
-
-
-def config_from_detectron2(cfg: Mapping[str, Any]) -> ModelConfig:
-    """Translate a resolved configuration file of the original (its YAML, read into a mapping).
-
-    Raises:
-        ValueError: the file describes neither a Mask2Former nor a CropFormer.
-    """
-    model = cfg["MODEL"]
-    former, head, test = model["MASK_FORMER"], model["SEM_SEG_HEAD"], model["MASK_FORMER"]["TEST"]
-    if model["META_ARCHITECTURE"] not in ("MaskFormer", "CropFormer"):
-        raise ValueError(f"no reference model here is a {model['META_ARCHITECTURE']}")
-    crops = model["META_ARCHITECTURE"] == "CropFormer"
-    entity = cfg["ENTITY"]
-    if entity["ENABLE"]:
-        task = "entity"
-    elif test["PANOPTIC_ON"]:
-        task = "panoptic"
-    else:
-        task = "semantic" if test["SEMANTIC_ON"] else "instance"
-    return ModelConfig(
-        backbone=_backbone_from_detectron2(model),
-        task=task,
-        num_classes=head["NUM_CLASSES"],
-        num_queries=former["NUM_OBJECT_QUERIES"],
-        num_views=1 + entity["CROP_SAMPLE_NUM_TEST"] if crops else 1,
-        hidden_dim=former["HIDDEN_DIM"],
-        mask_dim=head["MASK_DIM"],
-        num_heads=former["NHEADS"],
-        encoder_layers=head["TRANSFORMER_ENC_LAYERS"],
-        encoder_points=head["DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS"],
-        decoder_layers=former["DEC_LAYERS"] - 1,  # the original counts the learnable queries
-        decoder_ffn_dim=former["DIM_FEEDFORWARD"],
-        fusion_ffn_dim=entity["FUSE_ENC_DIM_FEEDFORWARD"],
-        pixel_mean=tuple(model["PIXEL_MEAN"]),
-        pixel_std=tuple(model["PIXEL_STD"]),
-        size_divisibility=former["SIZE_DIVISIBILITY"],
-        min_size_test=cfg["INPUT"]["MIN_SIZE_TEST"],
-        max_size_test=cfg["INPUT"]["MAX_SIZE_TEST"],
-        crop_ratio=entity["CROP_AREA_RATIO"],
-        max_predictions=cfg["TEST"]["DETECTIONS_PER_IMAGE"],
-        panoptic_score_threshold=test["OBJECT_MASK_THRESHOLD"],
-        panoptic_overlap_threshold=test["OVERLAP_THRESHOLD"],
-    )
-
-
-def _backbone_from_detectron2(model: Mapping[str, Any]) -> BackboneConfig:
-    name = model["BACKBONE"]["NAME"]
-    if name == "D2SwinTransformer":
-        swin = model["SWIN"]
-        return SwinConfig(
-            embed_dim=swin["EMBED_DIM"],
-            depths=tuple(swin["DEPTHS"]),
-            num_heads=tuple(swin["NUM_HEADS"]),
-            window_size=swin["WINDOW_SIZE"],
-            mlp_ratio=swin["MLP_RATIO"],
-            drop_path_rate=swin["DROP_PATH_RATE"],
-        )
-    if name == "D2HorNet":
-        hornet = model["HORNET"]
-        return HorNetConfig(
-            base_dim=hornet["BASE_DIM"],
-            depths=tuple(hornet["DEPTHS"]),
-            drop_path_rate=hornet["DROP_PATH_RATE"],
-        )
-    if name == "build_resnet_backbone" and model["RESNETS"]["DEPTH"] == 50:
-        resnet = model["RESNETS"]
-        return ResNetConfig(
-            stem_channels=resnet["STEM_OUT_CHANNELS"],
-            res2_channels=resnet["RES2_OUT_CHANNELS"],
-            width=resnet["WIDTH_PER_GROUP"],
-            frozen_norm=resnet["NORM"] == "FrozenBN",
-        )
-    raise ValueError(f"no backbone here is a {name} of this depth")
 
 
 def _frozen(value: Any) -> Any:

@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from baselines.config import config_to_dict
+from baselines.config import ModelConfig, config_to_dict
 from baselines.images import image_size, read_image
+from baselines.original import read_original
 from baselines.outputs import FORMATS, segments_info
 from baselines.pictures import Picture, list_pictures
 from baselines.predictor import Entities, Predictor
 from baselines.progress import Finished, Progress
 from baselines.ranks import Ranks, joined
+from baselines.weights import find_weights
 from entityseg_bench.formats.maps import check_names, map_name
 from entityseg_bench.io import InputError, atomic_path, sha256
 from entityseg_bench.types import ImageInfo
@@ -207,7 +209,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("preset", nargs="?", help="name of a preset; without it the weights tell")
-    add("--weights", required=True, metavar="FILE", help="published weights or a checkpoint")
+    add("--config-file", metavar="YAML", help="file of the original, in place of a preset")
+    add(
+        "--weights",
+        required=True,
+        metavar="FILE",
+        help="published weights, a checkpoint, or the name of weights that come with the package",
+    )
     add("--images", required=True, metavar="I", help="image, folder, pattern, COCO JSON or dataset")
     add("--split", choices=("train", "val"), help="of a dataset (val)")
     add("--resolution", choices=("high", "low"), default="high", help="of a dataset (%(default)s)")
@@ -269,7 +277,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(args: argparse.Namespace, ranks: Ranks) -> dict[str, str]:
     predictor = Predictor(
-        args.preset,
+        _model(args, ranks),
         args.weights,
         threshold=args.threshold,
         min_area=args.min_area,
@@ -304,13 +312,25 @@ def _main(args: argparse.Namespace, ranks: Ranks) -> dict[str, str]:
     return run(predictor, job, progress, ranks)
 
 
+def _model(args: argparse.Namespace, ranks: Ranks) -> str | ModelConfig | None:
+    """Give the preset's name, or the model that a file of the original describes."""
+    if args.config_file is None:
+        return args.preset
+    if args.preset is not None:
+        raise ValueError("name a preset or --config-file, not both")
+    found = read_original(args.config_file, training=False)
+    if ranks.is_first:
+        print(found, file=sys.stderr)
+    return found.model
+
+
 def _settings(
     args: argparse.Namespace, predictor: Predictor, formats: Sequence[str]
 ) -> dict[str, object]:
     """Give everything that the results depend on, so that two runs' are never mixed."""
     return {
         "model": config_to_dict(predictor.config),
-        "weights": sha256(args.weights),
+        "weights": sha256(find_weights(args.weights)),
         "images": [str(args.images), str(args.image_root), args.split, args.resolution],
         "write": sorted(formats),
         "threshold": args.threshold,

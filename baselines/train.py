@@ -14,15 +14,16 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from baselines.original import read_original
 from baselines.overrides import override
 from baselines.presets import get_preset
 from baselines.ranks import Ranks
 from baselines.run_state import latest_state, list_states, read_state, remove_leftovers
 from baselines.trainer import Run, TrainingStopped, train
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.dataset.layout import ImageFiles
 from entityseg_bench.formats.coco import read_coco
 from entityseg_bench.io import InputError, write_json
-from entityseg_bench.layout import ImageFiles
 
 __all__ = ["main"]
 
@@ -52,7 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Train a reference model. Under torchrun, with one process a GPU.",
     )
     add = parser.add_argument
-    add("preset", help="name of a preset")
+    add("preset", nargs="?", help="name of a preset")
+    add("--config-file", metavar="YAML", help="file of the original, in place of a preset")
     add("--data", type=Path, metavar="ROOT", help="root of an EntitySeg dataset")
     add(
         "--train-json",
@@ -130,8 +132,7 @@ def _joined(device: str) -> Iterator[Ranks]:
 
 def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:
     """Bring together configuration and data."""
-    preset = get_preset(args.preset)
-    configs = {"model": preset.model, "train": preset.train}
+    name, configs = _configs(args, ranks)
     changed = override(configs, args.settings)
     model, config = changed["model"], changed["train"]
     if config.precision == "float16" and args.device == "cpu":
@@ -140,8 +141,8 @@ def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:
         raise ValueError("name the data: --data ROOT, or --train-json FILE")
     if args.data is not None:
         train_set, val_set = (
-            EntityDataset.open(args.data, model.task, split, config.resolution)
-            for split in (config.split, "val")
+            EntityDataset.open(args.data, model.task, split, config.resolution, parts)
+            for split, parts in ((config.split, config.parts), ("val", None))
         )
     else:
         train_set, val_set = (
@@ -153,7 +154,7 @@ def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:
         if model.task != "entity" and not told:
             model = replace(model, num_classes=len(train_set.categories))
     return Run(
-        args.preset,
+        name,
         model,
         config,
         train_set,
@@ -163,6 +164,19 @@ def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:
         ranks.device(args.device),
         args.weights,
     )
+
+
+def _configs(args: argparse.Namespace, ranks: Ranks) -> tuple[str, dict[str, Any]]:
+    """Give the configurations to start from, and the name of the preset or of the nearest one."""
+    if (args.preset is None) == (args.config_file is None):
+        raise ValueError("name a preset, or a file of the original with --config-file")
+    if args.config_file is None:
+        preset = get_preset(args.preset)
+        return args.preset, {"model": preset.model, "train": preset.train}
+    found = read_original(args.config_file)
+    if ranks.is_first:
+        print(found, file=sys.stderr)
+    return found.preset, {"model": found.model, "train": found.train}
 
 
 def _coco(path: Path | None, images: Path | None, task: str) -> EntityDataset | None:

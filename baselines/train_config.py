@@ -45,6 +45,7 @@ class TrainConfig:
     augment: AugmentConfig = AugmentConfig()
     split: Literal["train", "val"] = "train"
     resolution: Literal["high", "low"] = "high"
+    parts: tuple[str, ...] | None = None  # of the data set: some of 01,02,03; None: all there are
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     recompute: bool = False  # activations in the backward pass, which halves the memory or better
     ema_decay: float = 0.0  # of averaged weights, which are then evaluated and kept; 0: none

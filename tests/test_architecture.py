@@ -27,8 +27,19 @@ HEAVY = {
     "torch", "matplotlib", "pandas", "pyarrow", "datasets", "skimage", "PIL", "scipy",
     "transformers", "pycocotools",
 }  # fmt: skip
-# A class that inherits from the library's own; imported only by the function that makes one.
-DEFERRED = {"entityseg_bench/formats/huggingface_builder.py"}
+# The packages for those who work in detectron2, and the only ones that import it.
+BRIDGES = {
+    "detectron2": (
+        "entityseg_bench/integrations/detectron2/",
+        "baselines/integrations/detectron2/",
+    ),
+}
+# A class that inherits from the library's own; imported only by the function that makes one. And
+# what is imported only by those who have the library.
+DEFERRED = {
+    "entityseg_bench/formats/huggingface_builder.py",
+    *(name for name in NAMES if name.startswith(BRIDGES["detectron2"])),
+}
 MOST_LINES = 400
 MOST_FUNCTION_LINES = 60  # without its docstring
 
@@ -89,6 +100,21 @@ def test_only_light_libraries_at_the_top(path):
     allowed = LIGHT[package] | BELOW[package] | {package} | set(sys.stdlib_module_names)
     for name, at_top, line in imports_of(path):
         assert name in allowed or not at_top, f"{path}:{line} imports {name} at the top"
+
+
+@pytest.mark.parametrize("library", BRIDGES)
+def test_a_library_stays_behind_its_bridge(library):
+    """Nothing else imports it, nor the bridge: who has not got it misses nothing else."""
+    for path, name in zip(MODULES, NAMES, strict=True):
+        if name.startswith(BRIDGES[library]):
+            continue
+        bridges = tuple(bridge.rstrip("/").replace("/", ".") for bridge in BRIDGES[library])
+        for node in ast.walk(parse(path)):
+            module = getattr(node, "module", None) if isinstance(node, ast.ImportFrom) else None
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for found in [*names, *([module] if module else [])]:
+                assert found.partition(".")[0] != library, f"{name} imports {found}"
+                assert not found.startswith(bridges), f"{name} imports {found}"
 
 
 def test_kernels_import_numpy_and_each_other_only():

@@ -7,12 +7,8 @@ import torch
 import yaml
 
 import baselines
-from baselines.config import (
-    ModelConfig,
-    config_from_detectron2,
-    config_from_dict,
-    config_to_dict,
-)
+from baselines.config import ModelConfig, config_from_dict, config_to_dict
+from baselines.original import config_from_detectron2
 from baselines.presets import PRESETS, get_preset
 
 # Parameters of the published models, as counted from the original code.

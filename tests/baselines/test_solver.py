@@ -8,7 +8,7 @@ import yaml
 from torch import nn
 
 from baselines import build_model
-from baselines.config import config_from_detectron2
+from baselines.original import config_from_detectron2
 from baselines.presets import get_preset
 from baselines.solver import WeightAverage, lr_factor, make_optimizer, parameter_groups
 from baselines.train_config import TrainConfig

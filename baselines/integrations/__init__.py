@@ -1,0 +1,3 @@
+"""Bridges of the reference models to other frameworks; each needs its framework."""
+
+__all__: list[str] = []

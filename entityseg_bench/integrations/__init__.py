@@ -1,0 +1,3 @@
+"""Bridges to other frameworks; each needs its framework and is imported by those who have it."""
+
+__all__: list[str] = []
