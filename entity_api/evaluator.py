@@ -17,7 +17,7 @@ from entity_api import _cover, _match, _rle, _sweep
 from entity_api.boundary import boundary_iou
 from entity_api.boxes import iou_of_boxes
 from entity_api.counts import Codes, RLEError, pack
-from entity_api.groups import Groups, Idx, group
+from entity_api.groups import Groups, Idx, by_falling_score, group
 from entity_api.overlap import Overlap, codes_of
 from entity_api.params import EvalParams
 from entity_api.result import EvalResult, Matches, Scored, summarize
@@ -261,7 +261,7 @@ def accumulate(
         n_gt = [np.count_nonzero(groups.gt_category[~out] == k) for out in matches.gt_ignored]
         columns = np.arange(groups.category_start[k], groups.category_start[k + 1])
         score = scores[groups.records[columns]]
-        by_score = np.argsort(-score, kind="stable")
+        by_score = by_falling_score(score)
         columns, score = columns[by_score], score[by_score]
         rank = groups.ranks[columns]
         for m, max_det in enumerate(params.max_dets):

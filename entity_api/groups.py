@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from entity_api.params import EvalParams
 from entity_api.tables import Detections, GroundTruth
 
-__all__ = ["Groups", "group"]
+__all__ = ["Groups", "by_falling_score", "group"]
 
 Idx = NDArray[np.int64]
 
@@ -130,7 +130,7 @@ def group(gt: GroundTruth, dt: Detections, params: EvalParams) -> Groups:
     max_det = max(params.max_dets)
     dt_place = place[dt.image_idx]
     # Stable sorts, the last key first: records that tie keep the order of the file.
-    dt_order = np.argsort(-dt.scores, kind="stable")
+    dt_order = by_falling_score(dt.scores)
     dt_order = dt_order[_stable(dt_place[dt_order], n_images)]
     in_columns = dt_order[_stable(dt_category[dt_order] + 1, len(category_ids) + 1)]
     in_columns = in_columns[dt_category[in_columns] >= 0]
@@ -157,6 +157,16 @@ def group(gt: GroundTruth, dt: Detections, params: EvalParams) -> Groups:
         group_start=group_start,
         max_det=max_det,
     )
+
+
+def by_falling_score(scores: NDArray[np.float64]) -> Idx:
+    """Return positions by falling score, the earlier one first where scores tie."""
+    order = np.argsort(-scores)
+    ordered = scores[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        # The sort above takes a third of the time, and leaves ties in any order.
+        order = np.argsort(-scores, kind="stable")
+    return order
 
 
 def _stable(values: Idx, n: int) -> Idx:
