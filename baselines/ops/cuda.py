@@ -17,6 +17,7 @@ from baselines.ops.chain import ENVIRONMENT, PATHS, Card, Choice, choose, forced
 from baselines.ops.deformable_attention import backward as torch_backward
 from baselines.ops.deformable_attention import check
 from baselines.ops.deformable_attention import forward as torch_forward
+from baselines.ops.trial import disagreement
 
 __all__ = ["info"]
 
@@ -65,12 +66,24 @@ def _kernels_of(index: int) -> _CudaKernels | None:
 
 
 @functools.cache
+def _tried(index: int, dtype: torch.dtype, channels: int) -> str | None:
+    """Say what the kernels of a device get wrong; a capture cannot wait for it and goes without."""
+    kernels = _kernels_of(index)
+    return disagreement(kernels, dtype, channels, torch.device("cuda", index)) if kernels else None
+
+
+@functools.cache
 def _settle(need: _Need, refusal: str | None) -> launch.Kernels | None:
     """Find what serves a need; None: the definition. Says so in the log."""
     choice = _choice(need.index)
     if refusal and forced_path() not in (None, "definition"):
         raise RuntimeError(f"{ENVIRONMENT}={forced_path()} is impossible: {refusal}")
     kernels = None if refusal else _kernels_of(need.index)
+    if kernels and not torch.cuda.is_current_stream_capturing():
+        refusal = _tried(need.index, need.dtype, need.channels)
+        if refusal and forced_path():
+            raise RuntimeError(f"{ENVIRONMENT}={forced_path()} gives wrong results: {refusal}")
+        kernels = None if refusal else kernels
     what = (
         f"deformable_attention on cuda:{need.index}, {str(need.dtype).removeprefix('torch.')}, "
         f"{need.channels} channels a head, {need.levels} levels, {need.points} points"

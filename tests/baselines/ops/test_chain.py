@@ -300,6 +300,9 @@ class TestOnADevice:
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a card")
         monkeypatch.setattr(cuda, "_CudaKernels", lambda choice, index: emulator)
+        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+        # test_trial.py is about it; what is launched is counted here.
+        monkeypatch.setattr(cuda, "_tried", lambda index, dtype, channels: None)
         yield
         for cached in (cuda._choice, cuda._kernels_of, cuda._settle):
             cached.cache_clear()
