@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from baselines.config import ModelConfig, config_from_dict, config_to_dict
 from baselines.guess import FUSION, guess_presets
 from baselines.pickles import load_arrays, refusal
+from baselines.weights import find_weights, list_weights
 from entityseg_bench.io import InputError, atomic_path
 
 __all__ = [
@@ -116,16 +117,20 @@ def read_weights(path: str | Path) -> Weights:
     """Read the tensors of a file, under the names they have there.
 
     Takes safetensors, PyTorch's formats (tensors only) and detectron2's pickles of numpy arrays;
-    the content decides, not the name. Of a training checkpoint the model is taken.
+    the content decides, not the name. Of a training checkpoint the model is taken. What is no file
+    may be the name of weights that come with the package.
 
     Raises:
         InputError: No such file, none of these formats, broken, wanting to run code, or no weights.
     """
-    path = Path(path)
+    path = find_weights(path)
     try:
         content = _read(path)
     except FileNotFoundError:
-        raise InputError(path, "", "there is no such file of weights.") from None
+        shipped = ", ".join(list_weights())
+        raise InputError(
+            path, "", "there is no such file of weights.", f"By name alone there are: {shipped}."
+        ) from None
     except pickle.UnpicklingError as error:
         reason = _reason(error)
         raise InputError(
@@ -236,7 +241,8 @@ def read_config(path: str | Path) -> ModelConfig | None:
     Raises:
         InputError: A configuration is there, and is none of this version.
     """
-    if not Path(path).is_file() or not _is_safetensors(Path(path)):
+    path = find_weights(path)
+    if not path.is_file() or not _is_safetensors(path):
         return None
     try:
         with safetensors.safe_open(path, "pt") as file:

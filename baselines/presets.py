@@ -96,7 +96,7 @@ def _tiny() -> dict[str, Preset]:
         backbone=ResNetConfig(
             blocks=(1, 1, 1, 1), stem_channels=32, res2_channels=64, width=32, frozen_norm=False
         ),
-        num_queries=30,
+        num_queries=60,
         hidden_dim=64,
         mask_dim=64,
         num_heads=4,
@@ -106,33 +106,42 @@ def _tiny() -> dict[str, Preset]:
         decoder_layers=3,
         decoder_ffn_dim=128,
         fusion_ffn_dim=128,
-        min_size_test=176,
-        max_size_test=352,
+        min_size_test=224,
+        max_size_test=448,
     )
     train = TrainConfig(
-        steps=2500,
+        steps=1500,
         batch_size=4,
         max_device_batch=4,
         lr=7e-4,
         backbone_lr_factor=1.0,
         published_decay=False,
         warmup_steps=100,
-        loss=LossConfig(num_points=256),
-        augment=AugmentConfig(canvas=224, scale_range=(0.8, 1.2)),
+        # Enough that entities of a few cells of the mask grid have points in the matching too.
+        loss=LossConfig(num_points=2048),
+        augment=AugmentConfig(canvas=224, scale_range=(0.8, 1.6)),
         workers=0,
-        checkpoint_every=500,
-        evaluate_every=500,
+        ema_decay=0.998,
+        checkpoint_every=250,
+        evaluate_every=250,
     )
     # It starts from mask2former_tiny's weights, as the published ones start from trained weights.
     crops = replace(
         train,
-        steps=1000,
-        lr=5e-4,
+        steps=340,
+        lr=4e-4,
+        warmup_steps=30,
+        loss=LossConfig(num_points=1024),
         augment=AugmentConfig(short_sides=(144, 160, 176), max_side=352, corner_crops=1),
+        checkpoint_every=50,
+        evaluate_every=170,
     )
     return {
         "mask2former_tiny": Preset(model, train),
-        "cropformer_tiny": Preset(replace(model, num_views=5), crops),
+        # As large as what it learned on; the crops show the same entities larger.
+        "cropformer_tiny": Preset(
+            replace(model, num_views=5, min_size_test=176, max_size_test=352), crops
+        ),
     }
 
 

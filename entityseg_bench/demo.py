@@ -1,6 +1,8 @@
 """The small synthetic data set: drawn from a seed, laid out as EntitySeg is documented."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entityseg_bench import categories, classical
+from entityseg_bench.dataset.layout import PART_FOLDERS
 from entityseg_bench.demo_files import Drawn, list_records, write_class_files, write_entity_files
 from entityseg_bench.demo_scene import Kind, draw_scene, kind_of, load_photos
 from entityseg_bench.io import InputError, atomic_path, write_json
-from entityseg_bench.layout import PART_FOLDERS
 
-__all__ = ["VAL_FILE", "predict_val", "write_demo"]
+__all__ = ["VAL_FILE", "predict_val", "predict_val_learned", "write_demo"]
 
 VAL_FILE = "annotations/entity_segmentation/entityv2_010203_entity_val.json"
 
@@ -136,6 +138,31 @@ def predict_val(
     for path, results in zip(paths, (disjoint, layered), strict=True):
         write_json(path, results)
     return paths
+
+
+def predict_val_learned(root: str | Path, weights: str | Path) -> tuple[Path, Path]:
+    """Segment the validation images of a demo set with a reference model, and draw what it finds.
+
+    Runs ``python -m baselines.predict``: this package does not import the models.
+
+    Args:
+        root: Folder of the demo set.
+        weights: A file, or the name of weights that come with the package.
+
+    Returns:
+        A COCO results file, and the folder of the drawings.
+
+    Raises:
+        InputError: The command did not run to its end; it has printed why.
+    """
+    root = Path(root)
+    out = root / "predictions" / Path(weights).name.removesuffix(".safetensors")
+    command = ["-m", "baselines.predict", "--weights", weights, "--images", root / VAL_FILE]
+    command += ["--image-root", root / "images", "--out", out, "--write", "json", "drawings"]
+    code = subprocess.run([sys.executable, *map(str, command)], check=False).returncode
+    if code:
+        raise InputError(weights, "", f"predicting with it ended with exit code {code}.")
+    return out / "results.json", out / "drawings"
 
 
 def _results(

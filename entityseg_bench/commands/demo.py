@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -19,6 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size", type=sides, default=(240, 480), metavar="LEAST,GREATEST",
         help="sides of the images in pixels (default: 240,480)",
     )  # fmt: skip
+    parser.add_argument(
+        "--model", metavar="WEIGHTS",
+        help="predict with a learned model too, and draw what it finds: mask2former_tiny_demo, "
+        "cropformer_tiny_demo or a file of weights (needs torch)",
+    )  # fmt: skip
     parser.add_argument("--data-only", action="store_true", help="write the data set and stop")
 
 
@@ -33,10 +39,15 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from entity_api.report import text_table
-    from entityseg_bench.demo import VAL_FILE, predict_val, write_demo
+    from entityseg_bench.demo import VAL_FILE, predict_val, predict_val_learned, write_demo
     from entityseg_bench.evaluate import evaluate_files
     from entityseg_bench.io import InputError
 
+    if args.model and not find_spec("torch"):
+        raise InputError(
+            "arguments", "--model", "torch is not installed.",
+            "Install it: pip install 'entityseg-bench[baselines]'.",
+        )  # fmt: skip
     root = Path(args.dir)
     with tqdm(unit="image", leave=False, disable=not sys.stderr.isatty()) as bar:
 
@@ -57,10 +68,21 @@ def run(args: argparse.Namespace) -> int:
             return 0
         bar.reset()
         disjoint, layered = predict_val(root, progress=show)
-    for path, what in ((disjoint, "disjoint masks"), (layered, "overlapping masks")):
-        print(f"\n{path}: {what} of the classical baseline on the validation images")
+    found = {
+        disjoint: "disjoint masks of the classical baseline",
+        layered: "overlapping masks of the classical baseline",
+    }
+    shown = disjoint
+    if args.model:
+        shown, drawings = predict_val_learned(root, args.model)
+        found[shown] = f"masks of {args.model}"
+        print(f"{drawings}: what {args.model} finds, drawn")
+    for path, what in found.items():
+        print(f"\n{path}: {what} on the validation images")
         print(text_table(evaluate_files(root / VAL_FILE, path).result))
-    print(next_steps(root, disjoint))
+    print(next_steps(root, shown))
+    if args.model:
+        print(f"  entityseg compare {root / VAL_FILE} {disjoint} {shown}")
     return 0
 
 

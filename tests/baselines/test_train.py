@@ -454,29 +454,34 @@ def test_the_log_forgets_steps_that_are_run_again(tmp_path):
 
 
 def test_it_learns(tmp_path):
-    """A few images by heart, in seconds; docs/train.md has the run that generalises."""
-    root = write_demo(tmp_path / "demo", n_images=8, size=(48, 64), seed=1)
+    """Entities of images that it never saw, in about a minute; docs/train.md has the long run.
+
+    The margins were fixed before the run that they judge, at half of what a longer trial reached.
+    """
+    root = write_demo(tmp_path / "demo", n_images=96, size=(64, 96), seed=1)
     settings = [
-        "train.steps=130",
+        "train.steps=120",
         "train.warmup_steps=20",
-        "train.batch_size=4",
+        "train.batch_size=8",
+        "train.max_device_batch=8",
+        "train.lr=1e-3",
         "train.augment.canvas=96",
-        "train.augment.scale_range=1,1",
-        "train.loss.num_points=256",
-        "train.evaluate_every=130",
+        "train.augment.scale_range=1,1.2",
+        "train.loss.num_points=512",
+        "train.evaluate_every=60",
         "train.log_every=20",
-        "train.split=val",
-        "model.num_queries=30",
+        "model.num_queries=40",
         "model.decoder_layers=2",
-        "model.encoder_layers=1",
         "model.min_size_test=96",
-        "model.max_size_test=96",
+        "model.max_size_test=192",
     ]
     out = tmp_path / "run"
     assert (
         main(["mask2former_tiny", "--data", str(root), "--out", str(out), "--set", *settings]) == 0
     )
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    steps = [row["loss"] for row in rows if "loss" in row]
-    assert steps[-1] < 0.5 * steps[0]
-    assert rows[-1]["evaluation"]["APe"] > 0.2
+    loss = [row["loss"] for row in rows if "loss" in row]
+    halfway, end = [row["evaluation"]["APe"] for row in rows if "evaluation" in row]
+    assert loss[-1] < 0.75 * loss[0]
+    assert end > 0.03
+    assert end > halfway
