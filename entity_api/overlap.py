@@ -51,11 +51,19 @@ def remove_overlaps(
     Args:
         rles: N masks of one image.
         scores: (N,).
+
+    Raises:
+        RLEError: A broken mask, with its position.
+        ValueError: Not a score for each mask.
     """
     if not rles:
         return []
     size = size_of(rles[0])
+    if len(scores) != len(rles):
+        raise ValueError(f"there are {len(rles)} masks and {len(scores)} scores")
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    # In the caller's order once, so that an error names the caller's mask.
+    runs_of(rles, size)
     visible, _ = _cover.visible(runs_of([rles[idx] for idx in order], size))
     codes = codes_of(visible, size)
     return [codes[rank] for rank in np.argsort(order)]

@@ -260,3 +260,12 @@ def test_void_is_clipped_from_predictions(content, seed, class_aware):
     kept = [record for row, record in enumerate(clipped) if row not in on_void]
     ours, expected = evaluate(table, dt, params), evaluate(labelled, kept, params)
     np.testing.assert_equal(ours.metrics, expected.metrics)
+
+
+def test_removal_names_the_callers_mask_and_wants_a_score_for_each():
+    sound, broken = {"size": [2, 3], "counts": "231"}, {"size": [2, 3], "counts": "23"}
+    with pytest.raises(rle.RLEError) as error:
+        remove_overlaps([sound, sound, broken], [0.1, 0.2, 0.9])
+    assert error.value.idx == 2
+    with pytest.raises(ValueError, match="2 masks and 1 scores"):
+        remove_overlaps([sound, sound], [0.5])
