@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from entity_api import rle
-from entityseg_bench import classical
+from entityseg_bench.demo import classical
 
 
 def three_patches() -> tuple[np.ndarray, np.ndarray]:

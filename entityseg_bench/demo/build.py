@@ -1,25 +1,26 @@
 """The small synthetic data set: drawn from a seed, laid out as EntitySeg is documented."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from entityseg_bench import categories, classical
+from entityseg_bench import categories
 from entityseg_bench.dataset.layout import PART_FOLDERS
-from entityseg_bench.demo_files import Drawn, list_records, write_class_files, write_entity_files
-from entityseg_bench.demo_scene import Kind, draw_scene, kind_of, load_photos
+from entityseg_bench.demo.annotations import (
+    Drawn,
+    list_records,
+    write_class_files,
+    write_entity_files,
+)
+from entityseg_bench.demo.scene import Kind, draw_scene, kind_of, load_photos
 from entityseg_bench.io import InputError, atomic_path, write_json
 
-__all__ = ["VAL_FILE", "predict_val", "predict_val_learned", "write_demo"]
-
-VAL_FILE = "annotations/entity_segmentation/entityv2_010203_entity_val.json"
+__all__ = ["write_demo"]
 
 CONTENT = ("images", "images_lr", "annotations", "predictions")
 
@@ -38,8 +39,6 @@ THINGS, THINGS_OF_ENTITY_ONLY, STUFF, STUFF_OF_ENTITY_ONLY = 20, 4, 10, 2
 # is two thirds of the smallest image's, with the same limit on the shape.
 LOW_SHARE, LOW_SHAPE = 2 / 3, 1333 / 800
 
-# Where the baseline stops merging: its default first, then finer and coarser.
-DETAIL = (16.0, 10.0, 24.0)
 # Images 0 and 2 of each round are of part 01, one for training and one for validation.
 CROWD_EVERY = 12
 
@@ -103,75 +102,6 @@ def write_demo(
         write_entity_files(root, chosen, split, about)
         write_class_files(root, chosen, split, about, palette.semantic_ids)
     return root
-
-
-def predict_val(
-    root: str | Path, progress: Callable[[int, int], None] | None = None
-) -> tuple[Path, Path]:
-    """Segment the validation images of a demo set with the classical baseline.
-
-    Args:
-        root: Folder of the demo set.
-        progress: Called with (images finished, images to segment).
-
-    Returns:
-        Two COCO results files: disjoint masks, and those of several levels of detail together,
-        which overlap.
-    """
-    from PIL import Image
-
-    root = Path(root)
-    images = msgspec.json.decode((root / VAL_FILE).read_bytes())["images"]
-    disjoint: list[dict[str, Any]] = []
-    layered: list[dict[str, Any]] = []
-    for done, image in enumerate(images, start=1):
-        with Image.open(root / "images" / image["file_name"]) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-        levels = classical.segment_levels(pixels, DETAIL)
-        disjoint += _results(image["id"], levels[0])
-        distinct = {mask["counts"]: (mask, score) for level in levels for mask, score in level}
-        layered += _results(image["id"], list(distinct.values()))
-        if progress:
-            progress(done, len(images))
-    paths = root / "predictions/classical_val.json", root / "predictions/classical_layers_val.json"
-    paths[0].parent.mkdir(exist_ok=True)
-    for path, results in zip(paths, (disjoint, layered), strict=True):
-        write_json(path, results)
-    return paths
-
-
-def predict_val_learned(root: str | Path, weights: str | Path) -> tuple[Path, Path]:
-    """Segment the validation images of a demo set with a reference model, and draw what it finds.
-
-    Runs ``python -m baselines.predict``: this package does not import the models.
-
-    Args:
-        root: Folder of the demo set.
-        weights: A file, or the name of weights that come with the package.
-
-    Returns:
-        A COCO results file, and the folder of the drawings.
-
-    Raises:
-        InputError: The command did not run to its end; it has printed why.
-    """
-    root = Path(root)
-    out = root / "predictions" / Path(weights).name.removesuffix(".safetensors")
-    command = ["-m", "baselines.predict", "--weights", weights, "--images", root / VAL_FILE]
-    command += ["--image-root", root / "images", "--out", out, "--write", "json", "drawings"]
-    code = subprocess.run([sys.executable, *map(str, command)], check=False).returncode
-    if code:
-        raise InputError(weights, "", f"predicting with it ended with exit code {code}.")
-    return out / "results.json", out / "drawings"
-
-
-def _results(
-    image_id: int, segments: Sequence[tuple[dict[str, Any], float]]
-) -> list[dict[str, Any]]:
-    return [
-        {"image_id": image_id, "category_id": 0, "segmentation": mask, "score": score}
-        for mask, score in segments
-    ]
 
 
 def clear(root: Path) -> None:

@@ -13,7 +13,17 @@ from entityseg_bench import categories
 from entityseg_bench.dataset.layout import PART_FOLDERS, PARTS
 from entityseg_bench.io import atomic_path, write_json
 
-__all__ = ["Drawn", "Picture", "list_records", "write_class_files", "write_entity_files"]
+__all__ = [
+    "VAL_FILE",
+    "Drawn",
+    "Picture",
+    "list_records",
+    "write_class_files",
+    "write_entity_files",
+]
+
+# The entities of all parts for validation, where `write_entity_files` puts them.
+VAL_FILE = "annotations/entity_segmentation/entityv2_010203_entity_val.json"
 
 
 class Picture(NamedTuple):
