@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from baselines.build import build_model
 from baselines.config import ModelConfig, config_from_dict, config_to_dict
 from baselines.guess import FUSION, guess_presets
 from baselines.pickles import load_arrays, refusal
@@ -258,8 +259,6 @@ def load_checkpoint(path: str | Path) -> nn.Module:
     Raises:
         InputError: No checkpoint of ours, or one whose weights are not those of its configuration.
     """
-    from baselines import build_model
-
     config = read_config(path)
     if config is None:
         raise InputError(

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from baselines import build_model
+from baselines.build import build_model
 from baselines.checkpoint import load_weights, save_checkpoint
 from baselines.config import ModelConfig, config_to_dict
 from baselines.data import WORKER_DIED, Batch, PartPositions, TrainingSamples

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from baselines.build import build_model
 from baselines.checkpoint import load_weights, read_config, read_weights, rename_keys
 from baselines.config import ModelConfig
 from baselines.crops import ViewLayout, corner_boxes_xyxy, cut_views, plan_views, stack_views
@@ -284,8 +285,6 @@ def _dtype(model: nn.Module) -> torch.dtype:
 
 def _load(preset: str | ModelConfig | None, weights: str | Path) -> nn.Module:
     """Build the model that the preset names, or else the weights, and load them."""
-    from baselines import build_model
-
     if preset is None:
         preset = read_config(weights)
     if preset is None:
