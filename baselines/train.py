@@ -20,8 +20,8 @@ from baselines.presets import get_preset
 from baselines.ranks import Ranks
 from baselines.run_state import latest_state, list_states, read_state, remove_leftovers
 from baselines.trainer import Run, TrainingStopped, train
+from entityseg_bench.contents.layout import ImageFiles
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.dataset.layout import ImageFiles
 from entityseg_bench.formats.coco import read_coco
 from entityseg_bench.io import InputError, write_json
 

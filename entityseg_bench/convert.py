@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from entityseg_bench.categories import TASKS, Task
-from entityseg_bench.dataset import EntityDataset, layout
-from entityseg_bench.dataset.layout import ImageFiles, Resolution, Split
+from entityseg_bench.contents import layout
+from entityseg_bench.contents.layout import ImageFiles, Resolution, Split
+from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.dataset.resolution import to_low, write_low_images
 from entityseg_bench.dataset.subset import subset
 from entityseg_bench.io import InputError, read_bytes
@@ -111,9 +112,10 @@ def open_sources(path: Path, target: Target, options: Options) -> Iterator[Entit
 
 def _open_one(path: Path, source: Source, options: Options) -> EntityDataset:
     """Open a source that holds one dataset."""
+    from entityseg_bench.formats.ade20k import read_ade20k
+    from entityseg_bench.formats.cityscapes import read_cityscapes
     from entityseg_bench.formats.coco import read_coco
     from entityseg_bench.formats.id_png import read_id_png
-    from entityseg_bench.formats.label_maps import read_ade20k, read_cityscapes
     from entityseg_bench.formats.npz import read_npz
     from entityseg_bench.formats.panoptic import read_panoptic
 

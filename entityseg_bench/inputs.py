@@ -11,7 +11,7 @@ from entityseg_bench.io import fingerprint
 
 if TYPE_CHECKING:
     from entityseg_bench.categories import Task
-    from entityseg_bench.dataset.layout import Resolution, Split
+    from entityseg_bench.contents.layout import Resolution, Split
     from entityseg_bench.typed.own_metrics import OwnMetrics
     from entityseg_bench.validate import Problem
 

@@ -1,6 +1,7 @@
 """The house as it is drawn: imports run one way, the command line stays light, files stay small."""
 
 import ast
+import graphlib
 import importlib
 import json
 import subprocess
@@ -57,16 +58,25 @@ def parse(path):
     return ast.parse(path.read_bytes(), filename=str(path))
 
 
+def is_for_type_checkers(node):
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+
+
+def nodes_within(tree, chosen):
+    """Return the ids of the nodes inside those that are chosen."""
+    inner = set()
+    for node in ast.walk(tree):
+        if chosen(node):
+            inner.update(map(id, ast.walk(node)))
+    return inner
+
+
 def imports_of(path):
     """Yield (top-level package, whether at the top of the module, line) of each import."""
     tree = parse(path)
-    inner = set()
-    for node in ast.walk(tree):
-        # What only runs when called, or is only read by type checkers, costs nothing at import.
-        lazy = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        lazy |= isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        if lazy:
-            inner.update(map(id, ast.walk(node)))
+    functions = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    # What only runs when called, or is only read by type checkers, costs nothing at import.
+    lazy = nodes_within(tree, lambda n: isinstance(n, functions) or is_for_type_checkers(n))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -76,7 +86,36 @@ def imports_of(path):
         else:
             continue
         for name in names:
-            yield name.partition(".")[0], id(node) not in inner, node.lineno
+            yield name.partition(".")[0], id(node) not in lazy, node.lineno
+
+
+def ancestors(name):
+    parts = name.split(".")
+    return {".".join(parts[:k]) for k in range(1, len(parts))}
+
+
+def modules_imported_by(path, modules):
+    """Name the modules that one imports, anywhere in it, and the packages that run for it.
+
+    Its own packages, which have begun to run before it does, count where they are named. What only
+    type checkers read does not count.
+    """
+    tree, own = parse(path), module_name(path)
+    unread = nodes_within(tree, is_for_type_checkers)
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in unread:
+            continue
+        if isinstance(node, ast.Import):
+            named = {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            named = (inside & modules) or {node.module}
+        else:
+            continue
+        for name in named & modules:
+            found |= {name} | (ancestors(name) - ancestors(own))
+    return found - {own}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=NAMES)
@@ -87,6 +126,18 @@ def test_imports_run_one_way(path):
         assert name not in set(PACKAGES) - allowed, f"{path}:{line} imports {name}"
         if package != "baselines":
             assert name not in ONLY_IN_BASELINES, f"{path}:{line} imports {name}"
+
+
+def test_imports_make_no_circle():
+    """Late imports count too: a function imports late to start at once, not to close a circle."""
+    compiled = {path.with_suffix(".py") for path in (ROOT / "entity_api").glob("*.pyx")}
+    modules = {module_name(path) for path in [*MODULES, *compiled]}
+    graph = {module_name(path): modules_imported_by(path, modules) for path in MODULES}
+    assert "entityseg_bench.contents.coco" in graph["entityseg_bench.contents.opening"]
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
 
 
 @pytest.mark.parametrize(

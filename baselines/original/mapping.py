@@ -7,7 +7,7 @@ from baselines.config import BackboneConfig, HorNetConfig, ModelConfig, ResNetCo
 from baselines.modeling.criterion import LossConfig
 from baselines.original.keys import check_fixed, read_settings
 from baselines.train_config import AugmentConfig, TrainConfig
-from entityseg_bench.dataset.layout import PARTS
+from entityseg_bench.contents.layout import PARTS
 from entityseg_bench.integrations.dataset_names import DATASETS, Subset
 
 __all__ = [

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from entityseg_bench.coco_records import read_ground_truth, read_predictions
-    from entityseg_bench.dataset.layout import ImageFiles
+    from entityseg_bench.contents.layout import ImageFiles
     from entityseg_bench.types import ImageInfo
     from entityseg_bench.visualize import read_pixels, records_of
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
 from entityseg_bench.categories import TASKS
-from entityseg_bench.dataset import layout
+from entityseg_bench.contents import layout
 from entityseg_bench.dataset.entity_dataset import EntityDataset
 from entityseg_bench.dataset.resolution import low_size
 from entityseg_bench.io import InputError

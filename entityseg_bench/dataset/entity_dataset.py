@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,24 +10,16 @@ from numpy.typing import NDArray
 from entity_api.tables import GroundTruth
 from entityseg_bench import categories as category_tables
 from entityseg_bench.categories import TASKS, Task
-from entityseg_bench.dataset import layout, records
-from entityseg_bench.dataset.layout import ImageFiles, Resolution, Split
-from entityseg_bench.dataset.records import Records
+from entityseg_bench.contents import layout, records
+from entityseg_bench.contents.layout import ImageFiles, Resolution, Split
+from entityseg_bench.contents.opening import open_folder
+from entityseg_bench.contents.records import LazyAnnotations, Records
+from entityseg_bench.dataset.truth import ground_truth
+from entityseg_bench.formats.png import read_rgb
 from entityseg_bench.io import InputError
 from entityseg_bench.types import Annotation, Category, ImageInfo
 
-__all__ = ["EntityDataset", "LazyAnnotations", "one_of"]
-
-
-@runtime_checkable
-class LazyAnnotations(Protocol):
-    """Give annotations that are read image by image (from maps) and gathered only when needed."""
-
-    def of_image(self, image_idx: int) -> list[Annotation]:
-        """Return the annotations of one image."""
-
-    def records(self) -> Records:
-        """Read all images into columns."""
+__all__ = ["EntityDataset", "one_of"]
 
 
 class EntityDataset:
@@ -72,7 +64,7 @@ class EntityDataset:
         self.image_files = image_files
         self.info = dict(info or {})
         self.where = where
-        _check_images(self.images, where)
+        records.check_images(self.images, where)
         self._lazy: LazyAnnotations | None = None
         self._records: Records | None = None
         if isinstance(annotations, Records):
@@ -109,12 +101,18 @@ class EntityDataset:
         Raises:
             InputError: A file is missing (with the expected and the found ones) or broken.
         """
-        from entityseg_bench.dataset.opening import open_folder
-
         one_of("task", task, TASKS)
         one_of("split", split, layout.SPLITS)
         one_of("resolution", resolution, layout.RESOLUTIONS)
-        return open_folder(Path(root), task, split, resolution, parts, cache)
+        root = Path(root)
+        contents, part = open_folder(root, task, split, resolution, parts, cache)
+        return cls(
+            **contents._asdict(),
+            task=task,
+            split=split,
+            resolution=resolution,
+            image_files=ImageFiles(root, resolution, part),
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -168,8 +166,6 @@ class EntityDataset:
         Raises:
             InputError: It is missing, unreadable, or not of the size its annotations are for.
         """
-        from entityseg_bench.formats.png import read_rgb
-
         path = self.image_path(image)
         pixels = read_rgb(path)
         if pixels.shape[:2] != (image.height, image.width):
@@ -188,9 +184,8 @@ class EntityDataset:
         In semantic and panoptic data the pixels of no segment are void: they do not count against
         a prediction.
         """
-        from entityseg_bench.dataset.truth import ground_truth
-
-        return ground_truth(self)
+        has_void = self.task in ("semantic", "panoptic")
+        return ground_truth(self.images, self.records, has_void)
 
     def take(
         self,
@@ -204,20 +199,15 @@ class EntityDataset:
             category_ids: Categories whose annotations and rows stay; None keeps all.
         """
         picked = np.arange(len(self)) if image_idx is None else np.array(list(image_idx), np.int64)
-        where = np.full(len(self), -1, np.int64)
-        where[picked] = np.arange(len(picked))
-        rows = self.records
-        keep = where[rows.image_idx] >= 0
-        kept_categories = self.categories
+        kept = self.categories
+        wanted = None
         if category_ids is not None:
             wanted = set(category_ids)
-            keep &= np.isin(rows.category_ids, list(wanted))
-            kept_categories = tuple(c for c in self.categories if c.id in wanted)
-        chosen = np.flatnonzero(keep)
+            kept = tuple(category for category in kept if category.id in wanted)
         return self.replace(
             images=[self.images[idx] for idx in picked],
-            annotations=records.pick(rows, chosen, where[rows.image_idx[chosen]]),
-            categories=kept_categories,
+            annotations=records.take(self.records, picked, len(self), wanted),
+            categories=kept,
         )
 
     def replace(self, **changes: Any) -> "EntityDataset":
@@ -245,15 +235,3 @@ def one_of(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     if value not in allowed:
         raise ValueError(f"{name} {value!r} must be one of {', '.join(allowed)}")
     return value
-
-
-def _check_images(images: Sequence[ImageInfo], where: str) -> None:
-    seen: set[int | str] = set()
-    for image in images:
-        place = f"image {image.id} ({image.file_name})"
-        if image.id in seen:
-            raise InputError(where or "images", place, "its id stands twice.", "Number it anew.")
-        if image.height < 1 or image.width < 1:
-            size = f"{image.height} x {image.width}"
-            raise InputError(where or "images", place, f"it has no pixels: {size}.")
-        seen.add(image.id)

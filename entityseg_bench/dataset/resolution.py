@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
-from entityseg_bench.dataset import layout
+from entityseg_bench.contents import layout
+from entityseg_bench.contents.records import Records
 from entityseg_bench.dataset.entity_dataset import EntityDataset
-from entityseg_bench.dataset.records import Records
 from entityseg_bench.formats.maps import check_names
 from entityseg_bench.io import atomic_path
 from entityseg_bench.parallel import in_order

@@ -1,33 +1,35 @@
-"""A dataset as the evaluator's ground truth."""
+"""Annotations as the evaluator's ground truth."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from entity_api import rle as rle_codes
 from entity_api.tables import GroundTruth
+from entityseg_bench.contents.records import Records
 from entityseg_bench.types import RLE, ImageInfo
-
-if TYPE_CHECKING:
-    from entityseg_bench.dataset.entity_dataset import EntityDataset
 
 __all__ = ["ground_truth"]
 
 
-def ground_truth(dataset: "EntityDataset") -> GroundTruth:
-    """Return a dataset as columns, its masks read in threads (maps decode without the lock).
+def ground_truth(images: Sequence[ImageInfo], rows: Records, has_void: bool) -> GroundTruth:
+    """Return annotations as columns, their masks read in threads (maps decode without the lock).
+
+    Args:
+        images: All of them.
+        rows: Their annotations.
+        has_void: Whether pixels of no annotation are void, and count against no prediction.
 
     Raises:
         InputError: A broken mask, or a map that does not fit, with file, image and record.
     """
-    rows = dataset.records
     counts: list[Any] = [None] * len(rows)
-    void: list[Any] = [None] * len(dataset)
-    has_void = dataset.task in ("semantic", "panoptic")
+    void: list[Any] = [None] * len(images)
 
     def read(image_idx: int) -> None:
-        image = dataset.images[image_idx]
+        image = images[image_idx]
         own = rows.of_image(image_idx)
         for row in own:
             counts[row] = rows.counts(int(row), image)
@@ -35,11 +37,11 @@ def ground_truth(dataset: "EntityDataset") -> GroundTruth:
             void[image_idx] = _void([rows.rle(int(row), image) for row in own], image)
 
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(read, range(len(dataset))):
+        for _ in pool.map(read, range(len(images))):
             pass
-    sizes = [(image.height, image.width) for image in dataset.images]
+    sizes = [(image.height, image.width) for image in images]
     return GroundTruth(
-        image_ids=[image.id for image in dataset.images],
+        image_ids=[image.id for image in images],
         sizes=np.array(sizes, np.int64).reshape(-1, 2),
         image_idx=rows.image_idx,
         counts=counts,

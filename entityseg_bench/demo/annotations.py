@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from entity_api import rle
 from entityseg_bench import categories
-from entityseg_bench.dataset.layout import PART_FOLDERS, PARTS
+from entityseg_bench.contents.layout import PART_FOLDERS, PARTS
 from entityseg_bench.io import atomic_path, write_json
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entityseg_bench import categories
-from entityseg_bench.dataset.layout import PART_FOLDERS
+from entityseg_bench.contents.layout import PART_FOLDERS
 from entityseg_bench.demo.annotations import (
     Drawn,
     list_records,

@@ -10,12 +10,11 @@ from typing import Any
 import msgspec
 
 from entityseg_bench.categories import Task
+from entityseg_bench.contents.coco import CATEGORY_FIELDS, IMAGE_FIELDS, coco_contents
+from entityseg_bench.contents.layout import ImageFiles, Resolution, Split
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.dataset.layout import ImageFiles, Resolution, Split
-from entityseg_bench.dataset.records import Records, positions
-from entityseg_bench.formats.coco_scan import scan
-from entityseg_bench.formats.maps import identity
-from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.formats.identity import identity
+from entityseg_bench.io import atomic_path
 from entityseg_bench.parallel import Journal
 from entityseg_bench.types import Annotation, Category, ImageInfo
 
@@ -24,13 +23,8 @@ __all__ = [
     "category_row",
     "image_row",
     "read_coco",
-    "to_category",
-    "to_image",
     "write_coco",
 ]
-
-IMAGE_FIELDS = ("id", "file_name", "height", "width")
-CATEGORY_FIELDS = ("id", "name", "supercategory", "type", "c_name")
 
 
 def read_coco(
@@ -59,31 +53,12 @@ def read_coco(
         InputError: With file and record.
     """
     path = Path(path)
-    found = scan(path, cache)
-    images = [to_image(row, path, idx) for idx, row in enumerate(found.head.pop("images"))]
-    table = [to_category(row, path, i) for i, row in enumerate(found.head.pop("categories"))]
-    where = {image.id: idx for idx, image in enumerate(images)}
-    rows = Records(
-        ids=found.columns["id"],
-        image_idx=positions(where, found.image_ids, str(path)),
-        category_ids=found.columns["category_id"],
-        areas=found.columns["area"],
-        boxes=found.columns["bbox"],
-        iscrowd=found.columns["iscrowd"],
-        masks=found.masks,
-        extras=found.extras,
-        where=str(path),
-    )
     return EntityDataset(
-        images,
-        rows,
-        table or None,
-        task,
+        **coco_contents(path, cache)._asdict(),
+        task=task,
         split=split,
         resolution=resolution,
         image_files=image_files or ImageFiles(path.parent, resolution),
-        info=found.head,
-        where=str(path),
     )
 
 
@@ -161,26 +136,3 @@ def category_row(category: Category) -> dict[str, Any]:
     fields = {name: getattr(category, name) for name in CATEGORY_FIELDS}
     known = {name: value for name, value in fields.items() if value is not None}
     return {**known, **(category.extra or {})}
-
-
-def to_image(row: dict[str, Any], path: Path, idx: int) -> ImageInfo:
-    """Check and read one image row."""
-    try:
-        kept = {name: row[name] for name in IMAGE_FIELDS}
-        extra = {name: row[name] for name in row if name not in kept}
-        return msgspec.convert({**kept, "extra": extra or None}, ImageInfo)
-    except (KeyError, msgspec.ValidationError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise InputError(path, f"images[{idx}]", f"{what}.") from None
-
-
-def to_category(row: dict[str, Any], path: Path, idx: int) -> Category:
-    """Check and read one category row; COCO's ``isthing`` becomes the type."""
-    extra = {name: row[name] for name in row if name not in CATEGORY_FIELDS}
-    fields = {name: row[name] for name in CATEGORY_FIELDS if name in row}
-    if "isthing" in extra and "type" not in fields:
-        fields["type"] = "thing" if extra.pop("isthing") else "stuff"
-    try:
-        return msgspec.convert({**fields, "extra": extra or None}, Category)
-    except msgspec.ValidationError as error:
-        raise InputError(path, f"categories[{idx}]", f"{error}.") from None

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entityseg_bench import cache
-from entityseg_bench.dataset.records import Masks
+from entityseg_bench.contents.records import Masks
 from entityseg_bench.formats.coco_masks import Data, JsonMasks, LiteralMasks, Places, TextExtras
 from entityseg_bench.io import InputError, decode_json, read_bytes
 

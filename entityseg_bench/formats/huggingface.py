@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from entityseg_bench.cache import file_hash
 from entityseg_bench.categories import Task
-from entityseg_bench.dataset import EntityDataset, layout
-from entityseg_bench.dataset.layout import Resolution, Split
+from entityseg_bench.contents import layout
+from entityseg_bench.contents.layout import Resolution, Split
+from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.rows import from_row
 from entityseg_bench.io import InputError
 from entityseg_bench.types import Category

@@ -4,9 +4,11 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from entityseg_bench.contents.layout import ImageFiles
+from entityseg_bench.contents.panoptic import PanopticMasks
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.dataset.layout import ImageFiles
 from entityseg_bench.formats import png
+from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.index import INDEX, index_row, read_index, write_index
 from entityseg_bench.formats.label_maps import (
     ClassRegions,
@@ -19,12 +21,10 @@ from entityseg_bench.formats.maps import (
     add_up,
     check_names,
     find_map,
-    identity,
     map_name,
     paint,
     paint_order,
 )
-from entityseg_bench.formats.panoptic import PanopticMasks
 from entityseg_bench.parallel import Journal
 
 __all__ = ["read_id_png", "write_id_png"]

@@ -8,16 +8,11 @@ import msgspec
 import numpy as np
 
 from entityseg_bench.categories import TASKS
+from entityseg_bench.contents.coco import to_category, to_image
+from entityseg_bench.contents.layout import ImageFiles
+from entityseg_bench.contents.records import Masks, Records, positions
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.dataset.layout import ImageFiles
-from entityseg_bench.dataset.records import Masks, Records, positions
-from entityseg_bench.formats.coco import (
-    annotation_row,
-    category_row,
-    image_row,
-    to_category,
-    to_image,
-)
+from entityseg_bench.formats.coco import annotation_row, category_row, image_row
 from entityseg_bench.io import InputError, decode_json, read_bytes, write_json
 from entityseg_bench.types import Annotation, ImageInfo
 

@@ -1,19 +1,17 @@
-"""Maps of labels that become entities: semantic classes, ADE20K's, Cityscapes' instances."""
+"""Maps of labels whose regions become annotations."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
-from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.dataset.layout import ImageFiles
-from entityseg_bench.dataset.records import Records
+from entityseg_bench.contents.records import Records
 from entityseg_bench.formats import png
 from entityseg_bench.io import InputError
-from entityseg_bench.types import RLE, Annotation, Category, ImageInfo
+from entityseg_bench.types import RLE, Annotation, ImageInfo
 
 __all__ = [
     "ClassRegions",
@@ -21,8 +19,7 @@ __all__ = [
     "Region",
     "images_of",
     "maps_below",
-    "read_ade20k",
-    "read_cityscapes",
+    "regions_by_value",
 ]
 
 # Annotation ids are MOST_REGIONS * (position of the image) + (position of the region) + 1.
@@ -96,7 +93,8 @@ def _annotation(image: ImageInfo, number: int, region: Region) -> Annotation:
     )
 
 
-def _regions_by_value(pixels: NDArray[Any]) -> list[tuple[int, RLE]]:
+def regions_by_value(pixels: NDArray[Any]) -> list[tuple[int, RLE]]:
+    """Return each value of a map, ascending, and where it lies."""
     ids, masks = rle_codes.encode_id_map(pixels)
     return list(zip(ids.tolist(), masks, strict=True))  # type: ignore[arg-type]
 
@@ -117,7 +115,7 @@ class ClassRegions:
 
     def __call__(self, path: Path) -> tuple[list[Region], tuple[int, int]]:
         pixels = self._read(path)
-        found = [(k, mask) for k, mask in _regions_by_value(pixels) if k not in self._ignore]
+        found = [(k, mask) for k, mask in regions_by_value(pixels) if k not in self._ignore]
         if not self._connected:
             return [Region(k, mask) for k, mask in found], pixels.shape
         from scipy import ndimage
@@ -125,90 +123,8 @@ class ClassRegions:
         parts = []
         for category_id, _ in found:
             labels, _ = ndimage.label(pixels == category_id)
-            parts += [Region(category_id, mask) for k, mask in _regions_by_value(labels) if k]
+            parts += [Region(category_id, mask) for k, mask in regions_by_value(labels) if k]
         return parts, pixels.shape
-
-
-def read_ade20k(
-    maps: str | Path,
-    categories: Sequence[Category] | None = None,
-    regions: Literal["class", "connected"] = "class",
-) -> EntityDataset:
-    """Read a folder of label maps as in ADE20K's scene parsing: 0 = unlabelled, 1.. = class.
-
-    Such maps do not say where one object ends and the next of its class begins; entities are the
-    classes of an image, or their connected parts. Neither is what an annotator would draw.
-
-    Args:
-        maps: Folder of PNGs with one channel of 8 or 16 bits; an image has its map's name with
-            ``.jpg``.
-        categories: Of the values; numbered names by default.
-        regions: "class" for one entity a class, "connected" for one a 4-connected part.
-
-    Raises:
-        InputError: No map there, or one that cannot be read.
-    """
-    if regions not in ("class", "connected"):
-        raise ValueError(f"regions {regions!r} must be class or connected")
-    folder = Path(maps)
-    paths = maps_below(folder, ".png")
-    images = images_of(folder, paths, lambda name: f"{name.removesuffix('.png')}.jpg")
-    reader = ClassRegions(frozenset((0, 255)), regions == "connected", deep=True)
-    rows = LabelMaps(images, paths, str(folder), reader)
-    table = categories or [Category(k, f"class_{k}") for k in range(1, 151)]
-    return EntityDataset(images, rows, table, image_files=ImageFiles(folder), where=str(folder))
-
-
-# Classes that Cityscapes evaluates: id -> name (Cordts et al., "The Cityscapes Dataset", 2016;
-# labels.py of cityscapesScripts). Ids from 24 have instances; the others of 0..33 are void.
-CITYSCAPES = {
-    7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole",
-    19: "traffic light", 20: "traffic sign", 21: "vegetation", 22: "terrain", 23: "sky",
-    24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 31: "train",
-    32: "motorcycle", 33: "bicycle",
-}  # fmt: skip
-FIRST_THING = 24
-INSTANCE_SUFFIX = "_gtFine_instanceIds.png"
-
-
-class CityscapesRegions:
-    """Take each value of an instance map as a region: class, or class x 1000 + instance."""
-
-    def __call__(self, path: Path) -> tuple[list[Region], tuple[int, int]]:
-        pixels = png.read_ids(path)
-        regions = []
-        for value, mask in _regions_by_value(pixels):
-            category_id = value // 1000 if value >= 1000 else value
-            if category_id in CITYSCAPES:
-                group = value < 1000 and category_id >= FIRST_THING
-                regions.append(Region(category_id, mask, iscrowd=group))
-        return regions, pixels.shape
-
-
-def read_cityscapes(maps: str | Path) -> EntityDataset:
-    """Read a folder of Cityscapes' instance maps (``*_gtFine_instanceIds.png``, 16 bits).
-
-    A value below 1000 is a class without instances, from 1000 it is class x 1000 + instance. A
-    thing class without an instance number is a group and becomes a crowd. The 19 classes that
-    Cityscapes evaluates become entities; void ones do not.
-
-    Args:
-        maps: Folder, searched with its subfolders (cities).
-
-    Raises:
-        InputError: No map there, or one that cannot be read.
-    """
-    folder = Path(maps)
-    paths = maps_below(folder, INSTANCE_SUFFIX)
-    images = images_of(
-        folder, paths, lambda name: f"{name.removesuffix(INSTANCE_SUFFIX)}_leftImg8bit.png"
-    )
-    table = [
-        Category(k, name, type="thing" if k >= FIRST_THING else "stuff")
-        for k, name in CITYSCAPES.items()
-    ]
-    rows = LabelMaps(images, paths, str(folder), CityscapesRegions())
-    return EntityDataset(images, rows, table, image_files=ImageFiles(folder), where=str(folder))
 
 
 def maps_below(folder: Path, suffix: str) -> list[Path]:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
-from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.dataset.layout import IMAGE_SUFFIXES, MAPS, Task
+from entityseg_bench.contents.layout import IMAGE_SUFFIXES, MAPS, Task
 from entityseg_bench.io import InputError, read_bytes
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 
@@ -19,7 +18,6 @@ __all__ = [
     "add_up",
     "check_names",
     "find_map",
-    "identity",
     "map_name",
     "maps_folder",
     "paint",
@@ -184,20 +182,3 @@ def add_up(results: Iterable[dict[str, Any]]) -> dict[str, int]:
     for result in results:
         total.update(result["lost"])
     return {name: n for name, n in total.items() if n}
-
-
-def identity(dataset: EntityDataset, target: str) -> dict[str, Any]:
-    """Describe a conversion: its source by name, size and time, and what it is written as."""
-    files = []
-    for name in dataset.where.split(", "):
-        path = Path(name)
-        if path.is_file():
-            stat = path.stat()
-            files.append([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
-    return {
-        "files": files,
-        "target": target,
-        "task": dataset.task,
-        "images": len(dataset),
-        "categories": len(dataset.categories),
-    }

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.index import INDEX, index_row, read_index, write_index
-from entityseg_bench.formats.maps import check_names, identity, map_name
+from entityseg_bench.formats.maps import check_names, map_name
 from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.parallel import Journal
 from entityseg_bench.types import RLE, ImageInfo

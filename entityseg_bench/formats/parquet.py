@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from entityseg_bench.categories import TASKS, Task
+from entityseg_bench.contents.coco import to_category
+from entityseg_bench.contents.layout import SPLITS, ImageFiles
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.dataset.layout import SPLITS, ImageFiles
-from entityseg_bench.formats.coco import category_row, to_category
-from entityseg_bench.formats.maps import identity
+from entityseg_bench.formats.coco import category_row
+from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.rows import features, from_row, image_bytes, to_row
 from entityseg_bench.io import InputError, atomic_path, decode_json, read_bytes, write_json
 from entityseg_bench.parallel import Journal

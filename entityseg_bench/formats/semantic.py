@@ -1,22 +1,22 @@
 """Semantic maps: one 8-bit PNG an image, 255 = no class, and a list of image and map names."""
 
 import functools
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from entityseg_bench.categories import IGNORE
+from entityseg_bench.contents.layout import ImageFiles, Resolution, Split
+from entityseg_bench.contents.semantic import semantic_contents
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.dataset.layout import IMAGE_SUFFIXES, ImageFiles, Resolution, Split
 from entityseg_bench.formats import png
-from entityseg_bench.formats.label_maps import ClassRegions, LabelMaps
-from entityseg_bench.formats.maps import add_up, check_names, identity, map_name, paint, paint_order
-from entityseg_bench.io import InputError, atomic_path, read_bytes
+from entityseg_bench.formats.identity import identity
+from entityseg_bench.formats.maps import add_up, check_names, map_name, paint, paint_order
+from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.parallel import Journal
-from entityseg_bench.types import Category, ImageInfo
+from entityseg_bench.types import Category
 
-__all__ = ["read_semantic", "split_names", "write_semantic"]
+__all__ = ["read_semantic", "write_semantic"]
 
 
 def read_semantic(
@@ -46,54 +46,15 @@ def read_semantic(
         InputError: A line that names no two files, a map that is missing or no PNG; later, one
             that is not of 8 bits.
     """
-    list_file, folder = Path(list_file), Path(maps)
-    try:
-        text = bytes(read_bytes(list_file)).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(list_file, "", f"it is not UTF-8: {error}.") from None
-    images: list[ImageInfo] = []
-    paths = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        image_name, name = split_names(line, list_file, number)
-        path = folder / name
-        if not path.is_file():
-            path = folder / Path(name).name
-        height, width = png.png_size(path)
-        images.append(ImageInfo(len(images) + 1, image_name, height, width))
-        paths.append(path)
+    list_file = Path(list_file)
+    contents = semantic_contents(list_file, Path(maps))
     return EntityDataset(
-        images,
-        LabelMaps(images, paths, str(list_file), ClassRegions(frozenset((IGNORE,)))),
-        categories,
-        "semantic",
+        **contents._replace(categories=categories)._asdict(),
+        task="semantic",
         split=split,
         resolution=resolution,
         image_files=image_files or ImageFiles(list_file.parent, resolution),
-        where=str(list_file),
     )
-
-
-def split_names(line: str, path: Path, number: int) -> tuple[str, str]:
-    """Split a line of a list where the image's name ends; names may hold spaces.
-
-    Raises:
-        InputError: No place in the line, or more than one, can be meant.
-    """
-    line = line.strip()
-    cuts = [found.span() for found in re.finditer(r"[ \t]+", line)]
-    pairs = [(line[:start], line[end:]) for start, end in cuts]
-    endings = tuple(IMAGE_SUFFIXES)
-    pairs = [p for p in pairs if p[0].lower().endswith(endings) and p[1].lower().endswith(".png")]
-    alike = [p for p in pairs if Path(map_name(p[0])).name == Path(p[1]).name]
-    if len(alike or pairs) != 1:
-        raise InputError(
-            path,
-            f"line {number}",
-            f"{line!r} is not the name of an image, a space, and the name of its PNG map.",
-        )
-    return (alike or pairs)[0]
 
 
 def write_semantic(

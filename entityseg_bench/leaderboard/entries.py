@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from entityseg_bench.dataset.layout import Resolution, Split
+from entityseg_bench.contents.layout import Resolution, Split
 from entityseg_bench.io import InputError, decode_json, read_bytes, write_json
 from entityseg_bench.leaderboard.schema import (
     SCHEMA,

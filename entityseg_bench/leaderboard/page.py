@@ -2,7 +2,7 @@
 
 from html import escape
 
-from entityseg_bench.dataset.layout import RESOLUTIONS, Resolution
+from entityseg_bench.contents.layout import RESOLUTIONS, Resolution
 from entityseg_bench.leaderboard.tables import (
     ABOUT_ORIGIN,
     Column,

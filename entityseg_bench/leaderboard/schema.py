@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from entityseg_bench.categories import Task
-from entityseg_bench.dataset.layout import Resolution, Split
+from entityseg_bench.contents.layout import Resolution, Split
 from entityseg_bench.io import InputError
 
 __all__ = [

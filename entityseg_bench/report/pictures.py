@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from entity_api import remove_overlaps
 from entity_api.rle import area
 from entityseg_bench.coco_records import FileRecords
-from entityseg_bench.dataset.layout import ImageFiles
+from entityseg_bench.contents.layout import ImageFiles
 from entityseg_bench.report.findings import Side
 from entityseg_bench.types import ImageInfo
 from entityseg_bench.visualize import draw, masks_of, matching_colours, read_pixels, records_of

@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 
 from entityseg_bench.categories import IGNORE
+from entityseg_bench.contents.panoptic import PanopticMasks
+from entityseg_bench.contents.records import Records, positions
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.dataset.records import Records, positions
 from entityseg_bench.formats.index import INDEX
 from entityseg_bench.formats.label_maps import ClassRegions, LabelMaps, maps_below
 from entityseg_bench.formats.maps import find_map, map_name, maps_folder
-from entityseg_bench.formats.panoptic import PanopticMasks
 from entityseg_bench.inputs import PANOPTIC_MARK, Inputs, PredFormat
 from entityseg_bench.io import InputError, decode_json, read_bytes
 from entityseg_bench.typed.truth import read_indexed

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from entityseg_bench import categories as category_tables
 from entityseg_bench.categories import IGNORE, TASKS, Task
-from entityseg_bench.dataset import EntityDataset, layout
+from entityseg_bench.contents import layout
+from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.index import INDEX
 from entityseg_bench.formats.label_maps import ClassRegions, LabelMaps, images_of, maps_below
 from entityseg_bench.formats.maps import maps_folder

@@ -13,7 +13,7 @@ from baselines.data import PartPositions, TrainingSamples, collate, make_loader
 from baselines.ranks import Ranks
 from baselines.train_config import AugmentConfig, TrainConfig
 from entity_api import rle
-from entityseg_bench.dataset.layout import ImageFiles
+from entityseg_bench.contents.layout import ImageFiles
 from entityseg_bench.formats.coco import read_coco
 from entityseg_bench.io import InputError
 

@@ -14,8 +14,9 @@ from pycocotools.coco import COCO
 from entity_api import evaluate, rle
 from entity_api.tables import RecordError
 from entityseg_bench import cache
-from entityseg_bench.dataset import EntityDataset, records
-from entityseg_bench.dataset.layout import ImageFiles
+from entityseg_bench.contents import records
+from entityseg_bench.contents.layout import ImageFiles
+from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats import coco_scan
 from entityseg_bench.formats.coco import read_coco, write_coco
 from entityseg_bench.io import InputError

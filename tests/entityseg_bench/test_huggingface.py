@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from entityseg_bench.categories import TASKS, table
-from entityseg_bench.dataset import EntityDataset, layout
+from entityseg_bench.contents import layout
+from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.demo import write_demo
 from entityseg_bench.formats import parquet as parquet_format
 from entityseg_bench.formats.huggingface import from_huggingface, load_dataset

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from entityseg_bench.contents.layout import ImageFiles, find_sources
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.dataset.layout import ImageFiles, find_sources
 from entityseg_bench.io import InputError
 from entityseg_bench.types import ImageInfo
 

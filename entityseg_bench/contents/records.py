@@ -2,16 +2,27 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
 from entityseg_bench.io import InputError
-from entityseg_bench.types import RLE, Annotation, ImageInfo
+from entityseg_bench.types import RLE, Annotation, Category, ImageInfo
 
-__all__ = ["Extras", "ListMasks", "Masks", "Records", "join", "pick"]
+__all__ = [
+    "Contents",
+    "Extras",
+    "LazyAnnotations",
+    "ListMasks",
+    "Masks",
+    "Records",
+    "check_images",
+    "join",
+    "positions",
+    "take",
+]
 
 
 class Masks(Protocol):
@@ -257,11 +268,29 @@ class PickedExtras:
         return self._extras[int(self._picks[idx])]
 
 
-def pick(records: Records, rows: NDArray[np.int64], image_idx: NDArray[np.int64]) -> Records:
-    """Return some annotations, each at a new image position; masks stay where they are."""
+def take(
+    records: Records,
+    picked: NDArray[np.int64],
+    n_images: int,
+    category_ids: Iterable[int] | None = None,
+) -> Records:
+    """Return the annotations of some images and categories; masks stay where they are.
+
+    Args:
+        records: Of ``n_images`` images.
+        picked: Positions of the images that stay, in their new order.
+        n_images: Of the records.
+        category_ids: Categories that stay; None keeps all.
+    """
+    where = np.full(n_images, -1, np.int64)
+    where[picked] = np.arange(len(picked))
+    keep = where[records.image_idx] >= 0
+    if category_ids is not None:
+        keep &= np.isin(records.category_ids, list(category_ids))
+    rows = np.flatnonzero(keep)
     return Records(
         ids=records.ids[rows],
-        image_idx=image_idx,
+        image_idx=where[records.image_idx[rows]],
         category_ids=records.category_ids[rows],
         areas=records.areas[rows],
         boxes=records.boxes[rows],
@@ -291,3 +320,50 @@ def join(parts: Sequence[Records], first_images: Sequence[int]) -> Records:
         extras=extras,
         where=", ".join(part.where for part in parts),
     )
+
+
+@runtime_checkable
+class LazyAnnotations(Protocol):
+    """Give annotations that are read image by image (from maps) and gathered only when needed."""
+
+    def of_image(self, image_idx: int) -> list[Annotation]:
+        """Return the annotations of one image."""
+
+    def records(self) -> Records:
+        """Read all images into columns."""
+
+
+class Contents(NamedTuple):
+    """Hold what a file says; the names are those of `EntityDataset`'s arguments.
+
+    ``categories`` is None where the file has no table, ``info`` has its other top-level fields and
+    ``where`` is its name.
+    """
+
+    images: Sequence[ImageInfo]
+    annotations: Records | LazyAnnotations
+    categories: Sequence[Category] | None
+    info: dict[str, Any]
+    where: str
+
+    def columns(self) -> Records:
+        """Return all annotations as columns; maps are read for it."""
+        rows = self.annotations
+        return rows if isinstance(rows, Records) else rows.records()
+
+
+def check_images(images: Sequence[ImageInfo], where: str) -> None:
+    """Check that ids stand once and that each image has pixels.
+
+    Raises:
+        InputError: With the image.
+    """
+    seen: set[int | str] = set()
+    for image in images:
+        place = f"image {image.id} ({image.file_name})"
+        if image.id in seen:
+            raise InputError(where or "images", place, "its id stands twice.", "Number it anew.")
+        if image.height < 1 or image.width < 1:
+            size = f"{image.height} x {image.width}"
+            raise InputError(where or "images", place, f"it has no pixels: {size}.")
+        seen.add(image.id)
