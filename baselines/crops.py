@@ -9,10 +9,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from baselines.config import ModelConfig
+
 __all__ = [
     "ViewLayout",
     "corner_boxes_xyxy",
     "cut_views",
+    "inference_layout",
     "plan_views",
     "resize_image",
     "resized_size",
@@ -100,6 +103,19 @@ def plan_views(
         ceil(max(side) / divisibility) * divisibility for side in zip(*sizes, strict=True)
     )
     return ViewLayout((height, width), boxes, sizes, (padded_height, padded_width))
+
+
+def inference_layout(height: int, width: int, config: ModelConfig) -> ViewLayout:
+    """Lay out the views of an image of this size as a model takes them at inference."""
+    boxes = corner_boxes_xyxy(height, width, config.crop_ratio) if config.num_views > 1 else ()
+    return plan_views(
+        height,
+        width,
+        short_side=config.min_size_test,
+        max_side=config.max_size_test,
+        crop_boxes_xyxy=boxes,
+        divisibility=config.size_divisibility,
+    )
 
 
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import nn
 from baselines.build import build_model
 from baselines.checkpoint import load_weights, read_config, read_weights, rename_keys
 from baselines.config import ModelConfig
-from baselines.crops import ViewLayout, corner_boxes_xyxy, cut_views, plan_views, stack_views
+from baselines.crops import ViewLayout, cut_views, inference_layout, stack_views
 from baselines.guess import guess_presets
 from baselines.modeling.paste import MaskCanvas
 from baselines.modeling.postprocess import (
@@ -160,16 +160,7 @@ class Predictor:
 
     def layout(self, height: int, width: int) -> ViewLayout:
         """Lay out the views of an image of this size."""
-        config = self.config
-        boxes = corner_boxes_xyxy(height, width, config.crop_ratio) if config.num_views > 1 else ()
-        return plan_views(
-            height,
-            width,
-            short_side=config.min_size_test,
-            max_side=config.max_size_test,
-            crop_boxes_xyxy=boxes,
-            divisibility=config.size_divisibility,
-        )
+        return inference_layout(height, width, self.config)
 
     def predict(self, images: Sequence[np.ndarray]) -> list[Entities]:
         """Find the entities in several images whose layouts have the same padded size.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from baselines.augment import CANVAS_GREY, frame_image, frame_masks, jitter_colour, plan_framings
 from baselines.config import ModelConfig
-from baselines.crops import corner_boxes_xyxy, cut_views, plan_views
+from baselines.crops import cut_views, inference_layout
 from baselines.images import read_image
 from baselines.original import augment_from_detectron2, config_from_detectron2
 from entity_api import rle
@@ -93,19 +93,12 @@ def inference_input(image: np.ndarray, config: ModelConfig) -> dict[str, Any]:
         "image", "height", "width", and for a CropFormer "image_crop" and "crop_region".
     """
     height, width = image.shape[:2]
-    boxes = corner_boxes_xyxy(height, width, config.crop_ratio) if config.num_views > 1 else ()
-    layout = plan_views(
-        height,
-        width,
-        short_side=config.min_size_test,
-        max_side=config.max_size_test,
-        crop_boxes_xyxy=boxes,
-        divisibility=config.size_divisibility,
-    )
+    layout = inference_layout(height, width, config)
     views = [_to_tensor(view) for view in cut_views(image, layout)]
     given = {"image": views[0], "height": height, "width": width}
-    if boxes:
-        given |= {"image_crop": views[1:], "crop_region": torch.tensor(boxes)}
+    if len(views) > 1:
+        crops = torch.tensor(layout.boxes_xyxy[1:])
+        given |= {"image_crop": views[1:], "crop_region": crops}
     return given
 
 
