@@ -2,9 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +123,31 @@ class Comparison:
         ]
 
 
+class Resampled(NamedTuple):
+    """Hold a scored file and its metrics on R sets of images, (R,) each; the sets are paired."""
+
+    scoring: Scoring
+    values: Mapping[str, NDArray[np.float64]]
+
+    def intervals(self, level: float) -> dict[str, Interval]:
+        """Return each metric and between what it lies."""
+        return {
+            name: Interval(value, *bounds(self.values[name], value, level))
+            for name, value in self.scoring.result.metrics.items()
+        }
+
+    def minus(
+        self, first: "Resampled", level: float, p_values: Mapping[str, float]
+    ) -> dict[str, Difference]:
+        """Return how each metric differs from that of another file."""
+        differences = {}
+        for name, value in self.scoring.result.metrics.items():
+            change = value - first.scoring.result.metrics[name]
+            ends = bounds(self.values[name] - first.values[name], change, level)
+            differences[name] = Difference(change, *ends, p_values.get(name, math.nan))
+        return differences
+
+
 def compare_files(
     gt_path: str | Path,
     dt_paths: Sequence[str | Path],
@@ -187,23 +212,13 @@ def compare(
     for other in scorings[1:]:
         check_pair(first.result, other.result)
     weights = image_weights(first.result.groups, n_resamples, seed)
-    drawn = [resampled_metrics(own.result, own.dt.scores, weights) for own in scorings]
-    metrics = [
-        {
-            name: Interval(value, *bounds(values[name], value, level))
-            for name, value in own.result.metrics.items()
-        }
-        for own, values in zip(scorings, drawn, strict=True)
+    resampled = [
+        Resampled(own, resampled_metrics(own.result, own.dt.scores, weights)) for own in scorings
     ]
-    differences = []
-    for other, values in zip(scorings[1:], drawn[1:], strict=True):
-        p = _p_values(first, other, n_permutations, seed)
-        changes = {}
-        for name, value in other.result.metrics.items():
-            change = value - first.result.metrics[name]
-            ends = bounds(values[name] - drawn[0][name], change, level)
-            changes[name] = Difference(change, *ends, p.get(name, math.nan))
-        differences.append(changes)
+    differences = [
+        other.minus(resampled[0], level, _p_values(first, other.scoring, n_permutations, seed))
+        for other in resampled[1:]
+    ]
     images = first.gt.images
     counts = ~first.result.matches.gt_ignored[0] & (first.result.groups.gt_category >= 0)
     return Comparison(
@@ -212,7 +227,7 @@ def compare(
         image_ids=[image.id for image in images],
         file_names=[image.file_name for image in images],
         n_gt=np.bincount(first.gt.image_idx[counts], minlength=len(images)),
-        metrics=metrics,
+        metrics=[own.intervals(level) for own in resampled],
         differences=differences,
         image_values=np.stack([image_metrics(own.result) for own in scorings]),
         level=level,

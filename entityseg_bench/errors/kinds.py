@@ -121,7 +121,6 @@ class Judged:
             iou_thrs: (T,).
             outcome: (T, N).
         """
-        shape = len(image.dt), len(image.gt)
         dt_area, gt_area = areas(image.dt), areas(image.gt)
         common = rle.intersections(image.dt, image.gt)
         common[:, image.crowd] = 0
@@ -133,15 +132,11 @@ class Judged:
             before[:, image.crowd] = 0
             submitted_iou = rle.iou_of_counts(before, areas(submitted), gt_area, real)
         covers = (common >= HALF * gt_area) & (common > 0)
-        best = iou.argmax(axis=1) if shape[1] else np.zeros(shape[0], np.int64)
+        best = iou.argmax(axis=1) if image.gt else np.zeros(len(image.dt), np.int64)
         best_iou = iou.max(axis=1, initial=0)
         wrong = (outcome == 0).any(axis=0)
-        unions = np.zeros(shape[0])
-        for d in np.flatnonzero(wrong & (covers.sum(axis=1) > 1)).tolist():
-            whole = rle.merge([image.gt[g] for g in np.flatnonzero(covers[d])])
-            unions[d] = rle.iou([image.dt[d]], [whole])[0, 0]
         near = np.flatnonzero(wrong & (best_iou >= LEAST_IOU))
-        outline = np.zeros(shape[0], bool)
+        outline = np.zeros(len(image.dt), bool)
         outline[near] = differ_by_outline(
             [image.dt[d] for d in near], image.gt, best[near], common[near]
         )
@@ -159,7 +154,7 @@ class Judged:
             best=best,
             best_iou=best_iou,
             outline=outline,
-            union_ious=unions,
+            union_ious=union_ious(image, covers, wrong),
         )
 
     def kinds(self, t: int, found: Bools) -> tuple[NDArray[np.int8], Ints, NDArray[np.int8]]:
@@ -215,6 +210,18 @@ class Judged:
 def areas(masks: Masks) -> Ints:
     """Count the pixels of each mask."""
     return rle.runs_of(masks).areas() if masks else np.zeros(0, np.int64)
+
+
+def union_ious(image: Image, covers: Bools, wrong: Bools) -> Floats:
+    """Return the IoU of each prediction with all that it covers together, (N,).
+
+    It is 0 of predictions that are not wrong, or cover one entity at most: none of them is merged.
+    """
+    ious = np.zeros(len(image.dt))
+    for d in np.flatnonzero(wrong & (covers.sum(axis=1) > 1)).tolist():
+        whole = rle.merge([image.gt[g] for g in np.flatnonzero(covers[d])])
+        ious[d] = rle.iou([image.dt[d]], [whole])[0, 0]
+    return ious
 
 
 def differ_by_outline(dt: Masks, gt: Masks, best: Ints, common: Ints) -> Bools:

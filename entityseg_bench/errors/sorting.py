@@ -47,6 +47,41 @@ class SortedErrors:
     area: Ints
     entity_iou: Floats
 
+    @classmethod
+    def unsorted(cls, n_thrs: int, n: int, n_gt: int) -> "SortedErrors":
+        """Return columns in which no image has been entered."""
+        return cls(
+            kind=np.full((n_thrs, n), NONE, np.int8),
+            target=np.full((n_thrs, n), -1, np.int64),
+            entity_kind=np.full((n_thrs, n_gt), NONE, np.int8),
+            covered=np.zeros((0, 2), np.int64),
+            best=np.full(n, -1, np.int64),
+            iou=np.zeros(n),
+            area=np.zeros(n, np.int64),
+            entity_iou=np.zeros(n_gt),
+        )
+
+    def enter(self, judged: Judged, at: slice, gt_rows: Ints, dt_gt: NDArray[np.int32]) -> None:
+        """Enter all but ``covered`` of an image.
+
+        Args:
+            judged: The image's n predictions and g entities.
+            at: Its columns.
+            gt_rows: (g,) records of its entities.
+            dt_gt: (T, n) records that its predictions were matched with, negative for none.
+        """
+        # Position -1, no entity, stands for the record -1 that is appended.
+        records = np.append(gt_rows, -1)
+        for t, row in enumerate(dt_gt):
+            found = np.isin(gt_rows, row[row >= 0])
+            kind, target, entity_kind = judged.kinds(t, found)
+            self.kind[t, at], self.entity_kind[t, gt_rows] = kind, entity_kind
+            self.target[t, at] = records[target]
+        near = judged.best_iou >= LEAST_IOU
+        self.best[at] = records[np.where(near, judged.best, -1)]
+        self.iou[at], self.area[at] = judged.best_iou, judged.dt_area
+        self.entity_iou[gt_rows] = judged.iou.max(axis=0, initial=0)
+
 
 def sort_errors(
     gt: GroundTruth,
@@ -70,49 +105,38 @@ def sort_errors(
     refuse(gt, result)
     removed = overlaps_removed and result.disjoint is not None
     matches = matches_of(result, "e" if removed else "")
-    groups, n_thrs = result.groups, len(result.params.iou_thrs)
-    n, n_gt = len(groups.records), len(gt.image_idx)
-    out = SortedErrors(
-        kind=np.full((n_thrs, n), NONE, np.int8),
-        target=np.full((n_thrs, n), -1, np.int64),
-        entity_kind=np.full((n_thrs, n_gt), NONE, np.int8),
-        covered=np.zeros((0, 2), np.int64),
-        best=np.full(n, -1, np.int64),
-        iou=np.zeros(n),
-        area=np.zeros(n, np.int64),
-        entity_iou=np.zeros(n_gt),
-    )
-    covered = []
+    groups = result.groups
+    out = SortedErrors.unsorted(len(result.params.iou_thrs), len(groups.records), len(gt.image_idx))
+    covered = [out.covered]
     for done, image_idx in enumerate(groups.images.tolist(), start=1):
         at, gt_rows = groups.columns(image_idx, 0), groups.gt_of(image_idx)
-        size = tuple(gt.sizes[image_idx].tolist())
-        masks = [mask_of(dt.counts[idx], size) for idx in groups.records[at]]
-        entities = [mask_of(gt.counts[idx], size) for idx in gt_rows]
-        overlaps = result.overlap is None or bool(result.overlap.pixels[image_idx])
-        image = Image(masks, entities, gt.iscrowd[gt_rows], not overlaps)
-        if removed and overlaps:
-            # The columns stand by falling score already; equal scores keep their order.
-            apart = remove_overlaps(masks, [0.0] * len(masks))
-            image = dataclasses.replace(image, dt=apart, disjoint=True)
-        judged = Judged.of(image, masks, result.params.iou_thrs, matches.outcome[0, :, at])
-        dt_gt = matches.dt_gt[0, :, at]
-        found = np.stack([np.isin(gt_rows, row[row >= 0]) for row in dt_gt])
-        for t in range(n_thrs):
-            kind, target, entity_kind = judged.kinds(t, found[t])
-            out.kind[t, at], out.entity_kind[t, gt_rows] = kind, entity_kind
-            # Position -1, no target, stands for the record -1 that is appended.
-            out.target[t, at] = np.append(gt_rows, -1)[target]
-        merges = np.flatnonzero((out.kind[:, at] == MERGED).any(axis=0))
-        for d in merges.tolist():
+        image, submitted = _image(gt, dt, result, image_idx, removed)
+        judged = Judged.of(image, submitted, result.params.iou_thrs, matches.outcome[0, :, at])
+        out.enter(judged, at, gt_rows, matches.dt_gt[0, :, at])
+        for d in np.flatnonzero((out.kind[:, at] == MERGED).any(axis=0)).tolist():
             own = gt_rows[judged.covers[d]]
             covered.append(np.stack([np.full(len(own), at.start + d), own], axis=1))
-        near = judged.best_iou >= LEAST_IOU
-        out.best[at] = np.append(gt_rows, -1)[np.where(near, judged.best, -1)]
-        out.iou[at], out.area[at] = judged.best_iou, judged.dt_area
-        out.entity_iou[gt_rows] = judged.iou.max(axis=0, initial=0)
         if progress:
             progress(done, len(groups.images))
-    return dataclasses.replace(out, covered=np.concatenate([out.covered, *covered]))
+    return dataclasses.replace(out, covered=np.concatenate(covered))
+
+
+def _image(
+    gt: GroundTruth, dt: Detections, result: EvalResult, image_idx: int, removed: bool
+) -> tuple[Image, list[dict[str, Any]]]:
+    """Give an image's masks as they are judged, and its predictions as submitted."""
+    groups = result.groups
+    gt_rows = groups.gt_of(image_idx)
+    size = tuple(gt.sizes[image_idx].tolist())
+    columns = groups.records[groups.columns(image_idx, 0)]
+    submitted = [mask_of(dt.counts[idx], size) for idx in columns]
+    entities = [mask_of(gt.counts[idx], size) for idx in gt_rows]
+    overlaps = result.overlap is None or bool(result.overlap.pixels[image_idx])
+    judged = submitted
+    if removed and overlaps:
+        # The columns stand by falling score already; equal scores keep their order.
+        judged = remove_overlaps(submitted, [0.0] * len(submitted))
+    return Image(judged, entities, gt.iscrowd[gt_rows], removed or not overlaps), submitted
 
 
 def refuse(gt: GroundTruth, result: EvalResult) -> None:

@@ -215,22 +215,8 @@ def permutation_test(
     exchanged = np.random.default_rng(seed).integers(0, 2, (n_permutations, n_images))
     kept = 1 - exchanged
     sides = (first, second)
-
-    def evidence(mark: str, area: int) -> "list[Evidence]":
-        pairs = [(side, matches_of(side, mark)) for side in sides]
-        return [
-            Evidence.of_columns(
-                [Columns.of(side, matches, k, area) for side, matches in pairs],
-                scores,
-                first.params,
-                as_ranks=True,
-            )
-            for k in range(len(first.category_ids))
-        ]
-
-    alike = all(side.disjoint is side.submitted for side in sides)
-    ones = measure(first.params, names, evidence, np.hstack([kept, exchanged]), alike)
-    twos = measure(first.params, names, evidence, np.hstack([exchanged, kept]), alike)
+    ones = _mixed_metrics(sides, scores, np.hstack([kept, exchanged]), names)
+    twos = _mixed_metrics(sides, scores, np.hstack([exchanged, kept]), names)
     found = {}
     for name in names:
         actual = abs(second.metrics[name] - first.metrics[name])
@@ -240,6 +226,41 @@ def permutation_test(
         if math.isnan(actual):
             found[name] = math.nan
     return found
+
+
+def _mixed_metrics(
+    sides: tuple[EvalResult, EvalResult],
+    scores: tuple[Floats, Floats],
+    weights: Ints,
+    names: Sequence[str],
+) -> dict[str, Floats]:
+    """Measure files that are put together from two, image by image.
+
+    Args:
+        sides: Results of the two, with I images each.
+        scores: (D,) of the detection records of each.
+        weights: (P, 2 I) how often each of P files has the images of the first, then the second.
+        names: Metrics to measure.
+
+    Returns:
+        Name -> (P,).
+    """
+    params = sides[0].params
+
+    def evidence(mark: str, area: int) -> "list[Evidence]":
+        pairs = [(side, matches_of(side, mark)) for side in sides]
+        return [
+            Evidence.of_columns(
+                [Columns.of(side, matches, k, area) for side, matches in pairs],
+                scores,
+                params,
+                as_ranks=True,
+            )
+            for k in range(len(sides[0].category_ids))
+        ]
+
+    alike = all(side.disjoint is side.submitted for side in sides)
+    return measure(params, names, evidence, weights, alike)
 
 
 def check_pair(first: EvalResult, second: EvalResult) -> None:
