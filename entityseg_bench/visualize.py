@@ -93,33 +93,52 @@ def draw(
         ValueError: An image that is not (H, W, 3) uint8, labels of another number than masks, an
             alpha out of range.
     """
-    from PIL import Image
-
     image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
-    for what in (ids, scores, names, colour_idxs):
-        if what is not None and len(what) != len(rles):
-            raise ValueError(f"there are {len(rles)} masks but {len(what)} labels for them")
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is from 0 to 1, not {alpha}")
-    height, width = image.shape[:2]
+    _check(image, len(rles), (ids, scores, names, colour_idxs), alpha)
     if not rles or image.size == 0:
         return image.copy()
     order = range(len(rles)) if scores is None else np.argsort(scores, kind="stable").tolist()
     numbers = range(len(rles)) if colour_idxs is None else colour_idxs
     palette = np.array([colour(k) for k in numbers], np.uint8)
-    owner = rle.paint_id_map([rles[k] for k in order], list(order), height, width, background=-1)
-    fill = palette[owner]
-    bare = owner < 0
-    fill[bare] = image[bare]
-    drawn = np.array(Image.blend(Image.fromarray(image), Image.fromarray(fill), alpha))
+    drawn = _fill(image, rles, order, palette, alpha)
     if contours:
+        height, width = image.shape[:2]
         borders = [inner_border(rles[k], line_width(height, width)) for k in order]
         edge = rle.paint_id_map(borders, list(order), height, width, background=-1)
         drawn[edge >= 0] = palette[edge[edge >= 0]]
     texts = _texts(len(rles), ids, scores, names)
     return _write_labels(drawn, rles, texts) if texts else drawn
+
+
+def _check(
+    image: NDArray[Any], n: int, labels: Sequence[Sequence[Any] | None], alpha: float
+) -> None:
+    """Stop at what cannot be drawn; see `draw`."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
+    for what in labels:
+        if what is not None and len(what) != n:
+            raise ValueError(f"there are {n} masks but {len(what)} labels for them")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is from 0 to 1, not {alpha}")
+
+
+def _fill(
+    image: NDArray[np.uint8],
+    rles: Sequence[RLEDict],
+    order: Sequence[int],
+    palette: NDArray[np.uint8],
+    alpha: float,
+) -> NDArray[np.uint8]:
+    """Lay the colour of each mask, (N, 3), over its pixels, later in the order over earlier."""
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    owner = rle.paint_id_map([rles[k] for k in order], list(order), height, width, background=-1)
+    fill = palette[owner]
+    bare = owner < 0
+    fill[bare] = image[bare]
+    return np.array(Image.blend(Image.fromarray(image), Image.fromarray(fill), alpha))
 
 
 def matching_colours(dt: Sequence[RLEDict], gt: Sequence[RLEDict]) -> list[int]:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,9 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Write, segment, score, and say what to try next."""
     from tqdm import tqdm
 
-    from entity_api.report import text_table
-    from entityseg_bench.demo import VAL_FILE, predict_val, predict_val_learned, write_demo
-    from entityseg_bench.evaluate import evaluate_files
+    from entityseg_bench.demo import VAL_FILE, predict_val, predict_val_learned
     from entityseg_bench.io import InputError
 
     if args.model and not find_spec("torch"):
@@ -55,15 +54,7 @@ def run(args: argparse.Namespace) -> int:
             bar.total = total
             bar.update(done - bar.n)
 
-        try:
-            write_demo(root, args.images, args.seed, args.size, progress=show)
-        except ValueError as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError("arguments", "", f"{error}.") from None
-        print(
-            f"{root}: {args.images} synthetic images in the layout of EntitySeg, seed {args.seed}"
-        )
+        write_set(root, args, show)
         if args.data_only:
             return 0
         bar.reset()
@@ -77,13 +68,36 @@ def run(args: argparse.Namespace) -> int:
         shown, drawings = predict_val_learned(root, args.model)
         found[shown] = f"masks of {args.model}"
         print(f"{drawings}: what {args.model} finds, drawn")
-    for path, what in found.items():
-        print(f"\n{path}: {what} on the validation images")
-        print(text_table(evaluate_files(root / VAL_FILE, path).result))
+    print_scores(root, found)
     print(next_steps(root, shown))
     if args.model:
         print(f"  entityseg compare {root / VAL_FILE} {disjoint} {shown}")
     return 0
+
+
+def write_set(root: Path, args: argparse.Namespace, progress: Callable[[int, int], None]) -> None:
+    """Write the data set that the arguments ask for."""
+    from entityseg_bench.demo import write_demo
+    from entityseg_bench.io import InputError
+
+    try:
+        write_demo(root, args.images, args.seed, args.size, progress)
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("arguments", "", f"{error}.") from None
+    print(f"{root}: {args.images} synthetic images in the layout of EntitySeg, seed {args.seed}")
+
+
+def print_scores(root: Path, found: Mapping[Path, str]) -> None:
+    """Score each file of predictions and say what it is of."""
+    from entity_api.report import text_table
+    from entityseg_bench.demo import VAL_FILE
+    from entityseg_bench.evaluate import evaluate_files
+
+    for path, what in found.items():
+        print(f"\n{path}: {what} on the validation images")
+        print(text_table(evaluate_files(root / VAL_FILE, path).result))
 
 
 def next_steps(root: Path, predictions: Path) -> str:

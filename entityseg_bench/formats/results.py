@@ -4,7 +4,7 @@ So every format that holds a dataset holds predictions.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,31 +59,34 @@ def read_results(
     rows: list[Result] = found.annotations if wrapped else found
     known = {image.id: image for image in _images_of(rows, path) if images is None}
     known.update((image.id, image) for image in images or ())
-    annotations = []
-    for idx, row in enumerate(rows):
-        place = f"record {idx}, image {row.image_id}"
-        if row.image_id not in known:
-            raise InputError(path, place, "this image is not in the ground truth.")
-        if not math.isfinite(row.score):
-            raise InputError(path, place, f"score {row.score} is not finite.")
-        image = known[row.image_id]
-        try:
-            mask = rle_codes.to_rle(row.segmentation, image.height, image.width)
-        except rle_codes.RLEError as error:
-            raise InputError(path, place, f"{error}.") from None
-        x, y, w, h = rle_codes.bbox(mask)
-        annotations.append(
-            Annotation(
-                id=idx + 1,
-                image_id=row.image_id,
-                category_id=row.category_id,
-                segmentation=mask,  # type: ignore[arg-type]
-                area=float(rle_codes.area(mask)),
-                bbox=(x, y, w, h),
-                extra={"score": row.score},
-            )
-        )
+    annotations = [_annotation(row, idx, known, path) for idx, row in enumerate(rows)]
     return EntityDataset(known.values(), annotations, categories, where=str(path))
+
+
+def _annotation(
+    row: Result, idx: int, images: Mapping[int | str, ImageInfo], path: Path
+) -> Annotation:
+    """Check and read one record."""
+    place = f"record {idx}, image {row.image_id}"
+    if row.image_id not in images:
+        raise InputError(path, place, "this image is not in the ground truth.")
+    if not math.isfinite(row.score):
+        raise InputError(path, place, f"score {row.score} is not finite.")
+    image = images[row.image_id]
+    try:
+        mask = rle_codes.to_rle(row.segmentation, image.height, image.width)
+    except rle_codes.RLEError as error:
+        raise InputError(path, place, f"{error}.") from None
+    x, y, w, h = rle_codes.bbox(mask)
+    return Annotation(
+        id=idx + 1,
+        image_id=row.image_id,
+        category_id=row.category_id,
+        segmentation=mask,  # type: ignore[arg-type]
+        area=float(rle_codes.area(mask)),
+        bbox=(x, y, w, h),
+        extra={"score": row.score},
+    )
 
 
 def _images_of(rows: Sequence[Result], path: Path) -> list[ImageInfo]:

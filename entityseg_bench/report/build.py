@@ -1,13 +1,13 @@
 """Files in, one self-contained HTML report out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from entityseg_bench import __version__
 from entityseg_bench.io import atomic_path
 from entityseg_bench.report import losses, sections
-from entityseg_bench.report.findings import Findings, choose_images, gather, moved_images
+from entityseg_bench.report.findings import Findings, Side, choose_images, gather, moved_images
 from entityseg_bench.report.gallery import gallery, image_list
 from entityseg_bench.report.pictures import Pictures
 from entityseg_bench.report.style import STYLE, page
@@ -69,7 +69,20 @@ def render(
             groups |= moved_images(sides[0], sides[1], n_pictures)
         groups |= choose_images(sides[0], n_pictures)
     shown = {idx for idxs in groups.values() for idx in idxs}
-    parts = {
+    parts = write_sections(findings, shown)
+    if shown and images is not None:
+        # A twentieth is left for what stands around the pictures.
+        rest = sum(map(len, parts.values())) + len(STYLE)
+        pictures = Pictures(sides, images, int(0.95 * max_bytes) - rest, len(shown))
+        parts["Images"] = gallery(sides, groups, pictures)
+    title = " and ".join(side.name for side in sides)
+    return page(title, write_body(title, sides, parts))
+
+
+def write_sections(findings: Findings, shown: Collection[int]) -> dict[str, str]:
+    """Write the sections in their order, those without content empty; the pictures come later."""
+    sides = findings.sides
+    return {
         "Headline": sections.headline(sides),
         "Difference": sections.difference(findings),
         "Curves": sections.curves(sides),
@@ -81,13 +94,11 @@ def render(
         "Every image": image_list(sides, shown),
         "Provenance": sections.provenance(findings, __version__),
     }
-    if shown and images is not None:
-        # A twentieth is left for what stands around the pictures.
-        rest = sum(map(len, parts.values())) + len(STYLE)
-        pictures = Pictures(sides, images, int(0.95 * max_bytes) - rest, len(shown))
-        parts["Images"] = gallery(sides, groups, pictures)
+
+
+def write_body(title: str, sides: Sequence[Side], parts: Mapping[str, str]) -> str:
+    """Put the sections that have content under their headings, below links to them."""
     names = [name for name, content in parts.items() if content]
-    title = " and ".join(side.name for side in sides)
     links = "".join(f'<a href="#{_key(name)}">{name}</a>' for name in names)
     body = [
         f"<header><h1>{escape(title)}</h1>",
@@ -103,7 +114,7 @@ def render(
         ),
         "</main>",
     ]
-    return page(title, "\n".join(body))
+    return "\n".join(body)
 
 
 def _key(name: str) -> str:

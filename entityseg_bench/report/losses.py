@@ -23,6 +23,10 @@ MEANING = {
     "boundary": "wrong along the outline alone",
 }
 PERCENT = (0, 20, 40, 60, 80, 100)
+FIFTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
+
+# SVG, entries of its legend, caption.
+Figure = tuple[str, Sequence[tuple[str, int, bool]], str]
 
 
 def errors(sides: Sequence[Side]) -> str:
@@ -84,49 +88,7 @@ def points(value: float) -> str:
 
 def scores(sides: Sequence[Side]) -> str:
     """Draw precision, recall and F1 above each score, and how well scores are calibrated."""
-    cut, calibration = [], []
-    for k, side in enumerate(sides):
-        own = [point for point in side.errors.points if not math.isnan(point.f1)]
-        xs = [point.score for point in own]
-        cut.append(Series(f"{side.name}, F1", xs, [100 * point.f1 for point in own], k, marks=True))
-        if len(sides) == 1:
-            for name, colour in (("precision", 1), ("recall", 2)):
-                ys = [100 * getattr(point, name) for point in own]
-                cut.append(Series(name, xs, ys, colour, dashed=True))
-        used = [one for one in side.errors.calibration.bins if one.n]
-        xs = [one.score for one in used]
-        ys = [100 * one.tp_rate for one in used]
-        calibration.append(Series(side.name, xs, ys, k, marks=True))
-    known = [x for one in calibration for x in one.xs] or [0.0, 1.0]
-    is_share = min(known) >= 0 and max(known) <= 1
-    score = (
-        Axis(0, 1, (0, 0.2, 0.4, 0.6, 0.8, 1), "mean score of the bin", 1)
-        if is_share
-        else Axis.around(known, "mean score of the bin", zero=False)
-    )
-    ideal = [Series("calibrated", (0, 1), (0, 100), 3, dashed=True)] if is_share else []
-    charts = figures(
-        (
-            lines(
-                cut,
-                Axis(0, 1, (0, 0.2, 0.4, 0.6, 0.8, 1), "least score", 1),
-                Axis(0, 100, PERCENT, "%"),
-                "Precision, recall and F1 above a score",
-            ),
-            [(one.name, one.colour, one.dashed) for one in cut],
-            "What is found at IoU .50 by the predictions from some score on",
-        ),
-        (
-            lines(
-                [*calibration, *ideal],
-                score,
-                Axis(0, 100, PERCENT, "right at IoU .50, %"),
-                "Calibration of the scores",
-            ),
-            [(one.name, one.colour, one.dashed) for one in (*calibration, *ideal)],
-            "Share of right predictions by their score",
-        ),
-    )
+    charts = figures(_above_a_score(sides), _calibration(sides))
     rows = []
     for side in sides:
         best, ece = side.errors.best, side.errors.calibration.ece_tp
@@ -135,3 +97,47 @@ def scores(sides: Sequence[Side]) -> str:
             rows.append([escape(side.name), f"{best.score:.3f}", *cells, number(ece)])
     heads = ["best F1", "least score", "precision", "recall", "F1", "calibration error"]
     return f'<div class="charts">{charts}</div>' + table(heads, rows, "At IoU .50, in percent")
+
+
+def _above_a_score(sides: Sequence[Side]) -> Figure:
+    """Draw F1 of what scores more than each score; of one file precision and recall too."""
+    shown = []
+    for k, side in enumerate(sides):
+        own = [point for point in side.errors.points if not math.isnan(point.f1)]
+        xs = [point.score for point in own]
+        ys = [100 * point.f1 for point in own]
+        shown.append(Series(f"{side.name}, F1", xs, ys, k, marks=True))
+        if len(sides) == 1:
+            for name, colour in (("precision", 1), ("recall", 2)):
+                ys = [100 * getattr(point, name) for point in own]
+                shown.append(Series(name, xs, ys, colour, dashed=True))
+    chart = lines(
+        shown,
+        Axis(0, 1, FIFTHS, "least score", 1),
+        Axis(0, 100, PERCENT, "%"),
+        "Precision, recall and F1 above a score",
+    )
+    caption = "What is found at IoU .50 by the predictions from some score on"
+    return chart, _legend(shown), caption
+
+
+def _calibration(sides: Sequence[Side]) -> Figure:
+    """Draw the share of right predictions by score; what it should be where scores are shares."""
+    shown = []
+    for k, side in enumerate(sides):
+        used = [one for one in side.errors.calibration.bins if one.n]
+        xs = [one.score for one in used]
+        shown.append(Series(side.name, xs, [100 * one.tp_rate for one in used], k, marks=True))
+    known = [x for one in shown for x in one.xs] or [0.0, 1.0]
+    if min(known) >= 0 and max(known) <= 1:
+        score = Axis(0, 1, FIFTHS, "mean score of the bin", 1)
+        shown.append(Series("calibrated", (0, 1), (0, 100), 3, dashed=True))
+    else:
+        score = Axis.around(known, "mean score of the bin", zero=False)
+    right = Axis(0, 100, PERCENT, "right at IoU .50, %")
+    chart = lines(shown, score, right, "Calibration of the scores")
+    return chart, _legend(shown), "Share of right predictions by their score"
+
+
+def _legend(series: Sequence[Series]) -> list[tuple[str, int, bool]]:
+    return [(one.name, one.colour, one.dashed) for one in series]
