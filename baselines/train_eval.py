@@ -37,13 +37,27 @@ def evaluate_model(
     """
     if limit is not None and limit < len(dataset):
         dataset = dataset.take(range(limit))
-    class_aware = model.config.task == "instance"
     predictor = Predictor(
         model=model,
         categories=dataset.categories if model.config.task != "entity" else None,
         device=next(model.parameters()).device,
         precision=precision,
     )
+    own = _predictions(predictor, dataset, ranks)
+    model.train()
+    records = _gathered(own, ranks)
+    if not ranks.is_first:
+        return {}
+    ground_truth = dataset.ground_truth()
+    metrics = dict(evaluate(ground_truth, records).metrics)
+    if model.config.task == "instance":
+        scored = evaluate(ground_truth, records, EvalParams(class_aware=True))
+        metrics["class_AP"] = scored.metrics["AP"]
+    return metrics
+
+
+def _predictions(predictor: Predictor, dataset: EntityDataset, ranks: Ranks) -> list[dict]:
+    """Predict on this process's share of the images; give the records of a results file."""
     records = []
     for image in dataset.images[ranks.rank :: ranks.world]:
         pixels = read_image(dataset.image_path(image), (image.height, image.width))
@@ -56,16 +70,7 @@ def evaluate_model(
                     "score": found.score,
                 }
             )
-    model.train()
-    records = _gathered(records, ranks)
-    if not ranks.is_first:
-        return {}
-    ground_truth = dataset.ground_truth()
-    metrics = dict(evaluate(ground_truth, records).metrics)
-    if class_aware:
-        scored = evaluate(ground_truth, records, EvalParams(class_aware=True))
-        metrics["class_AP"] = scored.metrics["AP"]
-    return metrics
+    return records
 
 
 def _gathered(records: list[dict], ranks: Ranks) -> list[dict]:

@@ -43,16 +43,8 @@ def config_from_detectron2(cfg: Mapping[str, Any]) -> ModelConfig:
     if architecture not in _DECODERS:
         raise ValueError(f"no reference model here is a {architecture}")
     backbone = _backbone(settings)
-    check_fixed(settings, "model", settings["MODEL.BACKBONE.NAME"])
-    _check_same(settings, "MODEL.SEM_SEG_HEAD.CONVS_DIM", "MODEL.MASK_FORMER.HIDDEN_DIM")
-    decoder = settings["MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME"]
-    if decoder != _DECODERS[architecture]:
-        raise ValueError(f"the decoder of a {architecture} is no {decoder}")
+    _check_model(settings, architecture)
     crops = architecture == "CropFormer"
-    if crops:
-        check_fixed(settings, "CropFormer")
-        _check_same(settings, "ENTITY.FUSE_ENC_HIDDIEN_DIM", "MODEL.MASK_FORMER.HIDDEN_DIM")
-        _check_same(settings, "ENTITY.FUSE_ENC_NHEADS", "MODEL.MASK_FORMER.NHEADS")
     return ModelConfig(
         backbone=backbone,
         task=_task(settings),
@@ -77,6 +69,19 @@ def config_from_detectron2(cfg: Mapping[str, Any]) -> ModelConfig:
         panoptic_score_threshold=settings["MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD"],
         panoptic_overlap_threshold=settings["MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD"],
     )
+
+
+def _check_model(settings: Settings, architecture: str) -> None:
+    """Stop at values that no model of this architecture has here."""
+    check_fixed(settings, "model", settings["MODEL.BACKBONE.NAME"])
+    _check_same(settings, "MODEL.SEM_SEG_HEAD.CONVS_DIM", "MODEL.MASK_FORMER.HIDDEN_DIM")
+    decoder = settings["MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME"]
+    if decoder != _DECODERS[architecture]:
+        raise ValueError(f"the decoder of a {architecture} is no {decoder}")
+    if architecture == "CropFormer":
+        check_fixed(settings, "CropFormer")
+        _check_same(settings, "ENTITY.FUSE_ENC_HIDDIEN_DIM", "MODEL.MASK_FORMER.HIDDEN_DIM")
+        _check_same(settings, "ENTITY.FUSE_ENC_NHEADS", "MODEL.MASK_FORMER.NHEADS")
 
 
 def train_from_detectron2(cfg: Mapping[str, Any]) -> TrainConfig:
