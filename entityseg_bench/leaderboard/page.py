@@ -152,7 +152,11 @@ def _point(row: Row, resolution: Resolution, k: int) -> Point:
 
 def section(table: Table) -> str:
     """Write one table under its heading."""
-    heads = [_head("method"), _head("backbone"), _head("parameters", ' class="n minor"')]
+    heads = [
+        _head("method"),
+        _head("backbone", ' class="minor"'),
+        _head("parameters", ' class="n minor"'),
+    ]
     for column in table.columns:
         label = LABELS.get(column.metric, (column.metric,))[0]
         heads.append(_head(f"{label} {column.letter}".rstrip(), f' class="n"{_resolution(column)}'))
@@ -176,8 +180,9 @@ def _head(label: str, attributes: str = "") -> str:
 
 def _row(table: Table, row: Row) -> str:
     cells = [
-        f'<th scope="row">{escape(row.method)}</th>',
-        f"<td>{escape(row.backbone)}</td>",
+        # On a narrow page the backbone stands under the name.
+        f'<th scope="row" data-under="{escape(row.backbone)}">{escape(row.method)}</th>',
+        f'<td class="minor">{escape(row.backbone)}</td>',
         f'<td class="n minor" data-value="{row.parameters or ""}">{millions(row.parameters)}</td>',
     ]
     for column in table.columns:

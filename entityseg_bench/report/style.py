@@ -10,11 +10,13 @@ STYLE = """
 :root { color-scheme: light dark;
   --ground: #ffffff; --raised: #f6f7f9; --line: #dfe3e8; --grid: #eceff2;
   --text: #1b2026; --muted: #5a6472; --link: #1f5fa8;
-  --a: #2468b0; --b: #b8540a; --c: #217a4b; --d: #8a4bb0; --soft: #2468b022; }
+  --a: #2468b0; --b: #b8540a; --c: #217a4b; --d: #8a4bb0; --soft: #2468b022;
+  --shade: #1b20262e; }
 @media (prefers-color-scheme: dark) { :root {
   --ground: #15181c; --raised: #1d2126; --line: #363d46; --grid: #262b32;
   --text: #e8ebef; --muted: #a3adba; --link: #86b8f0;
-  --a: #7ab3ee; --b: #f0a060; --c: #6cc795; --d: #c79be6; --soft: #7ab3ee2a; } }
+  --a: #7ab3ee; --b: #f0a060; --c: #6cc795; --d: #c79be6; --soft: #7ab3ee2a;
+  --shade: #000000b0; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }
 body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 72rem; background: var(--ground);
@@ -31,8 +33,12 @@ a { color: var(--link); text-underline-offset: .15em; }
 .muted, figcaption, caption { color: var(--muted); font-size: .875rem; }
 code { font: .875em ui-monospace, "Liberation Mono", monospace; overflow-wrap: anywhere; }
 nav { display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; margin: 1rem 0 0; font-size: .9rem; }
-.scroll { overflow-x: auto; margin: .6rem 0 1rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .925rem; }
+.scroll { overflow-x: auto; margin: .6rem 0 1rem; background:
+    linear-gradient(to left, var(--ground) 40%, transparent) right / 3rem 100% no-repeat local,
+    linear-gradient(to left, var(--shade), transparent) right / 1rem 100% no-repeat scroll; }
+/* Collapsed borders would stay behind when the first column does not scroll. */
+table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums;
+  font-size: .925rem; }
 caption { text-align: left; padding: 0 0 .4rem; }
 th, td { padding: .38rem .7rem; text-align: left; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
@@ -40,6 +46,8 @@ th:first-child, td:first-child { padding-left: .1rem; }
 thead th { font-weight: 600; border-bottom: 2px solid var(--line); vertical-align: bottom; }
 tbody th { font-weight: 400; }
 tbody tr:hover { background: var(--raised); }
+.scroll th:first-child { position: sticky; left: 0; z-index: 1; background: var(--ground); }
+.scroll tbody tr:hover th { background: var(--raised); }
 .n { text-align: right; }
 .wrap { white-space: normal; min-width: 12rem; line-height: 1.35; }
 .best { font-weight: 700; }
@@ -84,15 +92,20 @@ th[aria-sort=ascending] button::after { content: "\\2191"; color: var(--a); }
   align-content: start; font-size: .875rem; }
 .words dd { margin: 0; color: var(--muted); }
 summary { cursor: pointer; padding: .3rem 0; }
-@media (max-width: 40rem) { body { padding-top: 1.5rem; } h1 { font-size: 1.5rem; }
-  th, td { padding: .35rem .3rem; } table { font-size: .8rem; }
-  .minor, th button::after { display: none; } tbody th { white-space: normal; min-width: 6rem; } }
+@media (max-width: 40rem) { body { padding: 1.5rem 1rem 3rem; } h1 { font-size: 1.5rem; }
+  th, td, .wrap { padding: .375rem .3rem; line-height: 1.125rem; } table { font-size: .8rem; }
+  .minor, th button::after { display: none; }
+  tbody th { white-space: normal; min-width: 6rem; max-width: 8.5rem; }
+  th[data-under]::after { content: attr(data-under); display: block; color: var(--muted); }
+  .tag { padding: 0 .3rem; font-size: .75rem; } td.muted { font-size: inherit; }
+  .wide svg { min-width: 0; max-width: calc(100% - 1.25rem); margin-left: .25rem;
+    overflow: visible; font-size: 18px; } }
 @media print { :root { color-scheme: light; --ground: #fff; --raised: #fff; --line: #bbb;
     --grid: #e4e4e4; --text: #000; --muted: #444; --link: #000; --a: #1d5796; --b: #9a4505;
     --c: #1a613c; --d: #6f3a90; --soft: #1d579622; }
   body { max-width: none; padding: 0; font-size: 10pt; } nav, .controls { display: none; }
   .pictures { flex-wrap: nowrap; } .pictures > div { flex: 1 1 0; }
-  .scroll { overflow: visible; } h2 { break-after: avoid; }
+  .scroll { overflow: visible; background: none; } h2 { break-after: avoid; }
   figure, tr, .cards { break-inside: avoid; } .cards > div { border: 1px solid var(--line); } }
 """
 

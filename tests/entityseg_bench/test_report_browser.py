@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +37,21 @@ class Browser:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         return done.stdout, re.findall(r".*CONSOLE.*", done.stderr)
 
-    def ask(self, page: Path, script: str, *flags: str) -> tuple[object, list[str]]:
-        """Run a script on a copy of the page; return what it evaluates to, and the console."""
+    def ask(self, page: Path, script: str, width: int = 1280) -> tuple[object, list[str]]:
+        """Run a script on a copy of the page; return what it evaluates to, and the console.
+
+        The copy lies in a frame of that many pixels: no window is as narrow as a phone's.
+        """
         copy = self.folder / "asked.html"
         tail = (
             "<script>addEventListener('load', () => { const answer = document.createElement('pre');"
             f"answer.id = 'answer'; answer.textContent = JSON.stringify((() => {{ {script} }})());"
-            "document.body.append(answer); });</script></body>"
+            "parent.document.body.append(answer); });</script></body>"
         )
-        copy.write_text(page.read_text(encoding="utf-8").replace("</body>", tail), "utf-8")
-        dom, console = self.run(copy, "--dump-dom", *flags)
+        asked = page.read_text(encoding="utf-8").replace("</body>", tail)
+        frame = f'<iframe width="{width}" height="900" style="border:0" srcdoc="{escape(asked)}">'
+        copy.write_text(f"<!doctype html><body>{frame}</iframe></body>", "utf-8")
+        dom, console = self.run(copy, "--dump-dom")
         found = re.search(r'<pre id="answer">(.*?)</pre>', dom, re.DOTALL)
         assert found, f"the page did not answer: {console}"
         return json.loads(found[1].replace("&amp;", "&").replace("&lt;", "<")), console
@@ -106,15 +112,33 @@ def test_a_page_renders_without_a_word_and_fits_the_window(browser, report, name
         "return [innerWidth, document.documentElement.scrollWidth, performance.getEntriesByType"
     )
     (inner, wide, loaded), console = browser.ask(
-        page, f"{script}('resource').filter(r => !r.name.startsWith('data:')).length];"
+        page, f"{script}('resource').filter(r => !r.name.startsWith('data:')).length];", width
     )
     assert console == []
     assert loaded == 0
-    assert wide <= inner
+    assert wide <= inner == width
     shot = browser.folder / f"{name}{width}.png"
     _, console = browser.run(page, f"--screenshot={shot}", f"--window-size={width},900")
     assert console == []
     assert shot.stat().st_size > 5000
+
+
+def test_a_phone_shows_the_numbers_and_keeps_the_names(browser):
+    """Without scrolling no number is cut off; with it the names stay where they are."""
+    script = """
+      const box = document.querySelector("section .scroll"), row = box.querySelector("tbody tr");
+      const cut = [...box.querySelectorAll(".n")].filter(cell => cell.offsetParent
+        && cell.getBoundingClientRect().right > box.getBoundingClientRect().right).length;
+      const name = row.cells[0], before = name.getBoundingClientRect().left;
+      const under = getComputedStyle(name, "::after").content;
+      const other = row.cells[3].getBoundingClientRect().left;
+      box.scrollLeft = 40;
+      return [cut, under, name.getBoundingClientRect().left - before,
+        row.cells[3].getBoundingClientRect().left - other];"""
+    narrow, console = browser.ask(BOARD, script, 390)
+    assert console == []
+    assert narrow == [0, '"HorNet-L"', 0, -40]
+    assert browser.ask(BOARD, script, 1280)[0] == [0, "none", 0, 0]
 
 
 def test_pictures_are_decoded(browser, report):
