@@ -1,4 +1,4 @@
-"""Scoring of all four annotation types: perfect scores, numbers by hand, plain oracles, errors."""
+"""Scoring of all four annotation types: perfect scores, formats, numbers by hand."""
 
 import hashlib
 import json
@@ -9,73 +9,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from scoring_sides import (
+    save_json,
+    score,
+    write_panoptic_side,
+    write_semantic_side,
+)
 
-from entity_api import EvalParams, evaluate, panoptic, rle, semantic
+from entity_api import rle
 from entityseg_bench import cli, demo
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.evaluate import evaluate_files, result_record
+from entityseg_bench.evaluate import result_record
 from entityseg_bench.formats.id_png import write_id_png
 from entityseg_bench.formats.npz import write_npz
 from entityseg_bench.formats.panoptic import write_panoptic
 from entityseg_bench.formats.results import write_results
 from entityseg_bench.formats.semantic import write_semantic
-from entityseg_bench.inputs import Inputs
 from entityseg_bench.io import InputError
 
 TASKS = ("entity", "instance", "semantic", "panoptic")
-PANOPTIC_TABLE = [
-    {"id": 10, "name": "dog", "isthing": 1},
-    {"id": 20, "name": "sky", "isthing": 0},
-    {"id": 30, "name": "cat", "isthing": 1},
-]
-
-
-def save_png(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(pixels)).save(path)
-
-
-def save_ids(path, ids):
-    ids = np.asarray(ids)
-    save_png(path, np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8))
-
-
-def save_json(path, content):
-    path.write_text(json.dumps(content))
-    return path
-
-
-def write_panoptic_side(path, maps, categories_of, table=PANOPTIC_TABLE, crowds=()):
-    """Write id maps and their JSON; ``categories_of`` gives each id of an image its category."""
-    images, rows = [], []
-    for image_id, (id_map, of) in enumerate(zip(maps, categories_of, strict=True), start=1):
-        height, width = np.shape(id_map)
-        name = f"image {image_id}.v1.jpg"
-        images.append({"id": image_id, "file_name": name, "height": height, "width": width})
-        save_ids(path.with_suffix("") / f"image {image_id}.v1.png", id_map)
-        segments = [
-            {"id": k, "category_id": c, "iscrowd": int((image_id, k) in crowds)}
-            for k, c in of.items()
-        ]
-        rows.append({"image_id": image_id, "file_name": name, "segments_info": segments})
-    content = {"images": images, "annotations": rows, "categories": table}
-    return save_json(path, content)
-
-
-def write_semantic_side(folder, maps):
-    """Write class maps; with a list in the folder above."""
-    lines = []
-    for number, labels in enumerate(maps, start=1):
-        save_png(folder / f"image {number}.png", np.asarray(labels, np.uint8))
-        lines.append(f"image {number}.jpg image {number}.png\n")
-    path = folder.parent / f"{folder.name}.txt"
-    path.write_text("".join(lines))
-    return path
-
-
-def score(gt, dt, **inputs):
-    return evaluate_files(gt, dt, inputs=Inputs(**inputs))
 
 
 @pytest.fixture(scope="module")
@@ -224,114 +176,6 @@ def test_instance_numbers_by_hand(tmp_path):
     assert score(*files).own is None
 
 
-def random_map(rng, size, values):
-    """Draw rectangles of values over each other; 0 elsewhere."""
-    out = np.zeros(size, np.int64)
-    for value in values:
-        y, x = rng.integers(0, size[0] - 3), rng.integers(0, size[1] - 3)
-        out[y : y + rng.integers(2, 9), x : x + rng.integers(2, 12)] = value
-    return out
-
-
-def random_sides(rng, n_images=5, size=(14, 18)):
-    """Make panoptic ground truth with void, and predictions near it."""
-    gt, dt = [], []
-    for _ in range(n_images):
-        truth = random_map(rng, size, range(250, 260))
-        found = np.where(rng.random(size) < 0.8, truth, random_map(rng, size, range(1, 4)))
-        gt.append(truth)
-        dt.append(np.roll(found, int(rng.integers(0, 2)), axis=1))
-
-    def categories_of(maps):
-        return [{int(k): int(k) % 3 * 10 + 10 for k in np.unique(m) if k} for m in maps]
-
-    return (gt, categories_of(gt)), (dt, categories_of(dt))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_pq_is_that_of_the_pure_functions(seed, tmp_path):
-    gt, dt = random_sides(np.random.default_rng(seed))
-    crowds = {(1, min(gt[1][0])), (2, max(gt[1][1]))}
-    paths = (
-        write_panoptic_side(tmp_path / "gt.json", *gt, crowds=crowds),
-        write_panoptic_side(tmp_path / "dt.json", *dt),
-    )
-    found = score(*paths).own
-
-    def segments(side, idx):
-        return [
-            {"id": k, "category_id": c, "iscrowd": side is gt and (idx + 1, k) in crowds}
-            for k, c in side[1][idx].items()
-        ]
-
-    tallies = [
-        panoptic.tally(gt[0][idx], segments(gt, idx), dt[0][idx], segments(dt, idx))
-        for idx in range(len(gt[0]))
-    ]
-    expected = panoptic.summarize(tallies, {10: True, 20: False, 30: True})
-    for group in ("all", "things", "stuff"):
-        for name, value in found.groups[group].items():
-            assert value == pytest.approx(getattr(getattr(expected, group), name), nan_ok=True)
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("iou_type", ["segm", "boundary"])
-def test_ap_with_void_is_that_of_masks_cut_by_hand(seed, iou_type, tmp_path):
-    rng = np.random.default_rng(100 + seed)
-    gt, _ = random_sides(rng)
-    path = write_panoptic_side(tmp_path / "gt.json", *gt)
-    rows, cut_rows, images, annotations = [], [], [], []
-    for image_id, id_map in enumerate(gt[0], start=1):
-        height, width = id_map.shape
-        images.append({"id": image_id, "height": height, "width": width})
-        annotations += [
-            {"image_id": image_id, "segmentation": rle.encode(id_map == k)} for k in gt[1][
-                image_id - 1]
-        ]  # fmt: skip
-        masks = [np.roll(id_map == k, 1, axis=0) for k in gt[1][image_id - 1]]
-        masks += [random_map(rng, id_map.shape, [1]) > 0 for _ in range(3)]
-        masks.append(id_map == 0)
-        for mask in masks:
-            row = {"image_id": image_id, "category_id": 10, "score": float(rng.random())}
-            rows.append({**row, "segmentation": rle.encode(mask)})
-            visible = mask & (id_map > 0)
-            if visible.any():
-                cut_rows.append({**row, "segmentation": rle.encode(visible)})
-    dt = save_json(tmp_path / "dt.json", rows)
-    scoring = evaluate_files(path, dt, boundary=True)
-    found = scoring.boundary if iou_type == "boundary" else scoring.result
-    truth = {"images": images, "annotations": annotations}
-    expected = evaluate(truth, cut_rows, EvalParams(iou_type=iou_type)).metrics
-    assert 0 < expected["APe"] < expected["AP"] or iou_type == "boundary"
-    assert found.metrics == pytest.approx(expected, nan_ok=True)
-
-
-@pytest.mark.parametrize("as_results", [False, True])
-def test_miou_is_that_of_the_pure_functions(as_results, tmp_path):
-    rng = np.random.default_rng(5)
-    maps = [
-        (rng.choice([0, 1, 149, 255], (9, 11)), rng.choice([0, 1, 2, 255], (9, 11)))
-        for _ in range(4)
-    ]
-    gt = write_semantic_side(tmp_path / "gt", [truth for truth, _ in maps])
-    dt = tmp_path / "dt"
-    if as_results:
-        # Higher scores lie over lower ones: a class is drawn too large under the next one.
-        rows = [
-            {"image_id": f"image {number}", "category_id": k, "score": (k + 1) / 10,
-             "segmentation": rle.encode((labels == k) | ((labels > k) & (labels < 255)))}
-            for number, (_, labels) in enumerate(maps, start=1) for k in (0, 1, 2)
-        ]  # fmt: skip
-        dt = save_json(tmp_path / "dt.json", rows)
-    else:
-        write_semantic_side(dt, [labels for _, labels in maps])
-    expected = semantic.summarize(sum(semantic.count(*pair, 150) for pair in maps))
-    scoring = score(gt, dt)
-    assert scoring.own.groups["all"]["mIoU"] == pytest.approx(expected.mIoU)
-    assert scoring.own.groups["all"]["fwIoU"] == pytest.approx(expected.fwIoU)
-    assert scoring.own.groups["all"]["n"] == 3
-
-
 def test_results_that_name_no_classes_leave_the_class_metrics_out(root, perfect, tmp_path):
     for task in ("instance", "semantic", "panoptic"):
         rows = json.loads(perfect[task, "results"].read_text())
@@ -379,108 +223,6 @@ def test_image_ids_of_another_part_are_found_out(root, perfect, tmp_path):
     save_json(index, content)
     with pytest.raises(InputError, match=r"image 4711.*not among the images of the ground truth"):
         score(gt, tmp_path / "npz")
-
-
-class TestErrors:
-    """Each names the file, the image and what to do; none comes from the depths."""
-
-    @pytest.fixture
-    def sides(self, tmp_path):
-        maps, of = [[[1, 1, 2, 2]], [[1, 0, 2, 2]]], [{1: 10, 2: 20}] * 2
-        gt = write_panoptic_side(tmp_path / "gt.json", maps, of)
-        return gt, write_panoptic_side(tmp_path / "dt.json", maps, of)
-
-    def test_no_folder_of_maps(self, sides):
-        for side, option in zip(sides, ("--gt-maps", "--pred-maps"), strict=True):
-            shutil.move(side.with_suffix(""), side.with_name("elsewhere"))
-            with pytest.raises(InputError, match=f"{side.stem}, panoptic_maps_val.*{option} DIR"):
-                score(*sides)
-            shutil.move(side.with_name("elsewhere"), side.with_suffix(""))
-        shutil.move(sides[0].with_suffix(""), sides[0].with_name("elsewhere"))
-        scoring = score(*sides, gt_maps=sides[0].with_name("elsewhere"))
-        assert scoring.own.groups["all"]["PQ"] == 1.0
-
-    def test_a_missing_map(self, sides):
-        (sides[1].with_suffix("") / "image 2.v1.png").unlink()
-        with pytest.raises(InputError, match=r"image 2\.v1\.png: there is no such file"):
-            score(*sides)
-
-    def test_a_map_of_another_size(self, sides):
-        save_ids(sides[1].with_suffix("") / "image 2.v1.png", [[1, 0, 2]])
-        with pytest.raises(InputError, match=r"image 2.*1 x 3 pixels.*1 x 4"):
-            score(*sides)
-
-    def test_segments_that_map_and_json_do_not_share(self, sides):
-        path = sides[1].with_suffix("") / "image 2.v1.png"
-        save_ids(path, [[1, 77, 2, 2]])
-        with pytest.raises(InputError, match=r"image 2.*segments 77 are not in the JSON"):
-            score(*sides)
-        save_ids(path, [[1, 1, 1, 1]])
-        with pytest.raises(InputError, match=r"image 2.*segments 2 are not in the map"):
-            score(*sides)
-
-    def test_a_category_that_the_ground_truth_does_not_have(self, sides):
-        content = json.loads(sides[1].read_text())
-        content["annotations"][1]["segments_info"][0]["category_id"] = 11
-        save_json(sides[1], content)
-        with pytest.raises(InputError, match=r"dt\.json: image 2.*category 11"):
-            score(*sides)
-
-    def test_an_unknown_image(self, sides):
-        content = json.loads(sides[1].read_text())
-        content["annotations"][1]["image_id"] = 5
-        save_json(sides[1], content)
-        with pytest.raises(InputError, match=r"dt\.json.*image_id 5 is not among the images"):
-            score(*sides)
-
-    def test_scores_of_some_segments_only(self, sides):
-        content = json.loads(sides[1].read_text())
-        content["annotations"][1]["segments_info"][0]["score"] = 0.5
-        save_json(sides[1], content)
-        with pytest.raises(InputError, match="3 of 4 predictions have no score"):
-            score(*sides)
-
-    def test_another_type_than_the_user_says(self, sides):
-        with pytest.raises(InputError, match="this is panoptic ground truth, and --task says sem"):
-            score(*sides, task="semantic")
-
-    def test_a_broken_coco_file_is_reported_as_one(self, tmp_path):
-        gt = save_json(tmp_path / "gt.json", {"images": [], "annotations": []})
-        dt = save_json(tmp_path / "dt.json", [{"image_id": 1, "category_id": 2}])
-        with pytest.raises(InputError, match=r"dt\.json: \[0\]|dt\.json.*score"):
-            score(gt, dt)
-        with pytest.raises(InputError, match="there is no such file"):
-            score(gt, tmp_path / "nothing.json")
-
-    def test_semantic_maps(self, tmp_path):
-        gt = write_semantic_side(tmp_path / "gt", [[[0, 1]], [[1, 255]]])
-        dt = write_semantic_side(tmp_path / "dt", [[[0, 1]], [[1, 1]]]).with_suffix("")
-        assert score(gt, dt).own.groups["all"]["mIoU"] == 1.0
-        save_png(dt / "image 2.png", np.array([[1, 200]], np.uint8))
-        with pytest.raises(InputError, match=r"dt: image 2.*category 200"):
-            score(gt, dt)
-        save_png(dt / "image 2.png", np.array([[1], [1]], np.uint8))
-        with pytest.raises(InputError, match=r"image 2\.png.*2 x 1.*1 x 2"):
-            score(gt, dt)
-        save_png(dt / "image 2.png", np.zeros((1, 2, 3), np.uint8))
-        with pytest.raises(InputError, match="one channel of 8 bits"):
-            score(gt, dt, pred_format="semantic")
-        (dt / "image 2.png").unlink()
-        with pytest.raises(InputError, match=r"image 2\.png is missing \(1 of 2 are\)"):
-            score(gt, dt)
-        scoring = evaluate_files(gt, dt, predicted_images_only=True)
-        assert scoring.result.params.image_ids == [1]
-        assert scoring.own.groups["all"]["mIoU"] == 1.0
-        shutil.rmtree(dt)
-        dt.mkdir()
-        with pytest.raises(InputError, match="no PNG maps in this folder"):
-            score(gt, dt)
-
-    def test_maps_that_belong_to_no_image_are_named(self, tmp_path):
-        gt = write_semantic_side(tmp_path / "gt", [[[0, 1]]])
-        dt = write_semantic_side(tmp_path / "dt", [[[0, 1]], [[1, 1]]]).with_suffix("")
-        warnings = " ".join(map(str, score(gt, dt).warnings))
-        assert "1 maps belong to no image, image 2.png first" in warnings
 
 
 def test_the_command_prints_and_writes_the_own_metric(root, perfect, tmp_path, capsys):
