@@ -1,66 +1,18 @@
 """Which kernels are taken, by a driver that only plays its part: there is no card here."""
 
-import ctypes
 import logging
 import runpy
 
 import pytest
 import torch
+from played_driver import PlayedLibrary
 
-from baselines.ops import chain, cuda, launch
-from baselines.ops.driver import Driver, DriverError
+from baselines.ops import chain, cuda
+from baselines.ops.driver import Driver
 from baselines.ops.nvrtc import CompilerError
 from baselines.ops.shipped import Shipped
 
 CARD = chain.Card(index=1, name="a card", major=9, minor=0)
-CONTEXT, OTHER_CONTEXT = 4711, 4712
-
-
-class PlayedLibrary:
-    """Stands for libcuda: notes every call, and fails those it is told to.
-
-    Attributes:
-        calls: names and arguments, in order.
-        failing: error codes by the name of the call.
-        refused: images that are not loaded.
-    """
-
-    def __init__(self):
-        self.calls, self.failing, self.refused, self.current = [], {}, set(), OTHER_CONTEXT
-
-    def __getattr__(self, name):
-        if not name.startswith("cu") or name in self.__dict__.get("absent", ()):
-            raise AttributeError(name)
-
-        def call(*arguments):
-            return self._answer(name, arguments)
-
-        setattr(self, name, call)
-        return call
-
-    def _answer(self, name, arguments):
-        self.calls.append((name, arguments))
-        target = getattr(arguments[0], "_obj", None) if arguments else None
-        if name == "cuGetErrorName":
-            arguments[1]._obj.value = b"CUDA_ERROR_PLAYED"
-        elif name == "cuGetErrorString":
-            arguments[1]._obj.value = b"as told"
-        elif name == "cuDevicePrimaryCtxRetain":
-            target.value = CONTEXT
-        elif name == "cuCtxGetCurrent":
-            target.value = self.current
-        elif name == "cuDriverGetVersion":
-            target.value = 12080
-        elif name == "cuLibraryLoadData":
-            target.value = 1
-            if arguments[1] in self.refused:
-                return 209
-        elif name in ("cuLibraryGetKernel", "cuKernelGetFunction"):
-            target.value = 2
-        return self.failing.get(name, 0)
-
-    def names(self):
-        return [name for name, _ in self.calls]
 
 
 class PlayedCompiler:
@@ -199,95 +151,6 @@ def test_the_environment_asks_for_the_impossible(library, monkeypatch):
     library.refused = {b"cubin 90"}
     with pytest.raises(RuntimeError, match=r"ENTITYSEG_OPS=cubin does not work on a card \(cuda:1"):
         chain.choose(CARD, "cubin")
-
-
-def test_no_driver_and_an_old_one():
-    if not torch.cuda.is_available():
-        with pytest.raises(DriverError, match=r"cannot be opened|CUDA_ERROR_NO_DEVICE"):
-            Driver()
-    old = PlayedLibrary()
-    old.absent = {"cuLibraryLoadData"}
-    with pytest.raises(DriverError, match="older than CUDA 12: no cuLibraryLoadData"):
-        Driver(old)
-
-
-def test_a_launch_says_what_the_driver_needs_to_know():
-    library = PlayedLibrary()
-    driver = Driver(library)
-    assert driver.version() == (12, 8)
-    kernel = driver.kernel(driver.load(b"image"), "forward_float32_32", 1)
-    library.calls.clear()
-    arguments = launch.Arguments(batch=3)
-    driver.launch(kernel, launch.Grid(5, 2, 64), arguments, 1, 99)
-    # The thread had another context: PyTorch's is put on top of it, and taken off again.
-    assert library.names() == [
-        "cuCtxGetCurrent", "cuCtxPushCurrent_v2", "cuLaunchKernel", "cuCtxPopCurrent_v2",
-    ]  # fmt: skip
-    passed = library.calls[2][1]
-    assert passed[0] is kernel
-    assert passed[1:9] == (5, 2, 1, 64, 1, 1, 0, 99)
-    assert launch.Arguments.from_address(passed[9][0]).batch == 3
-    library.current = CONTEXT
-    library.calls.clear()
-    driver.launch(kernel, launch.Grid(5, 2, 64), arguments, 1, 99)
-    assert library.names() == ["cuCtxGetCurrent", "cuLaunchKernel"]
-
-
-def test_a_failed_launch_leaves_the_thread_as_it_was():
-    library = PlayedLibrary()
-    driver = Driver(library)
-    library.failing = {"cuLaunchKernel": 700}
-    with pytest.raises(DriverError, match="cuLaunchKernel: CUDA_ERROR_PLAYED"):
-        driver.launch(ctypes.c_void_p(2), launch.Grid(1, 1, 32), launch.Arguments(), 0, 0)
-    assert library.names()[-1] == "cuCtxPopCurrent_v2"
-
-
-def test_kernels_load_while_a_graph_is_captured():
-    library = PlayedLibrary()
-    driver = Driver(library)
-    library.calls.clear()
-    driver.kernel(ctypes.c_void_p(1), "forward_float32_32", 0)
-    names = library.names()
-    first, last = (i for i, n in enumerate(names) if n == "cuThreadExchangeStreamCaptureMode")
-    assert first < names.index("cuKernelGetFunction") < last
-
-
-@pytest.fixture(scope="module")
-def emulated_driver(emulation, tmp_path_factory):
-    """Give a driver whose library is compiled from C, with the signatures of the real one."""
-    module, _ = emulation
-    library = module.compile_kernels(tmp_path_factory.mktemp("driver"), source="driver.cpp")
-    return Driver(ctypes.CDLL(str(library)))
-
-
-def test_through_the_c_interface(emulated_driver, monkeypatch):
-    """From tensors to a kernel by ctypes and back; handles and streams are more than 32 bits."""
-    assert emulated_driver.version() == (12, 8)
-    with pytest.raises(DriverError, match="cuLibraryLoadData: CUDA_ERROR_NOT_FOUND: emulated"):
-        emulated_driver.load(b"something else\0")
-    choice = chain.Choice("cubin", driver=emulated_driver, library=emulated_driver.load(b"image\0"))
-    with pytest.raises(DriverError, match="cuLibraryGetKernel"):
-        emulated_driver.kernel(choice.library, "forward_float32_7", 0)
-
-    class Stream:
-        cuda_stream = 0x700000007
-
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream)
-    kernels = cuda._CudaKernels(choice, 0)
-    rng = torch.Generator().manual_seed(0)
-    value, grad = torch.randn(1, 70, 2, 16, generator=rng), torch.randn(1, 70, 32, generator=rng)
-    locations = torch.rand(1, 70, 2, 1, 4, 2, generator=rng)
-    weights = torch.rand(1, 70, 2, 1, 4, generator=rng)
-    ops, arguments = torch.ops.entityseg, (value, locations, weights, [7, 10])
-    got = launch.forward(kernels, *arguments), *launch.backward(kernels, grad, *arguments)
-    want = (
-        ops.deformable_attention(*arguments),
-        *ops.deformable_attention_backward(grad, *arguments),
-    )
-    for a, b in zip(got, want, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
-    with pytest.raises(DriverError, match="cuLaunchKernel: CUDA_ERROR_LAUNCH_FAILED"):
-        launch.forward(kernels, value[:, :20], *arguments[1:])
 
 
 class TestOnADevice:
