@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from entityseg_bench.contents.records import Contents, Records, positions
+from entityseg_bench.contents.contents import Contents
+from entityseg_bench.contents.records import Records, positions
 from entityseg_bench.formats.coco_scan import scan
 from entityseg_bench.io import InputError
 from entityseg_bench.types import Category, ImageInfo

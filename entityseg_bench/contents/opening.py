@@ -10,9 +10,9 @@ from entityseg_bench import categories
 from entityseg_bench.categories import Task
 from entityseg_bench.contents import layout, records
 from entityseg_bench.contents.coco import coco_contents
+from entityseg_bench.contents.contents import Contents, check_images
 from entityseg_bench.contents.layout import Resolution, Split
 from entityseg_bench.contents.panoptic import panoptic_contents
-from entityseg_bench.contents.records import Contents
 from entityseg_bench.contents.semantic import semantic_contents
 from entityseg_bench.io import InputError
 from entityseg_bench.types import ImageInfo
@@ -61,7 +61,7 @@ def _joined(found: Sequence[Contents], parts: Sequence[str | None], task: Task) 
     first_images = []
     for contents, part in zip(found, parts, strict=True):
         # Once they are numbered anew, nothing shows that an id stood twice.
-        records.check_images(contents.images, contents.where)
+        check_images(contents.images, contents.where)
         first_images.append(len(images))
         for image in contents.images:
             name = image.file_name

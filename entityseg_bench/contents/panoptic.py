@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
 from entityseg_bench.contents.coco import to_category, to_image
-from entityseg_bench.contents.records import Contents, Records, positions
+from entityseg_bench.contents.contents import Contents
+from entityseg_bench.contents.records import Records, positions
 from entityseg_bench.formats import png
 from entityseg_bench.formats.maps import find_map, maps_folder
 from entityseg_bench.io import InputError, decode_json, read_bytes

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from entityseg_bench.categories import IGNORE
+from entityseg_bench.contents.contents import Contents
 from entityseg_bench.contents.layout import IMAGE_SUFFIXES
-from entityseg_bench.contents.records import Contents
 from entityseg_bench.formats import png
 from entityseg_bench.formats.label_maps import ClassRegions, LabelMaps
 from entityseg_bench.formats.maps import map_name

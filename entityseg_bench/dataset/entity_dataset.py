@@ -11,9 +11,10 @@ from entity_api.tables import GroundTruth
 from entityseg_bench import categories as category_tables
 from entityseg_bench.categories import TASKS, Task
 from entityseg_bench.contents import layout, records
+from entityseg_bench.contents.contents import LazyAnnotations, check_images
 from entityseg_bench.contents.layout import ImageFiles, Resolution, Split
 from entityseg_bench.contents.opening import open_folder
-from entityseg_bench.contents.records import LazyAnnotations, Records
+from entityseg_bench.contents.records import Records
 from entityseg_bench.dataset.truth import ground_truth
 from entityseg_bench.formats.png import read_rgb
 from entityseg_bench.io import InputError
@@ -64,7 +65,7 @@ class EntityDataset:
         self.image_files = image_files
         self.info = dict(info or {})
         self.where = where
-        records.check_images(self.images, where)
+        check_images(self.images, where)
         self._lazy: LazyAnnotations | None = None
         self._records: Records | None = None
         if isinstance(annotations, Records):

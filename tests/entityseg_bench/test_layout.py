@@ -92,6 +92,16 @@ def test_parts_are_joined_and_numbered_anew(tmp_path: Path) -> None:
     assert len(EntityDataset.open(tmp_path, parts=["02"])) == 2
 
 
+def test_a_part_with_an_image_id_twice_is_refused_before_it_is_numbered_anew(
+    tmp_path: Path,
+) -> None:
+    for part, ids in (("01", (1, 2)), ("03", (5, 5))):
+        images = [image(f"{part}_{k}.jpg", number) for k, number in enumerate(ids)]
+        write(tmp_path / DOCUMENTED.format(part, ""), coco([], images))
+    with pytest.raises(InputError, match=r"_03_.*image 5 \(03_1\.jpg\).*stands twice"):
+        EntityDataset.open(tmp_path)
+
+
 def test_parts_of_a_joined_file(tmp_path: Path) -> None:
     images = [image("entity_01_11580/a.jpg"), image("entity_02_11598/b.jpg", 2)]
     write(
