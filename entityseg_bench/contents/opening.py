@@ -38,6 +38,9 @@ def open_folder(
     """Read a folder; see `EntityDataset.open`."""
     sources = layout.find_sources(root, task, split, resolution, parts)
     found = [_read_source(task, source, cache) for source in sources]
+    for contents in found:
+        # Once images are numbered anew or left out, nothing shows that an id stood twice.
+        check_images(contents.images, contents.where)
     if len(found) > 1:
         return Opened(_joined(found, [source.part for source in sources], task), None)
     if parts is not None and sources[0].part is None:
@@ -60,8 +63,6 @@ def _joined(found: Sequence[Contents], parts: Sequence[str | None], task: Task) 
     images: list[ImageInfo] = []
     first_images = []
     for contents, part in zip(found, parts, strict=True):
-        # Once they are numbered anew, nothing shows that an id stood twice.
-        check_images(contents.images, contents.where)
         first_images.append(len(images))
         for image in contents.images:
             name = image.file_name

@@ -111,6 +111,10 @@ def test_parts_of_a_joined_file(tmp_path: Path) -> None:
     dataset = EntityDataset.open(tmp_path, parts=["02"])
     assert [i.id for i in dataset.images] == [2]
     assert [row.id for row in dataset.annotations(0)] == [2, 3]
+    # Its annotations could be the other part's.
+    write(tmp_path / "entityseg_val.json", coco([], [{**row, "id": 7} for row in images]))
+    with pytest.raises(InputError, match=r"image 7 \(entity_02_11598/b\.jpg\).*stands twice"):
+        EntityDataset.open(tmp_path, parts=["02"])
     write(tmp_path / "entityseg_val.json", coco([], [image("bare.jpg")]))
     with pytest.raises(InputError, match=r"bare\.jpg.*of which part"):
         EntityDataset.open(tmp_path, parts=["02"])
