@@ -3,7 +3,9 @@
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-KERNELS = ["_codes", "_rle", "_sweep", "_cover", "_match", "_resample"]
+KERNELS = [
+    "_codes", "_decode", "_rle", "_events", "_reach", "_sweep", "_cover", "_match", "_resample",
+]  # fmt: skip
 extensions = [
     Extension(
         f"entity_api.{name}",

@@ -7,6 +7,7 @@ by operation, so that results equal pycocotools' to the last bit; the tests hold
 
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -34,6 +35,31 @@ def ious(
                 union_px = dt_area[d] if gt_crowd[g] else dt_area[d] + gt_area[g] - common[d, g]
                 view[d, g] = <double>common[d, g] / <double>union_px
     return out
+
+
+cdef inline int64_t best_free(
+    const double* iou, const int64_t* near, Py_ssize_t n_near, double thr,
+    const uint8_t* ignored, const int32_t* taken,
+    const int64_t[:] gt_records, const uint8_t[::1] gt_crowd,
+) noexcept nogil:
+    """Return the column of the gt that one detection matches, or -1."""
+    cdef int64_t g, best = -1
+    cdef double best_iou = min(thr, 1 - 1e-10)
+    cdef Py_ssize_t k
+    cdef int ignoring
+    # cocoapi puts ignored gt last and stops there once a counted one matches.
+    for ignoring in range(2):
+        for k in range(n_near):
+            g = near[k]
+            if ignored[gt_records[g]] != ignoring or iou[g] < best_iou:
+                continue
+            if taken[gt_records[g]] >= 0 and not gt_crowd[g]:
+                continue
+            best_iou = iou[g]
+            best = g
+        if best >= 0:
+            break
+    return best
 
 
 def match_group(
@@ -75,20 +101,24 @@ def match_group(
         gt_dt: (A, T, gt records) record of the last matched detection, untouched without one.
         gt_ignored: (A, gt records).
     """
-    cdef Py_ssize_t n_dt = rows.shape[0], n_gt = columns.shape[0]
-    cdef Py_ssize_t a, t, d, k, n = 0
-    cdef int64_t g, best
-    cdef double lowest = 1 - 1e-10, best_iou
-    cdef bint outside, keep = dt_gt.shape[2] > 0
-    cdef int ignoring
+    cdef Py_ssize_t n_dt = rows.shape[0], n_gt = columns.shape[0], n_thrs = iou_thrs.shape[0]
+    cdef Py_ssize_t a, t, d, k, i, n = 0, n_near_any = 0
+    cdef int64_t g
+    cdef double lowest = 1 - 1e-10
+    cdef bint keep = dt_gt.shape[2] > 0
+    # Of detection d: its near gt begin at first[d]; few have any.
     cdef int64_t* near = <int64_t*>malloc((n_dt * n_gt + 1) * sizeof(int64_t))
     cdef Py_ssize_t* first = <Py_ssize_t*>malloc((n_dt + 1) * sizeof(Py_ssize_t))
-    if near == NULL or first == NULL:
+    cdef Py_ssize_t* with_near = <Py_ssize_t*>malloc((n_dt + 1) * sizeof(Py_ssize_t))
+    cdef int8_t* unmatched = <int8_t*>malloc(n_dt + 1)
+    if near == NULL or first == NULL or with_near == NULL or unmatched == NULL:
         free(near)
         free(first)
+        free(with_near)
+        free(unmatched)
         raise MemoryError
     with nogil:
-        for t in range(iou_thrs.shape[0]):
+        for t in range(n_thrs):
             lowest = min(lowest, iou_thrs[t])
         # Only pairs that reach the lowest threshold can match at any.
         for d in range(n_dt):
@@ -97,6 +127,9 @@ def match_group(
                 if iou[rows[d], columns[k]] >= lowest:
                     near[n] = columns[k]
                     n += 1
+            if n > first[d]:
+                with_near[n_near_any] = d
+                n_near_any += 1
         first[n_dt] = n
         for a in range(area_ranges.shape[0]):
             for k in range(n_gt):
@@ -105,37 +138,33 @@ def match_group(
                     gt_crowd[g] or gt_area[g] < area_ranges[a, 0] or gt_area[g] > area_ranges[a, 1]
                 )
             for d in range(n_dt):
-                outside = (
-                    dt_area[rows[d]] < area_ranges[a, 0] or dt_area[rows[d]] > area_ranges[a, 1]
+                unmatched[d] = (
+                    IGNORED if dt_area[rows[d]] < area_ranges[a, 0]
+                    or dt_area[rows[d]] > area_ranges[a, 1] else FALSE_POSITIVE
                 )
-                for t in range(iou_thrs.shape[0]):
-                    best = -1
-                    best_iou = min(iou_thrs[t], 1 - 1e-10)
-                    # cocoapi puts ignored gt last and stops there once a counted one matches.
-                    for ignoring in range(2 if first[d] < first[d + 1] else 0):
-                        if best >= 0:
-                            break
-                        for k in range(first[d], first[d + 1]):
-                            g = near[k]
-                            if gt_ignored[a, gt_records[g]] != ignoring:
-                                continue
-                            if iou[rows[d], g] < best_iou:
-                                continue
-                            if gt_dt[a, t, gt_records[g]] >= 0 and not gt_crowd[g]:
-                                continue
-                            best_iou = iou[rows[d], g]
-                            best = g
-                    if best >= 0:
-                        gt_dt[a, t, gt_records[best]] = <int32_t>dt_records[rows[d]]
-                        outcome[a, t, start + d] = (
-                            IGNORED if gt_ignored[a, gt_records[best]] else TRUE_POSITIVE
-                        )
-                    else:
-                        outcome[a, t, start + d] = IGNORED if outside else FALSE_POSITIVE
+            for t in range(n_thrs if n_dt else 0):
+                memcpy(&outcome[a, t, start], unmatched, n_dt)
+                if keep:
+                    # Every byte of -1 is 0xFF.
+                    memset(&dt_gt[a, t, start], 0xFF, n_dt * sizeof(int32_t))
+                for i in range(n_near_any):
+                    d = with_near[i]
+                    g = best_free(
+                        &iou[rows[d], 0], near + first[d], first[d + 1] - first[d], iou_thrs[t],
+                        &gt_ignored[a, 0], &gt_dt[a, t, 0], gt_records, gt_crowd,
+                    )
+                    if g < 0:
+                        continue
+                    gt_dt[a, t, gt_records[g]] = <int32_t>dt_records[rows[d]]
+                    outcome[a, t, start + d] = (
+                        IGNORED if gt_ignored[a, gt_records[g]] else TRUE_POSITIVE
+                    )
                     if keep:
-                        dt_gt[a, t, start + d] = <int32_t>gt_records[best] if best >= 0 else -1
+                        dt_gt[a, t, start + d] = <int32_t>gt_records[g]
     free(near)
     free(first)
+    free(with_near)
+    free(unmatched)
 
 
 def precision_at_recall(

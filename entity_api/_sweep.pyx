@@ -1,202 +1,192 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Kernels on all masks of an image at once, by sweeps over their sorted bounds.
+"""What masks of two sides have in common, by one sweep of each mask over the other side's spans.
 
-The cost grows with the runs, not with the pixels or with pairs of masks. `rle.py`, `overlap.py` and
-the tests say in plain Python what they compute.
+The cost grows with the runs, not with the pixels or with pairs of masks. The tests say in plain
+Python what is computed.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
+from entity_api._events cimport new_keys, sorted_events
 from entity_api._rle cimport Runs
 
 import numpy as np
 
 from entity_api._rle import compress
 
-
-# The pair table holds a bit for each two masks of an image: 32 MB at this many.
+# A mask is looked at this often, whether it can still reach what is needed.
 cdef enum:
-    MAX_PAIRED = 16384
+    RUNS_BETWEEN_LOOKS = 32
 
 
-cdef uint64_t* sorted_keys(uint64_t* keys, Py_ssize_t n, uint64_t pixels) noexcept nogil:
-    """Sort keys by the position in their high half, by radix.
-
-    ``keys`` has room for 2 n; what is returned lies in it. Position and payload (which mask, which
-    run) travel in one word.
-    """
-    cdef uint64_t* other = keys + n
-    cdef uint32_t[2048] buckets
-    cdef uint32_t total, counted
-    cdef Py_ssize_t i, k
-    cdef int shift = 32, width = 0, digit
-    while pixels >> width:
-        width += 1
-    # As few passes of at most 11 bits as there can be, each as narrow as it can be.
-    digit = (width + (width + 10) // 11 - 1) // ((width + 10) // 11) if width else 1
-    while shift < 32 + width:
-        memset(buckets, 0, sizeof(uint32_t) << digit)
-        for i in range(n):
-            buckets[(keys[i] >> shift) & ((1 << digit) - 1)] += 1
-        total = 0
-        for i in range(1 << digit):
-            counted = buckets[i]
-            buckets[i] = total
-            total += counted
-        for i in range(n):
-            k = (keys[i] >> shift) & ((1 << digit) - 1)
-            other[buckets[k]] = keys[i]
-            buckets[k] += 1
-        keys, other = other, keys
-        shift += digit
-    return keys
-
-
-cdef uint64_t* new_keys(Py_ssize_t n) except NULL:
-    cdef uint64_t* keys = <uint64_t*>malloc((2 * n + 1) * sizeof(uint64_t))
-    if keys == NULL:
-        raise MemoryError
-    return keys
-
-
-cdef uint64_t* sorted_events(Runs masks, uint64_t* keys) noexcept nogil:
-    """Sort the changes of all masks; the low half of each key is the mask."""
-    cdef Py_ssize_t mask, b
-    for mask in range(masks.n):
-        for b in range(masks.offsets[mask], masks.offsets[mask + 1]):
-            keys[b] = (<uint64_t>masks.bounds[b] << 32) | <uint64_t>mask
-    return sorted_keys(keys, masks.offsets[masks.n], masks.pixels)
+cdef struct Span:
+    uint32_t start
+    uint32_t end
 
 
 cdef inline void add_run(
-    const uint32_t* starts, const int32_t* labels, Py_ssize_t s, uint32_t start, uint32_t end,
-    int64_t* pixels_in,
+    const Span* spans, const int32_t* regions, Py_ssize_t s, Span run, int64_t* pixels_in
 ) noexcept nogil:
-    """Add the pixels of one run to the count of each region it crosses, from segment s on."""
-    while starts[s + 1] <= start:
+    """Add the pixels that a run shares with spans to their regions; none before s meets it."""
+    while spans[s].end <= run.start:
         s += 1
-    while starts[s + 1] < end:
-        pixels_in[labels[s]] += starts[s + 1] - start
-        start = starts[s + 1]
+    if spans[s].start < run.start:
+        pixels_in[regions[s]] += min(spans[s].end, run.end) - run.start
         s += 1
-    pixels_in[labels[s]] += end - start
+    while spans[s].start < run.end:
+        pixels_in[regions[s]] += min(spans[s].end, run.end) - spans[s].start
+        s += 1
+
+
+cdef inline bint in_reach(
+    const int64_t* needed_px, const int64_t* pixels_in, int64_t left_px, Py_ssize_t n
+) noexcept nogil:
+    """Tell whether what is left of a mask can make one of its counts as high as it needs to be."""
+    cdef Py_ssize_t g
+    for g in range(n):
+        if pixels_in[g] + left_px >= needed_px[g]:
+            return True
+    return False
 
 
 cdef class Regions:
-    """Cut an image into segments labelled by the *set* of masks that cover them.
+    """Cut what masks cover into spans, each of one region: the *set* of masks that cover it.
 
     Disjoint masks give one region a mask; overlapping ones a region for each set that occurs, so
-    one sweep over the segments counts the intersections with all of them. Where masks overlap like
+    one sweep over the spans counts the intersections with all of them. Where masks overlap like
     noise there are too many sets; then each mask is a part of its own, swept after the other.
+
+    Args:
+        masks: G masks.
+        wanted: (G,) 0 for masks that nobody asks for: they may be left out.
     """
 
-    cdef uint32_t* starts        # (S + 1,) ascending, starts[S] = pixels
-    cdef int32_t* labels         # (S,) region of each segment; 0 = covered by none
-    cdef int32_t* jump           # first segment at or before the pixel block p >> shift
+    cdef Span* spans             # (S + 2,) ascending; the first and the last are empty
+    cdef int32_t* regions        # (S + 2,) of each span
+    cdef int32_t* near           # the last span that starts before the pixel block p >> shift
     cdef int shift
-    cdef Py_ssize_t n_segments
+    cdef Py_ssize_t n_spans
     cdef Py_ssize_t n_masks
+    cdef bint of_sets            # whether a region may belong to several masks
     cdef readonly list members   # members[r]: positions of the masks that cover region r
     cdef list parts              # Regions of one mask each, where there are too many sets
 
-    def __cinit__(self, Runs masks):
-        cdef Py_ssize_t n_bounds = masks.offsets[masks.n]
-        cdef uint64_t* keys = new_keys(n_bounds)
-        cdef int32_t* owners = <int32_t*>malloc((n_bounds // 2 + 1) * sizeof(int32_t))
-        cdef bint disjoint
+    def __cinit__(self, Runs masks, wanted=None):
+        cdef Py_ssize_t n_bounds = masks.offsets[masks.n], n_blocks
+        cdef const uint8_t[::1] flags = np.ones(masks.n, np.uint8) if wanted is None else wanted
         self.n_masks = masks.n
         self.members = [(), *((g,) for g in range(masks.n))]
-        self.starts = <uint32_t*>malloc((n_bounds + 2) * sizeof(uint32_t))
-        self.labels = <int32_t*>malloc((n_bounds + 2) * sizeof(int32_t))
-        try:
-            if owners == NULL or self.starts == NULL or self.labels == NULL:
-                raise MemoryError
-            with nogil:
-                disjoint = self.label_disjoint(masks, keys, owners)
-            if not disjoint and not self.label_sets(masks, keys):
+        while (masks.pixels >> self.shift) > <uint64_t>n_bounds:
+            self.shift += 1
+        n_blocks = <Py_ssize_t>(masks.pixels >> self.shift) + 1
+        self.spans = <Span*>malloc((n_bounds + 2) * sizeof(Span))
+        self.regions = <int32_t*>malloc((n_bounds + 2) * sizeof(int32_t))
+        self.near = <int32_t*>malloc((n_blocks + 1) * sizeof(int32_t))
+        if self.spans == NULL or self.regions == NULL or self.near == NULL:
+            raise MemoryError
+        self.put(0, Span(0, 0), 0)
+        with nogil:
+            self.of_sets = not self.label_disjoint(masks, flags, n_blocks)
+        if self.of_sets:
+            if self.label_sets(masks):
+                self.count_blocks(n_blocks)
+            else:
                 self.parts = [
                     Regions(Runs([compress(masks.bounds_of(g), masks.pixels)], masks.pixels))
                     for g in range(masks.n)
                 ]
-        finally:
-            free(keys)
-            free(owners)
-        self.starts[self.n_segments] = <uint32_t>masks.pixels
-        self.build_jump(masks.pixels)
+        self.put(self.n_spans + 1, Span(0xFFFFFFFFu, 0xFFFFFFFFu), 0)
 
-    cdef bint label_disjoint(self, Runs masks, uint64_t* keys, int32_t* owners) noexcept nogil:
-        """Label segments run by run, mask g as region g + 1; False where masks overlap."""
-        cdef Py_ssize_t n = 0, s = 0, g, k
-        cdef uint32_t at = 0, start, run
+    cdef inline void put(self, Py_ssize_t s, Span span, int32_t region) noexcept nogil:
+        self.spans[s] = span
+        self.regions[s] = region
+
+    cdef bint label_disjoint(
+        self, Runs masks, const uint8_t[::1] wanted, Py_ssize_t n_blocks
+    ) noexcept nogil:
+        """Sort the runs into spans, those of mask g as region g + 1; False where masks overlap."""
+        cdef Py_ssize_t g, k
+        cdef int32_t n = 0, n_here
+        # The last span of each block so far: in the end that of the block before the next.
+        cdef int32_t* last = self.near + 1
+        cdef const uint32_t* bounds = masks.bounds
+        cdef uint32_t block
+        cdef int shift = self.shift
+        self.near[0] = 0
+        memset(last, 0, n_blocks * sizeof(int32_t))
         for g in range(masks.n):
-            for k in range(masks.offsets[g] // 2, masks.offsets[g + 1] // 2):
-                owners[k] = <int32_t>g
-                if masks.bounds[2 * k] < masks.bounds[2 * k + 1]:
-                    keys[n] = (<uint64_t>masks.bounds[2 * k] << 32) | <uint64_t>k
-                    n += 1
-        keys = sorted_keys(keys, n, masks.pixels)
-        for k in range(n):
-            start = <uint32_t>(keys[k] >> 32)
-            run = <uint32_t>keys[k]
-            if start < at:
+            if wanted[g]:
+                for k in range(masks.offsets[g], masks.offsets[g + 1], 2):
+                    last[bounds[k] >> shift] += bounds[k] < bounds[k + 1]
+        for k in range(n_blocks):
+            n_here = last[k]
+            last[k] = n
+            n += n_here
+        self.n_spans = n
+        for g in range(masks.n):
+            if wanted[g]:
+                for k in range(masks.offsets[g], masks.offsets[g + 1], 2):
+                    if bounds[k] < bounds[k + 1]:
+                        block = bounds[k] >> shift
+                        last[block] += 1
+                        self.put(last[block], Span(bounds[k], bounds[k + 1]), <int32_t>g + 1)
+        for k in range(1, n + 1):
+            if self.spans[k].start < self.spans[k - 1].end and not self.insert(k):
                 return False
-            if start > at:
-                self.starts[s] = at
-                self.labels[s] = 0
-                s += 1
-            self.starts[s] = start
-            self.labels[s] = owners[run] + 1
-            s += 1
-            at = masks.bounds[2 * run + 1]
-        if at < masks.pixels or s == 0:
-            self.starts[s] = at
-            self.labels[s] = 0
-            s += 1
-        self.n_segments = s
         return True
 
-    cdef bint label_sets(self, Runs masks, uint64_t* keys) except *:
-        """Label segments event by event, sets of masks after single ones; False: too many sets."""
-        cdef Py_ssize_t i, m = masks.offsets[masks.n], s = 1, n_active = 0, active_sum = 0
-        cdef uint32_t at, mask
-        cdef int32_t region
+    cdef bint insert(self, Py_ssize_t s) noexcept nogil:
+        """Move a span to its place among those before it, which are sorted; False: it meets one."""
+        cdef Span span = self.spans[s]
+        cdef int32_t region = self.regions[s]
+        while span.start < self.spans[s - 1].start:
+            if span.end > self.spans[s - 1].start:
+                return False
+            self.put(s, self.spans[s - 1], self.regions[s - 1])
+            s -= 1
+        self.put(s, span, region)
+        return self.spans[s - 1].end <= span.start
+
+    cdef bint label_sets(self, Runs masks) except *:
+        """Cut spans event by event, sets of masks after single ones; False: too many sets."""
+        cdef Py_ssize_t i = 0, m = masks.offsets[masks.n], n_active = 0, active_sum = 0
+        cdef uint32_t start = 0, at, mask
+        cdef int32_t region = 0
         cdef dict known = {}
+        cdef uint64_t* keys = new_keys(m)
+        cdef uint64_t* events
         cdef uint8_t* active = <uint8_t*>calloc(masks.n + 1, 1)
-        if active == NULL:
-            raise MemoryError
-        keys = sorted_events(masks, keys)
-        self.starts[0] = 0
-        self.labels[0] = 0
-        i = 0
+        self.n_spans = 0
         try:
+            if active == NULL:
+                raise MemoryError
             with nogil:
+                events = sorted_events(masks, keys)
                 while i < m:
-                    at = <uint32_t>(keys[i] >> 32)
-                    while i < m and <uint32_t>(keys[i] >> 32) == at:
-                        mask = <uint32_t>keys[i]
+                    at = <uint32_t>(events[i] >> 32)
+                    if region:
+                        self.n_spans += 1
+                        self.put(self.n_spans, Span(start, at), region)
+                    start = at
+                    while i < m and <uint32_t>(events[i] >> 32) == at:
+                        mask = <uint32_t>events[i]
                         active[mask] ^= 1
                         n_active += 1 if active[mask] else -1
                         active_sum += mask if active[mask] else -<Py_ssize_t>mask
                         i += 1
-                    if at >= masks.pixels:
-                        break
                     if n_active < 2:
                         region = <int32_t>(active_sum + 1) if n_active else 0
-                    else:
-                        with gil:
-                            region = self.region_of((<char*>active)[:masks.n], known)
-                            if region > 16 * masks.n + 4096:
-                                return False
-                    if self.starts[s - 1] == at:
-                        s -= 1
-                    self.starts[s] = at
-                    self.labels[s] = region
-                    s += 1
+                        continue
+                    with gil:
+                        region = self.region_of((<char*>active)[:masks.n], known)
+                        if region > 16 * masks.n + 4096:
+                            self.n_spans = 0
+                            return False
         finally:
+            free(keys)
             free(active)
-        self.n_segments = s
         return True
 
     cdef int32_t region_of(self, bytes active, dict known) except -1:
@@ -205,45 +195,71 @@ cdef class Regions:
             self.members.append(tuple(g for g, on in enumerate(active) if on))
         return known[active]
 
-    cdef int build_jump(self, uint64_t pixels) except -1:
-        cdef Py_ssize_t block, n_blocks, s = 0
-        self.shift = 0
-        while (pixels >> self.shift) > <uint64_t>self.n_segments:
-            self.shift += 1
-        n_blocks = <Py_ssize_t>(pixels >> self.shift) + 1
-        self.jump = <int32_t*>malloc(n_blocks * sizeof(int32_t))
-        if self.jump == NULL:
-            raise MemoryError
-        for block in range(n_blocks):
-            while s + 1 < self.n_segments and self.starts[s + 1] <= (<uint64_t>block << self.shift):
-                s += 1
-            self.jump[block] = <int32_t>s
-        return 0
+    cdef void count_blocks(self, Py_ssize_t n_blocks) noexcept:
+        """Note near which span each block of pixels begins."""
+        cdef Py_ssize_t k
+        memset(self.near, 0, (n_blocks + 1) * sizeof(int32_t))
+        for k in range(1, self.n_spans + 1):
+            self.near[(self.spans[k].start >> self.shift) + 1] += 1
+        for k in range(n_blocks):
+            self.near[k + 1] += self.near[k]
 
     def __dealloc__(self):
-        free(self.starts)
-        free(self.labels)
-        free(self.jump)
+        free(self.spans)
+        free(self.regions)
+        free(self.near)
 
-    def intersections(self, Runs masks):
-        """Count the common pixels of D masks and each mask here, (D, G)."""
+    def intersections(self, Runs masks, const int64_t[:, ::1] needed_px=None):
+        """Count the common pixels of D masks and each mask here, (D, G).
+
+        Args:
+            masks: D masks.
+            needed_px: (D, G) lower counts matter to nobody: where a mask cannot reach any that
+                does, its counts may be lower than they are.
+        """
         if self.parts is not None:
             return np.hstack([(<Regions>part).intersections(masks) for part in self.parts])
         counted = np.zeros((masks.n, len(self.members)), np.int64)
         if masks.n:
-            self.count(masks, counted)
+            self.count(masks, needed_px, counted)
         return self.expand(counted)
 
-    cdef void count(self, Runs masks, int64_t[:, ::1] counted):
-        cdef Py_ssize_t d, k
+    cdef void count(self, Runs masks, const int64_t[:, ::1] needed_px, int64_t[:, ::1] counted):
+        cdef Py_ssize_t d
+        cdef const int64_t* needed = NULL
         with nogil:
             for d in range(masks.n):
-                for k in range(masks.offsets[d], masks.offsets[d + 1], 2):
-                    if masks.bounds[k] < masks.bounds[k + 1]:
-                        add_run(
-                            self.starts, self.labels, self.jump[masks.bounds[k] >> self.shift],
-                            masks.bounds[k], masks.bounds[k + 1], &counted[d, 0],
-                        )
+                if needed_px is not None:
+                    needed = &needed_px[d, 0]
+                self.count_one(masks, d, needed, &counted[d, 0])
+
+    cdef void count_one(
+        self, Runs masks, Py_ssize_t d, const int64_t* needed_px, int64_t* pixels_in
+    ) noexcept nogil:
+        """Count the pixels of a mask in each region, as long as it can reach what is needed."""
+        cdef Py_ssize_t k = masks.offsets[d], last = masks.offsets[d + 1], stop
+        cdef int64_t left_px = masks.areas_px[d]
+        cdef const uint32_t* bounds = masks.bounds
+        cdef const Span* spans = self.spans
+        cdef const int32_t* regions = self.regions
+        cdef const int32_t* near = self.near
+        cdef int shift = self.shift
+        while k < last:
+            if needed_px != NULL:
+                if not in_reach(needed_px, pixels_in + 1, left_px, self.n_masks):
+                    return
+                if self.of_sets:
+                    # What is in sets of masks is added to each of them in the end only.
+                    needed_px = NULL
+            stop = min(k + 2 * RUNS_BETWEEN_LOOKS, last)
+            for k in range(k, stop, 2):
+                if bounds[k] < bounds[k + 1]:
+                    add_run(
+                        spans, regions, near[bounds[k] >> shift],
+                        Span(bounds[k], bounds[k + 1]), pixels_in,
+                    )
+                    left_px -= bounds[k + 1] - bounds[k]
+            k = stop
 
     cdef object expand(self, const int64_t[:, ::1] counted):
         """Sum the regions' pixels into those of their masks: (D, R) -> (D, G)."""
@@ -255,50 +271,3 @@ cdef class Regions:
                 for d in range(counted.shape[0]):
                     view[d, g] += counted[d, r]
         return out
-
-
-def count_pairs(Runs masks):
-    """Count the pairs of masks with a common pixel; -1 above `MAX_PAIRED` masks."""
-    cdef Py_ssize_t n = masks.n, n_words = (n >> 6) + 1, m = masks.offsets[n], a, b
-    cdef int64_t total = 0
-    if n > MAX_PAIRED:
-        return -1
-    cdef uint64_t* keys = new_keys(m)
-    cdef uint64_t* active = <uint64_t*>calloc(n_words, sizeof(uint64_t))
-    cdef uint64_t* pairs = <uint64_t*>calloc(n * n_words + 1, sizeof(uint64_t))
-    try:
-        if active == NULL or pairs == NULL:
-            raise MemoryError
-        with nogil:
-            note_pairs(sorted_events(masks, keys), m, active, pairs, n_words)
-            for a in range(n):
-                for b in range(a):
-                    if (pairs[a * n_words + (b >> 6)] >> (b & 63) & 1) or (
-                        pairs[b * n_words + (a >> 6)] >> (a & 63) & 1
-                    ):
-                        total += 1
-        return total
-    finally:
-        free(keys)
-        free(active)
-        free(pairs)
-
-
-cdef void note_pairs(
-    const uint64_t* events, Py_ssize_t m, uint64_t* active, uint64_t* pairs, Py_ssize_t n_words
-) noexcept nogil:
-    """Pair every mask with the masks that are active where one of its runs starts."""
-    cdef Py_ssize_t first, last = 0, i, word
-    cdef uint32_t mask
-    while last < m:
-        first = last
-        # All changes at one position at once, so that masks that only touch do not meet.
-        while last < m and events[last] >> 32 == events[first] >> 32:
-            mask = <uint32_t>events[last]
-            active[mask >> 6] ^= <uint64_t>1 << (mask & 63)
-            last += 1
-        for i in range(first, last):
-            mask = <uint32_t>events[i]
-            if active[mask >> 6] >> (mask & 63) & 1:
-                for word in range(n_words):
-                    pairs[mask * n_words + word] |= active[word]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import _cover, _match, _rle, _sweep
+from entity_api import _cover, _events, _match, _reach, _rle, _sweep
 from entity_api.boundary import boundary_iou
 from entity_api.boxes import iou_of_boxes
 from entity_api.counts import Codes, RLEError, pack
@@ -85,6 +85,7 @@ class _Run:
         )
         self.iou_thrs = np.array(params.iou_thrs, np.float64)
         self.ranges = np.array(list(params.area_ranges.values()), np.float64)
+        self.least_iou = min(params.iou_thrs)
         self.crowd = gt.iscrowd.view(np.uint8)
         self.some_areas_missing = bool(np.isnan(gt.areas).any())
         self.removes_overlaps = params.remove_overlaps and params.iou_type != "bbox"
@@ -124,17 +125,20 @@ class _Run:
             with_void = [*(self.gt_codes[idx] for idx in gt_rows), void]
             gt_runs = packed("gt", with_void, (height, width), np.arange(len(with_void)))
         dt_runs = packed("dt", self.dt_codes, (height, width), dt_rows)
-        regions = _sweep.Regions(gt_runs)
-        gt_area = gt_runs.areas()
+        gt_area, crowd = gt_runs.areas(), self.crowd[gt_rows]
 
         def match(matches: Matches, masks: _rle.Runs) -> None:
-            common, dt_area = regions.intersections(masks), masks.areas()
+            needed_px = wanted = None
+            if void is None:
+                needed_px, wanted = _reach.within_reach(masks, gt_runs, crowd, self.least_iou)
+            common = _sweep.Regions(gt_runs, wanted).intersections(masks, needed_px)
+            dt_area = masks.areas()
             if void is not None:
                 # One that lies on void alone can be neither right nor wrong: area -1 is outside
                 # every range, so it is ignored.
                 clipped = dt_area - common[:, -1]
                 dt_area = np.where((clipped == 0) & (dt_area > 0), -1, clipped)
-            area, crowd = gt_area[: len(gt_rows)], self.crowd[gt_rows]
+            area = gt_area[: len(gt_rows)]
             iou = _match.ious(common, dt_area, area, crowd)
             if self.params.iou_type == "boundary":
                 size = (height, width)
@@ -153,7 +157,7 @@ class _Run:
         if crowded_px:
             self.overlap.pixels[image_idx] = crowded_px
             self.overlap.pairs[image_idx] = (
-                _sweep.count_pairs(dt_runs) if self.params.count_pairs else -1
+                _events.count_pairs(dt_runs) if self.params.count_pairs else -1
             )
             match(self.disjoint, visible)
 

@@ -163,10 +163,13 @@ def by_falling_score(scores: NDArray[np.float64]) -> Idx:
     """Return positions by falling score, the earlier one first where scores tie."""
     order = np.argsort(-scores)
     ordered = scores[order]
-    if (ordered[1:] == ordered[:-1]).any():
-        # The sort above takes a third of the time, and leaves ties in any order.
-        order = np.argsort(-scores, kind="stable")
-    return order
+    falls = ordered[1:] < ordered[:-1]
+    if falls.all():
+        return order
+    # Ties were left in any order. To mend them takes half as long as a stable sort of the scores.
+    place = np.zeros(len(scores), np.int64)
+    np.cumsum(falls, out=place[1:])
+    return np.sort(place << 32 | order) & (2**32 - 1)
 
 
 def _stable(values: Idx, n: int) -> Idx:

@@ -56,11 +56,11 @@ def remove_overlaps(
         RLEError: A broken mask, with its position.
         ValueError: Not a score for each mask.
     """
+    if len(scores) != len(rles):
+        raise ValueError(f"there are {len(rles)} masks and {len(scores)} scores")
     if not rles:
         return []
     size = size_of(rles[0])
-    if len(scores) != len(rles):
-        raise ValueError(f"there are {len(rles)} masks and {len(scores)} scores")
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
     # In the caller's order once, so that an error names the caller's mask.
     runs_of(rles, size)

@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import gzip
-import hashlib
 import mmap
 import os
 import zlib
@@ -23,6 +22,8 @@ __all__ = [
     "write_json",
 ]
 
+# Masks in JSON shrink to a third or a tenth; a gzip made to fill all memory, to a thousandth.
+MOST_UNPACKED = 200
 
 T = TypeVar("T")
 
@@ -47,18 +48,25 @@ def read_bytes(path: str | Path) -> bytes | mmap.mmap:
     """Give a file's content, mapped into memory, or unpacked when it is gzip.
 
     Raises:
-        InputError: The file is missing, empty, unreadable, or a broken gzip.
+        InputError: The file is missing, empty, unreadable, or a broken gzip, or one that unpacks
+            to `MOST_UNPACKED` times its size.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
                 raise InputError(path, "", "the file is empty.", "Write it again.")
             if file.read(2) != b"\x1f\x8b":
                 return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             file.seek(0)
+            most = MOST_UNPACKED * size + (1 << 20)
             with gzip.open(file) as unpacked:
-                return unpacked.read()
+                content = unpacked.read(most + 1)
+            if len(content) > most:
+                what = f"the gzip unpacks to more than {MOST_UNPACKED} times its size"
+                raise InputError(path, "", f"{what}: no annotations do.", "Unpack it, to use it.")
+            return content
     except FileNotFoundError:
         raise InputError(path, "", "there is no such file.", _nearest(path)) from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -111,6 +119,8 @@ def collector_paused() -> Iterator[None]:
 
 def sha256(path: str | Path) -> str:
     """Hash a file's bytes as they lie on disk, as hex."""
+    import hashlib  # brings OpenSSL along
+
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -121,6 +131,8 @@ def fingerprint(paths: Sequence[Path]) -> str:
     A single file's is its SHA-256; else it is that of the lines ``<sha256>  <name>`` of all files,
     folders with what is below them, in the order of their names, as sha256sum prints them.
     """
+    import hashlib
+
     if len(paths) == 1 and paths[0].is_file():
         return sha256(paths[0])
     lines = []

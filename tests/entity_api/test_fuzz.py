@@ -353,6 +353,13 @@ def test_gzip_cut_and_bent(files, tmp_path):
             assert metrics is None or metrics == pytest.approx(expected, nan_ok=True)
 
 
+def test_a_gzip_that_would_take_all_memory(tmp_path, files):
+    path = tmp_path / "dt.json.gz"
+    path.write_bytes(gzip.compress((files / "dt.json").read_bytes() + b" " * 10**8))
+    with pytest.raises(InputError, match="unpacks to more than 200 times its size"):
+        evaluate_files(files / "gt.json", path)
+
+
 def test_deep_nesting(tmp_path, files):
     for text in ("[" * 10**6, '{"a":' * 10**6, '[{"x":' + "[" * 10**6, '{"annotations":' * 10**5):
         path = tmp_path / "deep.json"

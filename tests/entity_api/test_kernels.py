@@ -6,15 +6,27 @@ from flat_masks import SETTINGS, bounds_of, flat_masks, runs_of, write_counts
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from entity_api import _cover, _match, _rle, _sweep
+from entity_api import _cover, _events, _match, _reach, _rle, _sweep
 
-# --- _sweep, _cover -------------------------------------------------------------------------------
+# --- _sweep, _reach, _events, _cover --------------------------------------------------------------
+
+
+@st.composite
+def disjoint_masks(draw, pixels):
+    """Cut some pixels in a row into masks (N, P), each of many runs in any order."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, of_many = draw(st.integers(0, 8)), draw(st.integers(1, 4))
+    ids = rng.integers(-of_many, n + 1, pixels).repeat(rng.integers(1, 4, pixels))[:pixels]
+    # Nothing in the rest: all runs in few of the blocks that an image is divided into.
+    ids[rng.integers(0, pixels + 1) :] = 0
+    return np.array([ids == mask for mask in range(1, n + 1)], bool).reshape(n, pixels)
 
 
 @st.composite
 def two_sides(draw):
     pixels = draw(st.integers(1, 300))
-    return draw(flat_masks(pixels=pixels)), draw(flat_masks(pixels=pixels))
+    gt = draw(st.one_of(flat_masks(pixels=pixels), disjoint_masks(pixels)))
+    return draw(st.one_of(flat_masks(pixels=pixels), disjoint_masks(pixels))), gt
 
 
 def common_pixels(dt, gt):
@@ -30,6 +42,47 @@ def test_intersections(sides):
     dt, gt = sides
     regions = _sweep.Regions(runs_of(gt))
     assert regions.intersections(runs_of(dt)).tolist() == common_pixels(dt, gt).tolist()
+
+
+def ious_of(common, dt, gt, crowd):
+    union = dt.sum(axis=1)[:, None] + (gt.sum(axis=1) - common) * ~crowd
+    return common / np.maximum(union, 1)
+
+
+@SETTINGS
+@given(two_sides(), st.sampled_from([0.0, 0.3, 0.5, 0.75, 1.0]), st.integers(0, 2**32 - 1))
+def test_intersections_that_matter(sides, least_iou, seed):
+    """Counts are exact where the IoU is reached, and nowhere too high."""
+    dt, gt = sides
+    # Some masks like those of the other side: independent ones hardly ever reach an IoU.
+    rng = np.random.default_rng(seed)
+    for mask in dt[: len(gt)]:
+        mask[:] = gt[rng.integers(len(gt))] ^ (rng.random(gt.shape[1]) < rng.choice([0, 0.05, 0.3]))
+    crowd = rng.random(len(gt)) < 0.2
+    common = common_pixels(dt, gt)
+    reached = ious_of(common, dt, gt, crowd) >= least_iou
+    dt_runs, gt_runs = runs_of(dt), runs_of(gt)
+    needed_px, wanted = _reach.within_reach(dt_runs, gt_runs, crowd.view(np.uint8), least_iou)
+    assert (needed_px[reached] <= common[reached]).all()
+    assert wanted.tolist() == (needed_px < 2**40).any(axis=0).tolist()
+    found = _sweep.Regions(gt_runs, wanted).intersections(dt_runs, needed_px)
+    assert found[reached].tolist() == common[reached].tolist()
+    assert (found <= common).all()
+
+
+def test_masks_are_not_compared_in_vain():
+    flat = np.arange(400)
+    gt = np.array([flat < 100, (flat >= 240) & (flat < 340)])
+    dt = np.array([flat < 48, flat < 51, flat >= 300, (flat % 2 == 0) & (flat < 380)])
+    runs, no_crowd = [runs_of(dt), runs_of(gt)], np.zeros(2, np.uint8)
+    needed_px, wanted = _reach.within_reach(*runs, no_crowd, 0.5)
+    # Too small; (51 + 100) / 3 pixels; 40 beside the other gt; (190 + 100) / 3.
+    assert (needed_px < 2**40).tolist() == [[0, 0], [1, 0], [0, 0], [1, 1]]
+    assert (needed_px[1, 0], needed_px[3, 1]) == (50, 96)
+    assert wanted.tolist() == [1, 1]
+    found = _sweep.Regions(runs[1], wanted).intersections(runs[0], needed_px)
+    # Of the last, 160 runs are counted: the 30 that are left cannot make 96 of 50 or 40.
+    assert found.tolist() == [[0, 0], [51, 0], [0, 0], [50, 40]]
 
 
 def test_regions_are_labelled_by_the_set_of_masks():
@@ -72,7 +125,7 @@ def test_visible(masks):
 @example(np.eye(130, 200, dtype=bool) | (np.arange(200) > 150))
 def test_count_pairs(masks):
     expected = np.count_nonzero(np.triu(common_pixels(masks, masks), 1))
-    assert _sweep.count_pairs(runs_of(masks)) == expected
+    assert _events.count_pairs(runs_of(masks)) == expected
 
 
 @SETTINGS
@@ -92,13 +145,13 @@ def test_overlap_of_codes_with_empty_runs(first, second):
     assert _sweep.Regions(runs).intersections(runs).tolist() == expected.tolist()
     visible, crowded_px = _cover.visible(runs)
     assert crowded_px == expected[0, 1]
-    assert _sweep.count_pairs(runs) == (expected[0, 1] > 0)
+    assert _events.count_pairs(runs) == (expected[0, 1] > 0)
     assert visible.areas().tolist() == [flats[0].sum(), (flats[1] & ~flats[0]).sum()]
 
 
 def test_pairs_are_not_counted_beyond_their_table():
     runs = _rle.Runs([b"01"] * 16385, 1)
-    assert _sweep.count_pairs(runs) == -1
+    assert _events.count_pairs(runs) == -1
     visible, crowded_px = _cover.visible(runs)
     assert (visible.areas().sum(), crowded_px) == (1, 1)
 

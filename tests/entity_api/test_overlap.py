@@ -269,3 +269,5 @@ def test_removal_names_the_callers_mask_and_wants_a_score_for_each():
     assert error.value.idx == 2
     with pytest.raises(ValueError, match="2 masks and 1 scores"):
         remove_overlaps([sound, sound], [0.5])
+    with pytest.raises(ValueError, match="0 masks and 1 scores"):
+        remove_overlaps([], [0.5])
