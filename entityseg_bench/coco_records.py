@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import json
 import math
-import operator
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -144,22 +143,20 @@ class FileRecords:
     def segmentations(self) -> tuple[Codes, NDArray[np.int64], list[int]]:
         """Places of the counts strings, stated sizes, and records whose counts are no string."""
         slots = np.where(self.image_idx < 0, len(self.images), self.image_idx)
-        return split_segmentations(list(self._column("segmentation")), slots, _rle_or_none)
+        segmentations = [record.segmentation for record in self.records]
+        return split_segmentations(segmentations, slots, _rle_or_none)
 
     @functools.cached_property
     def category_ids(self) -> NDArray[np.int64]:
         """(N,) category of each record, -1 where it names none."""
-        ids = [-1 if category_id is None else category_id for category_id in
-               self._column("category_id")]  # fmt: skip
-        return np.array(ids, np.int64)
+        ids = [record.category_id for record in self.records]
+        return np.array([-1 if one is None else one for one in ids], np.int64)
 
     @functools.cached_property
     def scores(self) -> NDArray[np.float64]:
         """(N,) score of each prediction."""
-        return np.fromiter(self._column("score"), np.float64, len(self.records))
-
-    def _column(self, name: str) -> Iterator[Any]:
-        return map(operator.attrgetter(name), self.records)
+        records: Any = self.records
+        return np.array([record.score for record in records], np.float64)
 
     @functools.cached_property
     def counts_and_faults(self) -> tuple[Codes, dict[int, str]]:
@@ -287,9 +284,9 @@ def _with_sizes(side: FileRecords, predictions: bool) -> FileRecords:
     except msgspec.MsgspecError:
         _name_bad_record(side.path, predictions)
         # No other reader takes the file: this one says what it has seen.
-        for idx, segmentation in enumerate(side._column("segmentation")):
+        for idx, record in enumerate(side.records):
             try:
-                SEGMENTATION.decode(segmentation)
+                SEGMENTATION.decode(record.segmentation)
             except msgspec.MsgspecError as error:
                 raise side.error(idx, f"its segmentation cannot be read: {error}") from None
         raise
@@ -310,8 +307,7 @@ def _rle_or_none(segmentation: msgspec.Raw) -> RLE | None:
 def _image_positions(images: list[RawImage], records: Sequence[Any]) -> NDArray[np.int64]:
     where: dict[Any, int] = collections.defaultdict(lambda: -1)
     where.update((image.id, idx) for idx, image in enumerate(images))
-    ids = map(operator.attrgetter("image_id"), records)
-    return np.fromiter(map(where.__getitem__, ids), np.int64, len(records))
+    return np.array([where[record.image_id] for record in records], np.int64)
 
 
 def bad_records(path: str | Path, predictions: bool) -> Iterator[tuple[str, str]]:
