@@ -117,39 +117,9 @@ class _Run:
         if self.params.iou_type == "bbox":
             self.one_image_of_boxes(image_idx, gt_rows, dt_rows)
             return
-        height, width = self.gt.sizes[image_idx].tolist()
-        void = self.gt.void[image_idx] if self.gt.void is not None else None
-        if void is None:
-            gt_runs = packed("gt", self.gt_codes, (height, width), gt_rows)
-        else:
-            with_void = [*(self.gt_codes[idx] for idx in gt_rows), void]
-            gt_runs = packed("gt", with_void, (height, width), np.arange(len(with_void)))
-        dt_runs = packed("dt", self.dt_codes, (height, width), dt_rows)
-        gt_area, crowd = gt_runs.areas(), self.crowd[gt_rows]
-
-        def match(matches: Matches, masks: _rle.Runs) -> None:
-            needed_px = wanted = None
-            if void is None:
-                needed_px, wanted = _reach.within_reach(masks, gt_runs, crowd, self.least_iou)
-            common = _sweep.Regions(gt_runs, wanted).intersections(masks, needed_px)
-            dt_area = masks.areas()
-            if void is not None:
-                # One that lies on void alone can be neither right nor wrong: area -1 is outside
-                # every range, so it is ignored.
-                clipped = dt_area - common[:, -1]
-                dt_area = np.where((clipped == 0) & (dt_area > 0), -1, clipped)
-            area = gt_area[: len(gt_rows)]
-            iou = _match.ious(common, dt_area, area, crowd)
-            if self.params.iou_type == "boundary":
-                size = (height, width)
-                dt_codes, gt_codes = codes_of(masks, size), codes_of(gt_runs, size)[: len(gt_rows)]
-                ratio = self.params.boundary_ratio
-                along = boundary_iou(dt_codes, gt_codes, crowd.astype(bool).tolist(), ratio)
-                # Against a crowd the mask's own IoU stands, as in the paper's code.
-                iou = np.where(crowd, iou, np.minimum(iou, along))
-            self.match(image_idx, matches, iou, dt_area, area)
-
-        match(self.submitted, dt_runs)
+        gt_runs = self.gt_runs(image_idx, gt_rows)
+        dt_runs = packed("dt", self.dt_codes, self.size(image_idx), dt_rows)
+        self.match_masks(image_idx, self.submitted, dt_runs, gt_runs)
         if not self.removes_overlaps:
             return
         visible, crowded_px = _cover.visible(dt_runs)
@@ -159,7 +129,46 @@ class _Run:
             self.overlap.pairs[image_idx] = (
                 _events.count_pairs(dt_runs) if self.params.count_pairs else -1
             )
-            match(self.disjoint, visible)
+            self.match_masks(image_idx, self.disjoint, visible, gt_runs)
+
+    def size(self, image_idx: int) -> tuple[int, int]:
+        """Return height and width of an image."""
+        height, width = self.gt.sizes[image_idx].tolist()
+        return height, width
+
+    def gt_runs(self, image_idx: int, gt_rows: Idx) -> _rle.Runs:
+        """Decode the ground truth of an image; the void that it has, if any, is the last mask."""
+        void = self.gt.void[image_idx] if self.gt.void is not None else None
+        if void is None:
+            return packed("gt", self.gt_codes, self.size(image_idx), gt_rows)
+        with_void = [*(self.gt_codes[idx] for idx in gt_rows), void]
+        return packed("gt", with_void, self.size(image_idx), np.arange(len(with_void)))
+
+    def match_masks(
+        self, image_idx: int, matches: Matches, masks: _rle.Runs, gt_runs: _rle.Runs
+    ) -> None:
+        """Intersect masks with the ground truth of an image and match them."""
+        gt_rows = self.groups.gt_of(image_idx)
+        crowd, dt_area = self.crowd[gt_rows], masks.areas()
+        gt_area = gt_runs.areas()[: len(gt_rows)]
+        if gt_runs.n == len(gt_rows):
+            needed_px, wanted = _reach.within_reach(masks, gt_runs, crowd, self.least_iou)
+            common = _sweep.Regions(gt_runs, wanted).intersections(masks, needed_px)
+        else:
+            common = _sweep.Regions(gt_runs).intersections(masks)
+            # One that lies on void alone can be neither right nor wrong: area -1 is outside every
+            # range, so it is ignored.
+            clipped = dt_area - common[:, -1]
+            dt_area = np.where((clipped == 0) & (dt_area > 0), -1, clipped)
+        iou = _match.ious(common, dt_area, gt_area, crowd)
+        if self.params.iou_type == "boundary":
+            size = self.size(image_idx)
+            dt_codes, gt_codes = codes_of(masks, size), codes_of(gt_runs, size)[: len(gt_rows)]
+            ratio = self.params.boundary_ratio
+            along = boundary_iou(dt_codes, gt_codes, crowd.astype(bool).tolist(), ratio)
+            # Against a crowd the mask's own IoU stands, as in the paper's code.
+            iou = np.where(crowd, iou, np.minimum(iou, along))
+        self.match(image_idx, matches, iou, dt_area, gt_area)
 
     def fill_disjoint(self) -> None:
         """Complete the matches without overlaps by the images in which nothing overlapped."""
