@@ -69,7 +69,7 @@ def run_verb(name: str, argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    args = parser.parse_args(argv)
+    args = parsed(parser, argv)
     try:
         return int(module.run(args))
     except InputError as error:
@@ -85,6 +85,15 @@ def run_verb(name: str, argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print(f"entityseg {name}: stopped", file=sys.stderr)
         return 130
+
+
+def parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments of a verb; options may stand between its paths."""
+    try:
+        return parser.parse_intermixed_args(argv)
+    except TypeError:
+        # Verbs that have verbs of their own are not parsed so.
+        return parser.parse_args(argv)
 
 
 # Import name of each optional library -> the extra that brings it.

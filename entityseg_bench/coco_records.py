@@ -116,6 +116,7 @@ class FileRecords:
         records: In file order.
         image_idx: (N,) position of each record's image, -1 where it is unknown.
         categories: Of the ground truth, for either side.
+        void: Whether pixels of no segment of the ground truth count nowhere.
     """
 
     path: Path
@@ -123,6 +124,7 @@ class FileRecords:
     records: Sequence[RawAnnotation | RawPrediction]
     image_idx: NDArray[np.int64]
     categories: list[RawCategory]
+    void: bool = False
 
     @functools.cached_property
     def image_sizes(self) -> NDArray[np.int64]:

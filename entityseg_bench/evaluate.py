@@ -11,8 +11,8 @@ from entityseg_bench import __version__
 from entityseg_bench.coco_records import FileRecords
 from entityseg_bench.inputs import Inputs, Sides
 from entityseg_bench.io import InputError, collector_paused
+from entityseg_bench.rules import Problem, quick_problems
 from entityseg_bench.sides import read_sides
-from entityseg_bench.validate import Problem, quick_problems
 
 if TYPE_CHECKING:
     from entityseg_bench.typed.own_metrics import OwnMetrics

@@ -12,8 +12,8 @@ from entityseg_bench.io import fingerprint
 if TYPE_CHECKING:
     from entityseg_bench.categories import Task
     from entityseg_bench.contents.layout import Resolution, Split
+    from entityseg_bench.rules import Problem
     from entityseg_bench.typed.own_metrics import OwnMetrics
-    from entityseg_bench.validate import Problem
 
 __all__ = ["PANOPTIC_MARK", "Inputs", "PredFormat", "Sides"]
 

@@ -14,7 +14,7 @@ from entityseg_bench.io import InputError, read_bytes
 if TYPE_CHECKING:
     from entityseg_bench.categories import Task
 
-__all__ = ["read_sides"]
+__all__ = ["file_meant", "holds_segments", "read_as_coco", "read_sides"]
 
 # How far to look for what marks panoptic JSON: every image has it, so it is not far.
 LOOK = 1 << 16
@@ -43,12 +43,7 @@ def read_sides(
         InputError: They cannot be told, are missing or broken, or do not fit each other.
     """
     gt_path, dt_path = Path(gt_path), Path(dt_path)
-    if gt_path.is_dir() and not dt_path.is_dir():
-        from entityseg_bench.typed.truth import root_file
-
-        found = root_file(gt_path, inputs)
-        if found:
-            gt_path, inputs = found[0], dataclasses.replace(inputs, task=found[1])
+    gt_path, inputs = file_meant(gt_path, dt_path, inputs)
     if may_be_coco(gt_path, dt_path, inputs):
         try:
             return read_coco_files(gt_path, dt_path, inputs.task)
@@ -58,6 +53,37 @@ def read_sides(
     from entityseg_bench.typed.columns import read_typed
 
     return read_typed(gt_path, dt_path, inputs, progress, predicted_images_only)
+
+
+def file_meant(gt_path: Path, dt_path: Path | None, inputs: Inputs) -> tuple[Path, Inputs]:
+    """Take a data set's folder for the one COCO file it means, where predictions are a file."""
+    if gt_path.is_dir() and not (dt_path and dt_path.is_dir()):
+        from entityseg_bench.typed.truth import root_file
+
+        found = root_file(gt_path, inputs)
+        if found:
+            return found[0], dataclasses.replace(inputs, task=found[1])
+    return gt_path, inputs
+
+
+def read_as_coco(gt_path: Path, dt_path: Path | None, inputs: Inputs) -> bool:
+    """Tell whether `read_sides` reads both sides, or ground truth alone, as COCO files."""
+    sides = (gt_path, dt_path or gt_path)
+    try:
+        if not may_be_coco(*sides, inputs):
+            return False
+        if not any(map(holds_segments, sides)):
+            return True
+    except InputError:
+        # A file that cannot be opened is none of another kind.
+        return True
+    try:
+        gt = read_ground_truth(gt_path)
+        if dt_path:
+            read_predictions(dt_path, gt)
+    except InputError:
+        return False
+    return True
 
 
 def may_be_coco(gt_path: Path, dt_path: Path, inputs: Inputs) -> bool:

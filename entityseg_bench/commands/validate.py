@@ -1,17 +1,25 @@
-"""Check a ground-truth file, and a prediction file against it, record by record."""
+"""Check ground truth of any type, and predictions for it, record by record and map by map."""
 
 import argparse
 import dataclasses
 import sys
 
+from entityseg_bench.commands.evaluate import add_input_arguments, inputs_of
 from entityseg_bench.io import write_json
 from entityseg_bench.validate import validate
+
+EPILOG = """\
+GT and PRED are what `entityseg evaluate` takes (see its --help); a data set's folder without --task
+and without PRED is checked for each type that is there. Errors are what evaluate refuses, warnings
+what is odd. Exit code: 0 without errors, 1 with errors, 2 where a file cannot be opened at all.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("gt", metavar="GT", help="COCO ground truth, .json or .json.gz")
-    parser.add_argument("pred", metavar="PRED", nargs="?", help="COCO results for it")
+    parser.epilog = EPILOG
+    parser.add_argument("gt", metavar="GT", help="ground truth of any type")
+    parser.add_argument("pred", metavar="PRED", nargs="?", help="predictions for it")
     parser.add_argument("--json", metavar="FILE", help="write the problems here")
     parser.add_argument(
         "--class-aware", action="store_true", help="check the categories of predictions too"
@@ -19,11 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most", type=int, default=50, metavar="N", help="problems to print (default: 50)"
     )
+    add_input_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print every problem; 1 where one would give a wrong number."""
-    problems = list(validate(args.gt, args.pred, args.class_aware))
+    problems = list(validate(args.gt, args.pred, args.class_aware, inputs_of(args)))
     errors = sum(problem.severity == "error" for problem in problems)
     for problem in problems[: args.most]:
         print(problem)

@@ -1,13 +1,14 @@
 """What an annotation file says, whatever its format: images, annotations, categories."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from entityseg_bench.contents.records import Records
 from entityseg_bench.io import InputError
 from entityseg_bench.types import Annotation, Category, ImageInfo
 
-__all__ = ["Contents", "LazyAnnotations", "check_images"]
+__all__ = ["Contents", "LazyAnnotations", "check_image", "check_images"]
 
 
 @runtime_checkable
@@ -48,10 +49,19 @@ def check_images(images: Sequence[ImageInfo], where: str) -> None:
     """
     seen: set[int | str] = set()
     for image in images:
-        place = f"image {image.id} ({image.file_name})"
-        if image.id in seen:
-            raise InputError(where or "images", place, "its id stands twice.", "Number it anew.")
-        if image.height < 1 or image.width < 1:
-            size = f"{image.height} x {image.width}"
-            raise InputError(where or "images", place, f"it has no pixels: {size}.")
+        check_image(image, seen, where or "images")
         seen.add(image.id)
+
+
+def check_image(image: ImageInfo, others: Container[int | str], where: str | Path) -> None:
+    """Check that an image's id is none of others, and that it has pixels.
+
+    Raises:
+        InputError: With the image.
+    """
+    place = f"image {image.id} ({image.file_name})"
+    if image.id in others:
+        raise InputError(where, place, "its id stands twice.", "Number it anew.")
+    if image.height < 1 or image.width < 1:
+        size = f"{image.height} x {image.width}"
+        raise InputError(where, place, f"it has no pixels: {size}.")

@@ -14,6 +14,7 @@ from entityseg_bench.contents.contents import Contents, check_images
 from entityseg_bench.contents.layout import Resolution, Split
 from entityseg_bench.contents.panoptic import panoptic_contents
 from entityseg_bench.contents.semantic import semantic_contents
+from entityseg_bench.faults import Report
 from entityseg_bench.io import InputError
 from entityseg_bench.types import ImageInfo
 
@@ -34,10 +35,11 @@ def open_folder(
     resolution: Resolution,
     parts: Sequence[str] | None,
     cache: bool,
+    report: Report,
 ) -> Opened:
     """Read a folder; see `EntityDataset.open`."""
     sources = layout.find_sources(root, task, split, resolution, parts)
-    found = [_read_source(task, source, cache) for source in sources]
+    found = [_read_source(task, source, cache, report) for source in sources]
     for contents in found:
         # Once images are numbered anew or left out, nothing shows that an id stood twice.
         check_images(contents.images, contents.where)
@@ -48,13 +50,13 @@ def open_folder(
     return Opened(found[0], sources[0].part)
 
 
-def _read_source(task: Task, source: layout.Source, cache: bool) -> Contents:
+def _read_source(task: Task, source: layout.Source, cache: bool, report: Report) -> Contents:
     """Read one annotation file with the reader of its type."""
     if task == "semantic":
         assert source.maps is not None
-        return semantic_contents(source.annotations, source.maps)
+        return semantic_contents(source.annotations, source.maps, report)
     if task == "panoptic":
-        return panoptic_contents(source.annotations, source.maps)
+        return panoptic_contents(source.annotations, source.maps, report)
     return coco_contents(source.annotations, cache)
 
 

@@ -10,46 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
-from entityseg_bench.contents.coco import to_category, to_image
+from entityseg_bench.contents.checked_rows import category_rows, image_rows
 from entityseg_bench.contents.contents import Contents
-from entityseg_bench.contents.records import Records, positions
+from entityseg_bench.contents.panoptic_rows import (
+    File,
+    Segment,
+    Segments,
+    checked_segments,
+    image_segments,
+)
+from entityseg_bench.contents.records import Records
+from entityseg_bench.faults import Report, raise_all, stop, within
 from entityseg_bench.formats import png
-from entityseg_bench.formats.maps import find_map, maps_folder
+from entityseg_bench.formats.maps import find_map, maps_folder, size_fault
 from entityseg_bench.io import InputError, decode_json, read_bytes
 from entityseg_bench.types import RLE, ImageInfo
 
-__all__ = ["MOST_ID", "PanopticMasks", "panoptic_contents"]
+__all__ = ["PanopticMasks", "panoptic_contents"]
 
-MOST_ID = (1 << 24) - 1
-SEGMENT_FIELDS = ("id", "category_id", "area", "bbox", "iscrowd")
-
-
-class Segments(msgspec.Struct):
-    """Hold one image's row of the JSON."""
-
-    image_id: int | str
-    file_name: str
-    segments_info: list[dict[str, Any]]
-
-
-class File(msgspec.Struct):
-    """Hold the JSON."""
-
-    images: list[dict[str, Any]]
-    annotations: list[Segments]
-    categories: list[dict[str, Any]] = []
-    info: Any = None
-    licenses: Any = None
-
-
-class Segment(msgspec.Struct):
-    """Hold what is known of a segment beside its pixels."""
-
-    id: int
-    category_id: int
-    area: float | None = None
-    bbox: tuple[float, float, float, float] | None = None
-    iscrowd: bool | int = 0
+# How many segments an error names.
+SHOWN = 10
 
 
 class PanopticMasks:
@@ -79,6 +59,11 @@ class PanopticMasks:
     def __reduce__(self) -> tuple[Any, ...]:
         return PanopticMasks, self._state
 
+    @property
+    def paths(self) -> Sequence[Path]:
+        """(I,) map of each image, there or not."""
+        return self._state[0]
+
     def rle(self, idx: int, size: tuple[int, int]) -> RLE:
         """Return the mask of segment ``idx``."""
         _, _, image_idx, segment_ids = self._state
@@ -90,28 +75,22 @@ class PanopticMasks:
 
     def _read(self, image_idx: int, size: tuple[int, int]) -> dict[int, RLE]:
         path, name = self._state[0][image_idx], self._state[1][image_idx]
-        pixels = png.read_ids(path)
+        with within(name):
+            pixels = png.read_ids(path)
         if pixels.shape != size:
-            raise InputError(
-                path,
-                name,
-                f"the map's {pixels.shape[0]} x {pixels.shape[1]} pixels (height x width) are not "
-                f"the image's {size[0]} x {size[1]}.",
-                "Is it the other resolution's map?",
-            )
+            raise size_fault(path, name, pixels.shape, size)
         ids, masks = rle_codes.encode_id_map(pixels)
         found = dict(zip(ids.tolist(), masks, strict=True))
         found.pop(0, None)
         expected = self._of_image.get(image_idx, set())
+        faults = []
         for missing, place in ((expected - set(found), "map"), (set(found) - expected, "JSON")):
             if missing:
-                listed = ", ".join(map(str, sorted(missing)[:10]))
-                raise InputError(
-                    path,
-                    name,
-                    f"segments {listed} are not in the {place}.",
-                    "Map and JSON do not belong together.",
-                )
+                listed = ", ".join(map(str, sorted(missing)[:SHOWN]))
+                more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+                what = f"segments {listed}{more} are not in the {place}."
+                faults.append(InputError(path, name, what, "Map and JSON do not belong together."))
+        raise_all(faults)
         return found
 
 
@@ -123,25 +102,22 @@ class Row(NamedTuple):
     extra: dict[str, Any] | None
 
 
-def panoptic_contents(path: Path, maps: Path | None = None) -> Contents:
+def panoptic_contents(path: Path, maps: Path | None = None, report: Report = stop) -> Contents:
     """Read a JSON, its maps when a mask is asked for; see `formats.panoptic.read_panoptic`.
 
     Raises:
-        InputError: A broken record, or no folder of maps.
+        InputError: A broken record, unless ``report`` takes it, or no folder of maps.
     """
     content = decode_json(path, read_bytes(path), msgspec.json.Decoder(File))
-    images = [to_image(row, path, idx) for idx, row in enumerate(content.images)]
-    table = [to_category(row, path, idx) for idx, row in enumerate(content.categories)]
-    where = {image.id: idx for idx, image in enumerate(images)}
-    at = positions(where, [row.image_id for row in content.annotations], str(path)).tolist()
-    named = {idx: row.file_name for idx, row in zip(at, content.annotations, strict=True)}
-    if len(named) != len(content.annotations):
-        raise InputError(path, "annotations", "an image stands twice.", "Join its segments.")
-    rows = [
-        Row(idx, segment, extra)
-        for idx, row in zip(at, content.annotations, strict=True)
-        for segment, extra in _segments(row, path)
-    ]
+    images = image_rows(content.images, path, report)
+    table = category_rows(content.categories, path, report)
+    of_images = image_segments(content.annotations, Segments, images, path, report)
+    named = {idx: row.file_name for idx, row in of_images.items()}
+    rows = []
+    for idx, row in of_images.items():
+        place = f"image {row.image_id} ({row.file_name})"
+        segments = checked_segments(row.segments_info, Segment, path, place, report)
+        rows += [Row(idx, segment, extra) for segment, extra in segments]
     # A file of no images has no maps that could be looked for.
     folder = maps or (maps_folder(path, "panoptic") if images else path.parent)
     found = [find_map(folder, named.get(i, image.file_name)) for i, image in enumerate(images)]
@@ -173,24 +149,3 @@ def _columns(
         extras=extras if any(extras) else None,
         where=str(path),
     )
-
-
-def _segments(row: Segments, path: Path) -> list[tuple[Segment, dict[str, Any] | None]]:
-    """Check the segments of one image."""
-    place = f"image {row.image_id} ({row.file_name})"
-    found = []
-    taken = set()
-    for idx, fields in enumerate(row.segments_info):
-        try:
-            segment = msgspec.convert(fields, Segment)
-        except msgspec.ValidationError as error:
-            raise InputError(path, f"{place}, segments_info[{idx}]", f"{error}.") from None
-        if not 0 < segment.id <= MOST_ID:
-            what = f"segment id {segment.id} must lie in 1..{MOST_ID}: 0 is void."
-            raise InputError(path, f"{place}, segments_info[{idx}]", what)
-        if segment.id in taken:
-            raise InputError(path, place, f"segment {segment.id} stands twice.", "Merge them.")
-        taken.add(segment.id)
-        extra = {name: value for name, value in fields.items() if name not in SEGMENT_FIELDS}
-        found.append((segment, extra or None))
-    return found

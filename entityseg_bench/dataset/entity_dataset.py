@@ -16,6 +16,7 @@ from entityseg_bench.contents.layout import ImageFiles, Resolution, Split
 from entityseg_bench.contents.opening import open_folder
 from entityseg_bench.contents.records import Records
 from entityseg_bench.dataset.truth import ground_truth
+from entityseg_bench.faults import Report, stop
 from entityseg_bench.formats.png import read_rgb
 from entityseg_bench.io import InputError
 from entityseg_bench.types import Annotation, Category, ImageInfo
@@ -84,6 +85,7 @@ class EntityDataset:
         resolution: Resolution = "high",
         parts: Sequence[str] | None = None,
         cache: bool = True,
+        report: Report = stop,
     ) -> "EntityDataset":
         """Open a folder of EntitySeg: the documented layout, or the names of the v1.0 release.
 
@@ -98,6 +100,7 @@ class EntityDataset:
             resolution: high, or low for the ``_lr`` files.
             parts: Some of "01", "02", "03"; None takes all that are there.
             cache: Keep what was read of a large JSON file in the user's cache folder.
+            report: Takes the faults of single records of maps; by default the first is raised.
 
         Raises:
             InputError: A file is missing (with the expected and the found ones) or broken.
@@ -106,7 +109,7 @@ class EntityDataset:
         one_of("split", split, layout.SPLITS)
         one_of("resolution", resolution, layout.RESOLUTIONS)
         root = Path(root)
-        contents, part = open_folder(root, task, split, resolution, parts, cache)
+        contents, part = open_folder(root, task, split, resolution, parts, cache, report)
         return cls(
             **contents._asdict(),
             task=task,

@@ -6,7 +6,13 @@ from typing import Literal
 
 from entityseg_bench.contents.layout import ImageFiles
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.formats.label_maps import ClassRegions, LabelMaps, images_of, maps_below
+from entityseg_bench.formats.label_maps import (
+    ClassRegions,
+    LabelMaps,
+    images_of,
+    jpg_name,
+    maps_below,
+)
 from entityseg_bench.types import Category
 
 __all__ = ["read_ade20k"]
@@ -34,8 +40,7 @@ def read_ade20k(
     if regions not in ("class", "connected"):
         raise ValueError(f"regions {regions!r} must be class or connected")
     folder = Path(maps)
-    paths = maps_below(folder, ".png")
-    images = images_of(folder, paths, lambda name: f"{name.removesuffix('.png')}.jpg")
+    images, paths = images_of(folder, maps_below(folder, ".png"), jpg_name)
     reader = ClassRegions(frozenset((0, 255)), regions == "connected", deep=True)
     rows = LabelMaps(images, paths, str(folder), reader)
     table = categories or [Category(k, f"class_{k}") for k in range(1, 151)]

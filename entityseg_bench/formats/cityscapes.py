@@ -56,9 +56,10 @@ def read_cityscapes(maps: str | Path) -> EntityDataset:
         InputError: No map there, or one that cannot be read.
     """
     folder = Path(maps)
-    paths = maps_below(folder, INSTANCE_SUFFIX)
-    images = images_of(
-        folder, paths, lambda name: f"{name.removesuffix(INSTANCE_SUFFIX)}_leftImg8bit.png"
+    images, paths = images_of(
+        folder,
+        maps_below(folder, INSTANCE_SUFFIX),
+        lambda name: f"{name.removesuffix(INSTANCE_SUFFIX)}_leftImg8bit.png",
     )
     table = [
         Category(k, name, type="thing" if k >= FIRST_THING else "stuff")

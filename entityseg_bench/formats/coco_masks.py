@@ -19,6 +19,10 @@ Data = bytes | mmap.mmap
 Places = NDArray[np.int64]
 
 
+# What the decoder raises for text that is no JSON, of another shape, or no UTF-8.
+BROKEN = (msgspec.MsgspecError, UnicodeDecodeError)
+
+
 class Segmentation(msgspec.Struct, gc=False):
     """Hold an RLE whose counts are still JSON text: a string or a list."""
 
@@ -47,7 +51,10 @@ class LiteralMasks:
 
     def rle(self, idx: int, size: tuple[int, int]) -> RLE:
         """Return mask ``idx`` as a checked RLE of the image's size."""
-        counts = msgspec.json.decode(self.counts(idx, size))
+        try:
+            counts = msgspec.json.decode(self.counts(idx, size))
+        except BROKEN as error:
+            raise rle_codes.RLEError(f"the counts cannot be read: {error}") from None
         return rle_codes.to_rle({"size": size, "counts": counts}, *size)  # type: ignore[return-value]
 
     def counts(self, idx: int, size: tuple[int, int]) -> bytes:
@@ -91,7 +98,7 @@ class JsonMasks:
                 segmentation = self._decoder.decode(text)
                 counts = msgspec.json.decode(segmentation.counts, type=str | list[int])
                 found = {"size": list(segmentation.size), "counts": counts}
-        except msgspec.MsgspecError as error:
+        except BROKEN as error:
             raise rle_codes.RLEError(f"the segmentation cannot be read: {error}") from None
         return rle_codes.to_rle(found, *size)  # type: ignore[return-value]
 

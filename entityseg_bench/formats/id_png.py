@@ -7,6 +7,7 @@ from typing import Any
 from entityseg_bench.contents.layout import ImageFiles
 from entityseg_bench.contents.panoptic import PanopticMasks
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.faults import Report, stop
 from entityseg_bench.formats import png
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.index import INDEX, index_row, read_index, write_index
@@ -15,6 +16,7 @@ from entityseg_bench.formats.label_maps import (
     LabelMaps,
     Region,
     images_of,
+    jpg_name,
     maps_below,
 )
 from entityseg_bench.formats.maps import (
@@ -78,11 +80,15 @@ def _write_map(dataset: EntityDataset, folder: Path, idx: int) -> dict[str, Any]
     return {"rows": rows, "lost": painted.losses()}
 
 
-def read_id_png(folder: str | Path) -> EntityDataset:
+def read_id_png(folder: str | Path, report: Report = stop) -> EntityDataset:
     """Read id maps with their ``annotations.json``, or bare ones.
 
     Bare maps give each value but 0 as a segment of category 0 (unknown); images are numbered from
     1 in the order of their names, and called like their map with ``.jpg``.
+
+    Args:
+        folder: Of the maps.
+        report: Takes the faults of single rows of the index.
 
     Raises:
         InputError: No maps there, or broken ones.
@@ -95,9 +101,8 @@ def read_id_png(folder: str | Path) -> EntityDataset:
             names = [f"image {image.id} ({image.file_name})" for image in images]
             return PanopticMasks(maps, names, image_idx, values)
 
-        return read_index(folder, masks_of)
-    paths = maps_below(folder, ".png")
-    images = images_of(folder, paths, lambda name: f"{name.removesuffix('.png')}.jpg")
+        return read_index(folder, masks_of, report)
+    images, paths = images_of(folder, maps_below(folder, ".png"), jpg_name)
     rows = LabelMaps(images, paths, str(folder), _ids_alone)
     return EntityDataset(images, rows, image_files=ImageFiles(folder), where=str(folder))
 

@@ -8,10 +8,17 @@ import msgspec
 import numpy as np
 
 from entityseg_bench.categories import TASKS
-from entityseg_bench.contents.coco import to_category, to_image
+from entityseg_bench.contents.checked_rows import (
+    Whole,
+    category_rows,
+    converted,
+    image_rows,
+    placed,
+)
 from entityseg_bench.contents.layout import ImageFiles
-from entityseg_bench.contents.records import Masks, Records, positions
+from entityseg_bench.contents.records import Masks, Records
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.faults import Report, stop
 from entityseg_bench.formats.coco import annotation_row, category_row, image_row
 from entityseg_bench.io import InputError, decode_json, read_bytes, write_json
 from entityseg_bench.types import Annotation, ImageInfo
@@ -26,22 +33,22 @@ class File(msgspec.Struct):
     """Hold the index."""
 
     task: str
-    images: list[dict[str, Any]]
-    annotations: list[dict[str, Any]]
-    categories: list[dict[str, Any]]
+    images: list[Any]
+    annotations: list[Any]
+    categories: list[Any]
     info: dict[str, Any] = {}
 
 
 class Row(msgspec.Struct):
     """Hold one annotation; ``value`` says which mask of its image's file is its own."""
 
-    id: int
+    id: Whole
     image_id: int | str
-    category_id: int
+    category_id: Whole
     bbox: tuple[float, float, float, float]
     area: float
     iscrowd: int
-    value: int
+    value: Whole
 
 
 def index_row(annotation: Annotation, value: int) -> dict[str, Any]:
@@ -66,7 +73,9 @@ def write_index(
 
 
 def read_index(
-    folder: Path, masks_of: Callable[[list[ImageInfo], Any, Any], Masks]
+    folder: Path,
+    masks_of: Callable[[list[ImageInfo], Any, Any], Masks],
+    report: Report = stop,
 ) -> EntityDataset:
     """Read the index of a folder.
 
@@ -74,6 +83,7 @@ def read_index(
         folder: Where it lies.
         masks_of: From the images, and each annotation's image position and value, (N,) arrays, to
             the masks.
+        report: Takes the faults of single rows.
 
     Raises:
         InputError: A broken index.
@@ -82,14 +92,11 @@ def read_index(
     content = decode_json(path, read_bytes(path), msgspec.json.Decoder(File))
     if content.task not in TASKS:
         raise InputError(path, "task", f"{content.task!r} is none of {', '.join(TASKS)}.")
-    images = [to_image(row, path, idx) for idx, row in enumerate(content.images)]
-    where = {image.id: idx for idx, image in enumerate(images)}
-    rows = [_row(fields, path, idx) for idx, fields in enumerate(content.annotations)]
-    extras = [
-        {name: value for name, value in fields.items() if name not in ROW_FIELDS} or None
-        for fields in content.annotations
-    ]
-    image_idx = positions(where, [row.image_id for row in rows], str(path))
+    images = image_rows(content.images, path, report)
+    at = placed(converted(content.annotations, Row, path, report), images, path, report)
+    image_idx = np.array([idx for idx, _, _ in at], np.int64)
+    rows = [row for _, _, row in at]
+    extras = [_extra(content.annotations[idx]) for _, idx, _ in at]
     values = np.array([row.value for row in rows], np.int64)
     return EntityDataset(
         images,
@@ -104,7 +111,7 @@ def read_index(
             extras=extras if any(extras) else None,
             where=str(path),
         ),
-        [to_category(row, path, idx) for idx, row in enumerate(content.categories)],
+        category_rows(content.categories, path, report, content.task),
         content.task,
         image_files=ImageFiles(folder),
         info=content.info,
@@ -112,8 +119,5 @@ def read_index(
     )
 
 
-def _row(fields: dict[str, Any], path: Path, idx: int) -> Row:
-    try:
-        return msgspec.convert(fields, Row)
-    except msgspec.ValidationError as error:
-        raise InputError(path, f"annotations[{idx}]", f"{error}.") from None
+def _extra(fields: dict[str, Any]) -> dict[str, Any] | None:
+    return {name: value for name, value in fields.items() if name not in ROW_FIELDS} or None

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
 from entityseg_bench.contents.records import Records
+from entityseg_bench.faults import Report, image_reported, stop, within
 from entityseg_bench.formats import png
+from entityseg_bench.formats.maps import size_fault
 from entityseg_bench.io import InputError
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 
@@ -18,6 +20,7 @@ __all__ = [
     "LabelMaps",
     "Region",
     "images_of",
+    "jpg_name",
     "maps_below",
     "regions_by_value",
 ]
@@ -59,14 +62,11 @@ class LabelMaps:
     def of_image(self, image_idx: int) -> list[Annotation]:
         """Return the annotations of one image."""
         image = self._images[image_idx]
-        regions, size = self._regions(self._maps[image_idx])
+        place = f"image {image.id} ({image.file_name})"
+        with within(place):
+            regions, size = self._regions(self._maps[image_idx])
         if size != (image.height, image.width):
-            raise InputError(
-                self._maps[image_idx],
-                f"image {image.id} ({image.file_name})",
-                f"the map's {size[0]} x {size[1]} pixels (height x width) are not the image's "
-                f"{image.height} x {image.width}.",
-            )
+            raise size_fault(self._maps[image_idx], place, size, (image.height, image.width))
         return [
             _annotation(image, MOST_REGIONS * image_idx + n, region)
             for n, region in enumerate(regions, start=1)
@@ -137,12 +137,23 @@ def maps_below(folder: Path, suffix: str) -> list[Path]:
     return paths
 
 
+def jpg_name(map_name: str) -> str:
+    """Return how the image of a map is called where nothing says it."""
+    return f"{map_name.removesuffix('.png')}.jpg"
+
+
 def images_of(
-    folder: Path, paths: Sequence[Path], name_of: Callable[[str], str]
-) -> list[ImageInfo]:
-    """Number the images of maps from 1; each has the size of its map."""
-    images = []
+    folder: Path, paths: Sequence[Path], name_of: Callable[[str], str], report: Report = stop
+) -> tuple[list[ImageInfo], list[Path]]:
+    """Number the images of maps from 1; each has the size of its map.
+
+    Returns:
+        The images, and the map of each; those that are no PNG are reported and left out.
+    """
+    images, kept = [], []
     for number, path in enumerate(paths, start=1):
         name = name_of(path.relative_to(folder).as_posix())
-        images.append(ImageInfo(number, name, *png.png_size(path)))
-    return images
+        with image_reported(report):
+            images.append(ImageInfo(number, name, *png.png_size(path)))
+            kept.append(path)
+    return images, kept

@@ -10,18 +10,22 @@ from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
 from entityseg_bench.contents.layout import IMAGE_SUFFIXES, MAPS, Task
+from entityseg_bench.faults import misfit
 from entityseg_bench.io import InputError, read_bytes
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 
 __all__ = [
     "Painted",
     "add_up",
+    "by_name",
     "check_names",
     "find_map",
+    "is_there",
     "map_name",
     "maps_folder",
     "paint",
     "paint_order",
+    "size_fault",
 ]
 
 
@@ -170,10 +174,41 @@ def maps_folder(path: Path, task: Task, given: Path | None = None, option: str =
 
 def find_map(folder: Path, file_name: str) -> Path:
     """Return an image's map: by its path, else by its base name in the folder."""
-    name = map_name(file_name)
+    return by_name(folder, map_name(file_name))
+
+
+def by_name(folder: Path, name: str) -> Path:
+    """Return a file by its path below a folder, else by its base name in it, there or not."""
     path = folder / name
     base = folder / PurePosixPath(name).name
-    return base if not path.is_file() and base.is_file() else path
+    return base if not is_there(path) and is_there(base) else path
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is such a file; of a name that no file can have there is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+# What may be behind a size that is not the image's.
+MISFITS = {
+    "swapped": "Height and width are swapped.",
+    "scaled": "Is it the other resolution's map?",
+    "other": "Maps have their image's own size.",
+}
+
+
+def size_fault(path: Path, where: str, found: Sequence[int], expected: Sequence[int]) -> InputError:
+    """Make the error of a map whose (height, width) is not its image's."""
+    return InputError(
+        path,
+        where,
+        f"the map's {found[0]} x {found[1]} pixels (height x width) are not the image's "
+        f"{expected[0]} x {expected[1]}.",
+        MISFITS[misfit(found, expected)],
+    )
 
 
 def add_up(results: Iterable[dict[str, Any]]) -> dict[str, int]:

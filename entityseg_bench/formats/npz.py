@@ -1,7 +1,11 @@
 """NPZ: one file an image with its masks as packed bits; overlap and empty masks are kept."""
 
 import functools
+import struct
+import tokenize
 import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +14,21 @@ from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.faults import Report, raise_all, stop
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.index import INDEX, index_row, read_index, write_index
-from entityseg_bench.formats.maps import check_names, map_name
+from entityseg_bench.formats.maps import check_names, map_name, size_fault
 from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.parallel import Journal
 from entityseg_bench.types import RLE, ImageInfo
 
-__all__ = ["NpzMasks", "read_npz", "write_npz"]
+__all__ = ["NpzMasks", "read_arrays", "read_npz", "write_npz"]
+
+# What NumPy and zipfile raise for a broken file: for its frame, its bytes, its arrays' headers.
+BROKEN = (
+    OSError, ValueError, EOFError, RuntimeError, MemoryError, SyntaxError, TypeError,
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
+)  # fmt: skip
 
 
 def write_npz(
@@ -70,14 +81,18 @@ def _write_masks(dataset: EntityDataset, folder: Path, idx: int) -> list[dict[st
     return [index_row(annotation, k) for k, annotation in enumerate(annotations)]
 
 
-def read_npz(folder: str | Path) -> EntityDataset:
+def read_npz(folder: str | Path, report: Report = stop) -> EntityDataset:
     """Read a folder of `write_npz`; masks are read when they are asked for.
+
+    Args:
+        folder: Of the files.
+        report: Takes the faults of single rows of the index.
 
     Raises:
         InputError: No index, a broken one; later, a file that is missing or does not fit it.
     """
     folder = Path(folder)
-    return read_index(folder, functools.partial(_masks_of, folder))
+    return read_index(folder, functools.partial(_masks_of, folder), report)
 
 
 def _masks_of(folder: Path, images: list[ImageInfo], image_idx: Any, values: Any) -> "NpzMasks":
@@ -86,6 +101,46 @@ def _masks_of(folder: Path, images: list[ImageInfo], image_idx: Any, values: Any
 
 def _npz_name(image: ImageInfo) -> str:
     return map_name(image.file_name).removesuffix(".png") + ".npz"
+
+
+def read_packed(path: Path) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Read the masks of a file, (N, H, ceil(W / 8)), and their (height, width).
+
+    Raises:
+        InputError: It is no such file.
+    """
+    arrays = read_arrays(path, ("masks", "size"))
+    masks, size = arrays["masks"], tuple(arrays["size"].ravel().tolist())
+    if masks.dtype != np.uint8 or masks.ndim != 3:
+        what = f"{masks.dtype} of shape {masks.shape} are no packed masks."
+        raise InputError(path, "masks", what, "They are uint8 (N, H, ceil(W / 8)).")
+    if len(size) != 2 or masks.shape[1:] != (size[0], (size[1] + 7) // 8):
+        what = f"shape {masks.shape} does not fit the file's size {size}."
+        raise InputError(path, "masks", what, "They are uint8 (N, H, ceil(W / 8)).")
+    return masks, size
+
+
+def read_arrays(path: Path, names: Sequence[str], all_of: bool = True) -> dict[str, NDArray[Any]]:
+    """Read the named arrays of a file, or those of them that it has.
+
+    Raises:
+        InputError: There is no such file, it is broken, or lacks one that it must have.
+    """
+    try:
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one array without a name")
+            found = {name: arrays[name] for name in names if name in arrays}
+    except FileNotFoundError:
+        raise InputError(path, "", "there is no such file.") from None
+    except BROKEN as error:
+        what = f"it is no file of masks: {error}."
+        raise InputError(path, "", what, "Write it again.") from None
+    if all_of:
+        absent = [name for name in names if name not in found]
+        raise_all([InputError(path, name, "this array is missing.") for name in absent])
+    return found
 
 
 class NpzMasks:
@@ -106,35 +161,38 @@ class NpzMasks:
     def __reduce__(self) -> tuple[Any, ...]:
         return NpzMasks, self._state
 
-    def _read(self, image_idx: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    @property
+    def paths(self) -> Sequence[Path]:
+        """(I,) file of each image, there or not."""
+        return self._state[0]
+
+    @property
+    def values(self) -> NDArray[np.int64]:
+        """(N,) place of each mask in its file."""
+        return self._state[2]
+
+    def _read(self, image_idx: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Read the masks of an image, and check that they are what the index asks for."""
         path = self._state[0][image_idx]
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                masks, size = arrays["masks"], tuple(arrays["size"].tolist())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(
-                path, "", f"it is no file of masks: {error}.", "Write it again."
-            ) from None
-        if masks.dtype != np.uint8 or masks.ndim != 3 or len(size) != 2:
-            raise InputError(path, "masks", f"{masks.dtype} {masks.shape} are no packed masks.")
-        if masks.shape[1:] != (size[0], (size[1] + 7) // 8):
-            raise InputError(path, "masks", f"shape {masks.shape} does not fit size {size}.")
-        return masks, size
+        masks, found = read_packed(path)
+        if found != size:
+            raise size_fault(path, "", found, size)
+        wanted = self._state[2][self._state[1] == image_idx].tolist()
+        what = f"the file holds {len(masks)} masks, 0 first; the index asks for this one."
+        raise_all(
+            [
+                InputError(path, f"mask {at}", what, "File and index do not belong together.")
+                for at in wanted
+                if not 0 <= at < len(masks)
+            ]
+        )
+        return masks
 
     def rle(self, idx: int, size: tuple[int, int]) -> RLE:
         """Return mask ``idx``."""
-        paths, image_idx, values = self._state
-        masks, found = self._read_once(int(image_idx[idx]))
-        at = int(values[idx])
-        if found != size or not 0 <= at < len(masks):
-            path = paths[int(image_idx[idx])]
-            raise InputError(
-                path,
-                f"mask {at}",
-                f"the file holds {len(masks)} masks of {found[0]} x {found[1]} (height x width); "
-                f"the index asks for one of {size[0]} x {size[1]}.",
-            )
-        dense = np.unpackbits(masks[at], axis=1, count=size[1])
+        _, image_idx, values = self._state
+        masks = self._read_once(int(image_idx[idx]), size)
+        dense = np.unpackbits(masks[int(values[idx])], axis=1, count=size[1])
         return rle_codes.encode(dense)  # type: ignore[return-value]
 
     def counts(self, idx: int, size: tuple[int, int]) -> str:

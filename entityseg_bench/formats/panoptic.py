@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from entityseg_bench.contents.layout import ImageFiles, Resolution, Split
-from entityseg_bench.contents.panoptic import MOST_ID, panoptic_contents
+from entityseg_bench.contents.panoptic import panoptic_contents
+from entityseg_bench.contents.panoptic_rows import MOST_ID
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.faults import Report, stop
 from entityseg_bench.formats import png
 from entityseg_bench.formats.coco import category_row, image_row
 from entityseg_bench.formats.identity import identity
@@ -26,6 +28,7 @@ def read_panoptic(
     split: Split | None = None,
     resolution: Resolution = "high",
     image_files: ImageFiles | None = None,
+    report: Report = stop,
 ) -> EntityDataset:
     """Read panoptic JSON and its maps; each segment becomes an annotation.
 
@@ -39,6 +42,7 @@ def read_panoptic(
         split: Of the data set, where known.
         resolution: Of the pixels.
         image_files: Where the images are.
+        report: Takes the faults of single records.
 
     Raises:
         InputError: A broken record; later, a map that is missing, of another size, or whose
@@ -46,7 +50,7 @@ def read_panoptic(
     """
     path = Path(path)
     return EntityDataset(
-        **panoptic_contents(path, Path(maps) if maps else None)._asdict(),
+        **panoptic_contents(path, Path(maps) if maps else None, report)._asdict(),
         task="panoptic",
         split=split,
         resolution=resolution,

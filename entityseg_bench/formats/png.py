@@ -14,8 +14,8 @@ __all__ = ["png_size", "read_ids", "read_labels", "read_rgb", "write_ids", "writ
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def png_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) of a PNG from its first bytes.
+def png_size(path: Path, where: str = "") -> tuple[int, int]:
+    """Return (height, width) of a PNG from its first bytes; errors name it with ``where``.
 
     Raises:
         InputError: There is no such file, or it is no PNG.
@@ -23,11 +23,12 @@ def png_size(path: Path) -> tuple[int, int]:
     try:
         with path.open("rb") as file:
             head = file.read(24)
-    except OSError as error:
-        raise InputError(path, "", f"the map cannot be read: {error.strerror}.") from None
-    if len(head) < 24 or not head.startswith(SIGNATURE):
-        raise InputError(path, "", "this is no PNG.", "Write the map again.")
-    width, height = struct.unpack(">II", head[16:24])
+    except (OSError, ValueError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise InputError(path, where, f"the map cannot be read: {what}.") from None
+    width, height = struct.unpack(">II", head[16:24]) if len(head) == 24 else (0, 0)
+    if not head.startswith(SIGNATURE) or not width or not height:
+        raise InputError(path, where, "this is no PNG.", "Write the map again.")
     return height, width
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from entity_api import rle as rle_codes
+from entityseg_bench.contents.checked_rows import Whole
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.io import InputError, atomic_path, decode_json, read_bytes
 from entityseg_bench.types import Annotation, Category, ImageInfo, Prediction
@@ -24,7 +25,7 @@ class Result(msgspec.Struct):
     image_id: int | str
     score: float
     segmentation: Any
-    category_id: int = 0
+    category_id: Whole = 0
 
 
 class Wrapped(msgspec.Struct):

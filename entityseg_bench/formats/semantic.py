@@ -9,6 +9,7 @@ from entityseg_bench.categories import IGNORE
 from entityseg_bench.contents.layout import ImageFiles, Resolution, Split
 from entityseg_bench.contents.semantic import semantic_contents
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.faults import Report, stop
 from entityseg_bench.formats import png
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.maps import add_up, check_names, map_name, paint, paint_order
@@ -27,6 +28,7 @@ def read_semantic(
     split: Split | None = None,
     resolution: Resolution = "high",
     image_files: ImageFiles | None = None,
+    report: Report = stop,
 ) -> EntityDataset:
     """Read a list of image and map names and the maps it names.
 
@@ -41,13 +43,14 @@ def read_semantic(
         split: Of the data set, where known.
         resolution: Of the pixels.
         image_files: Where the images are.
+        report: Takes the faults of single lines.
 
     Raises:
         InputError: A line that names no two files, a map that is missing or no PNG; later, one
             that is not of 8 bits.
     """
     list_file = Path(list_file)
-    contents = semantic_contents(list_file, Path(maps))
+    contents = semantic_contents(list_file, Path(maps), report)
     return EntityDataset(
         **contents._replace(categories=categories)._asdict(),
         task="semantic",

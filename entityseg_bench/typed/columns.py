@@ -9,8 +9,9 @@ are cut to the labelled pixels, and one that lies on void alone is left out, so 
 on void changes the result (as in panoptic quality). Crowds are those of COCO.
 """
 
+import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,16 @@ from entityseg_bench.coco_records import (
     RawPrediction,
 )
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.faults import Report, reported, stop
 from entityseg_bench.inputs import Inputs, Sides
 from entityseg_bench.io import InputError
+from entityseg_bench.rules import Problem
 from entityseg_bench.typed.own_metrics import PanopticCounter, SemanticCounter, class_fault
 from entityseg_bench.typed.predictions import Predictions, open_predictions
-from entityseg_bench.typed.truth import open_truth
+from entityseg_bench.typed.truth import Truth, open_truth
 from entityseg_bench.types import RLE, Annotation, ImageInfo
-from entityseg_bench.validate import Problem
 
-__all__ = ["read_typed"]
+__all__ = ["read_opened", "read_typed"]
 
 COUNTERS: dict[str, type[SemanticCounter] | type[PanopticCounter]] = {
     "semantic": SemanticCounter,
@@ -50,6 +52,7 @@ def read_typed(
     inputs: Inputs,
     progress: Callable[[int, int], None],
     predicted_images_only: bool = False,
+    report: Report = stop,
 ) -> Sides:
     """Read both sides of a scoring, and count the own metric of semantic and panoptic types.
 
@@ -59,13 +62,28 @@ def read_typed(
         inputs: What the user said of them.
         progress: Called with (images read, images to read).
         predicted_images_only: Leave images without predictions out of the own metric.
+        report: Takes the faults that something is left of the sides without.
 
     Raises:
         InputError: They cannot be told, are missing or broken, or do not fit each other.
     """
-    truth = open_truth(gt_path, inputs)
-    predictions = open_predictions(dt_path, truth.dataset, inputs, predicted_images_only)
-    sides = _Reader(truth.dataset, predictions, predicted_images_only)
+    truth = open_truth(gt_path, inputs, report)
+    some = predicted_images_only
+    predictions = open_predictions(dt_path, truth.dataset, inputs, some, report)
+    return read_opened(gt_path, dt_path, truth, predictions, progress, some, report)
+
+
+def read_opened(
+    gt_path: Path,
+    dt_path: Path,
+    truth: Truth,
+    predictions: Predictions,
+    progress: Callable[[int, int], None],
+    predicted_images_only: bool,
+    report: Report,
+) -> Sides:
+    """Read the images of both sides; see `read_typed`."""
+    sides = _Reader(truth.dataset, predictions, predicted_images_only, report)
     for image_idx, image in enumerate(truth.dataset.images):
         sides.one_image(image_idx, image)
         progress(image_idx + 1, len(truth.dataset))
@@ -73,8 +91,8 @@ def read_typed(
     counter = sides.counter
     return Sides(
         task=truth.dataset.task,
-        gt=sides.records(gt_path, sides.gt_rows, sides.gt_image_idx),
-        dt=sides.records(dt_path, sides.dt_rows, sides.dt_image_idx),
+        gt=sides.records(gt_path, sides.gt_rows, sides.gt_image_idx, sides.gt_names),
+        dt=sides.records(dt_path, sides.dt_rows, sides.dt_image_idx, sides.dt_names),
         class_fault=left_out,
         own=None if counter is None else counter.result(left_out),
         notes=sides.notes(dt_path),
@@ -83,17 +101,34 @@ def read_typed(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class SegmentRecords(FileRecords):
+    """Hold segments that were read from other files than COCO's; ``names`` are within an image."""
+
+    names: Sequence[str] = ()
+
+    def where(self, idx: int) -> str:
+        """Name a segment the way a person finds it: image, name within it."""
+        image = self.images[self.image_idx[idx]]
+        return f"image {image.id} ({image.file_name}), {self.names[idx]}"
+
+
 class _Reader:
     """Carry what the images add to: records of both sides, and the counts of the own metric."""
 
-    def __init__(self, truth: EntityDataset, predictions: Predictions, only_some: bool) -> None:
+    def __init__(
+        self, truth: EntityDataset, predictions: Predictions, only_some: bool, report: Report
+    ) -> None:
         self.truth, self.predictions, self.only_some = truth, predictions, only_some
+        self.report = report
         self.void = truth.task in COUNTERS
         self.counter = COUNTERS[truth.task](truth.categories) if self.void else None
         self.known = {category.id for category in truth.categories}
         self.by_class = predictions.classes != "none"
         self.gt_rows: list[RawAnnotation] = []
         self.dt_rows: list[RawPrediction] = []
+        self.gt_names: list[str] = []
+        self.dt_names: list[str] = []
         self.gt_image_idx: list[int] = []
         self.dt_image_idx: list[int] = []
         self.predicted_ids: list[Any] = []
@@ -103,20 +138,29 @@ class _Reader:
 
     def one_image(self, image_idx: int, image: ImageInfo) -> None:
         """Read one image on both sides."""
-        gt, dt = self.truth.annotations(image_idx), self.predictions.of(image)
+        gt: list[Annotation] = []
+        dt: list[Annotation] = []
+        if self.truth.task == "panoptic":
+            # Of the JSON, which says so whether its maps can be read or not.
+            both = self.predictions.classes == "all"
+            for side in (self.truth, self.predictions.dataset) if both else (self.truth,):
+                self.check_categories(listed_segments(side, image_idx), image, side.where)
+        with reported(self.report):
+            gt = self.known_rows(self.truth.annotations(image_idx), image, self.truth.where)
+        with reported(self.report):
+            dt = self.note_categories(self.predictions.of(image), image)
         size = (image.height, image.width)
         self.gt_rows += [_gt_row(annotation, size) for annotation in gt]
         self.gt_image_idx += [image_idx] * len(gt)
+        self.gt_names += [self.name_of(annotation) for annotation in gt]
         if dt:
             self.predicted_ids.append(image.id)
-        self.check_categories(gt, image, self.truth.where)
-        self.note_categories(dt, image)
         if self.counter is not None and (dt or not self.only_some):
             try:
                 self.counter.add(size, gt, dt, self.by_class)
             except (PanopticError, SemanticError) as error:
                 place = f"image {image.id} ({image.file_name})"
-                raise InputError(self.truth.where, place, f"{error}.") from None
+                self.report(InputError(self.truth.where, place, f"{error}."))
         masks: Sequence[RLE | None] = [prediction.segmentation for prediction in dt]
         if self.void:
             masks = cut_to_labelled(masks, [one.segmentation for one in gt], size)
@@ -124,30 +168,47 @@ class _Reader:
             if mask is None:
                 self.n_on_void += 1
                 continue
-            self.dt_rows.append(self.dt_row(prediction, mask, size))
-            self.dt_image_idx.append(image_idx)
+            with reported(self.report):
+                self.dt_rows.append(self.dt_row(prediction, mask, size))
+                self.dt_image_idx.append(image_idx)
+                self.dt_names.append(f"prediction {prediction.id}")
 
-    def check_categories(self, rows: Iterable[Annotation], image: ImageInfo, where: str) -> None:
-        """Refuse categories that are not in the table, where the format says that they must be."""
-        for row in rows:
-            if self.void and row.category_id not in self.known:
-                raise InputError(
-                    where,
-                    f"image {image.id} ({image.file_name})",
-                    f"category {row.category_id} is not among the {len(self.known)} "
-                    f"categories of the ground truth.",
-                    "Is this map of the same table, and 255 where there is no class?"
-                    if self.truth.task == "semantic"
-                    else "",
-                )
+    def name_of(self, annotation: Annotation) -> str:
+        """Name a segment of the ground truth within its image."""
+        if self.truth.task == "semantic":
+            return f"class {annotation.category_id}"
+        kind = "segment" if self.truth.task == "panoptic" else "annotation"
+        return f"{kind} {segment_id(annotation)}"
 
-    def note_categories(self, dt: Sequence[Annotation], image: ImageInfo) -> None:
+    def known_rows(self, rows: list[Annotation], image: ImageInfo, where: str) -> list[Annotation]:
+        """Leave out unknown categories, where the format says that they must be in the table."""
+        if not self.void:
+            return rows
+        if self.truth.task == "semantic":
+            self.check_categories([(row.category_id, "") for row in rows], image, where)
+        return [row for row in rows if row.category_id in self.known]
+
+    def check_categories(
+        self, found: Iterable[tuple[int, str]], image: ImageInfo, where: str
+    ) -> None:
+        """Report those categories, each with the segment that has it, that are not in the table."""
+        semantic = self.truth.task == "semantic"
+        for category_id, segment in found:
+            if category_id not in self.known:
+                what = f"category {category_id} is not among the {len(self.known)} categories"
+                mend = "Is this map of the same table, and 255 where there is no class?"
+                place = f"image {image.id} ({image.file_name}){segment}"
+                what += " of the ground truth."
+                self.report(InputError(where, place, what, mend if semantic else ""))
+
+    def note_categories(self, dt: list[Annotation], image: ImageInfo) -> list[Annotation]:
         """Remember the categories of predictions; from the first unknown one count none."""
         if self.predictions.classes == "all":
-            self.check_categories(dt, image, self.predictions.dataset.where)
-        elif self.predictions.classes == "some":
+            return self.known_rows(dt, image, self.predictions.dataset.where)
+        if self.predictions.classes == "some":
             self.dt_categories.update(prediction.category_id for prediction in dt)
             self.by_class = self.dt_categories <= self.known
+        return dt
 
     def dt_row(self, prediction: Annotation, mask: RLE, size: tuple[int, int]) -> RawPrediction:
         """Make a prediction's record; one without a score gets 1."""
@@ -182,7 +243,7 @@ class _Reader:
         n = len(self.dt_rows)
         if 0 < self.n_unscored < n:
             what = f"{self.n_unscored} of {n} predictions have no score, the others do."
-            raise InputError(path, "", what, "Write a score for each, or for none.")
+            self.report(InputError(path, "", what, "Write a score for each, or for none."))
         notes = list(self.predictions.notes)
         if self.n_unscored:
             notes.append("the predictions have no scores: each gets 1.")
@@ -192,11 +253,27 @@ class _Reader:
             )
         return [Problem(str(path), "", note, "", "warning") for note in notes]
 
-    def records(self, path: Path, rows: Sequence[Any], image_idx: Sequence[int]) -> FileRecords:
+    def records(
+        self, path: Path, rows: Sequence[Any], image_idx: Sequence[int], names: Sequence[str]
+    ) -> FileRecords:
         """Put one side's records together."""
         images = [RawImage(i.id, i.height, i.width, i.file_name) for i in self.truth.images]
         table = [RawCategory(category.id, category.name) for category in self.truth.categories]
-        return FileRecords(path, images, rows, np.array(image_idx, np.int64), table)
+        at = np.array(image_idx, np.int64)
+        return SegmentRecords(path, images, rows, at, table, self.void, names)
+
+
+def listed_segments(dataset: EntityDataset, image_idx: int) -> Iterator[tuple[int, str]]:
+    """Yield the category and the name of each segment that panoptic JSON lists of an image."""
+    rows = dataset.records
+    for row in rows.of_image(image_idx).tolist():
+        extra = (rows.extras[row] if rows.extras is not None else None) or {}
+        yield int(rows.category_ids[row]), f", segment {extra.get('segment_id', rows.ids[row])}"
+
+
+def segment_id(annotation: Annotation) -> Any:
+    """Return the id by which a map knows an annotation, where that is another than its own."""
+    return (annotation.extra or {}).get("segment_id", annotation.id)
 
 
 def cut_to_labelled(

@@ -2,27 +2,37 @@
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from entityseg_bench.categories import IGNORE
+from entityseg_bench.contents.checked_rows import Whole
 from entityseg_bench.contents.panoptic import PanopticMasks
-from entityseg_bench.contents.records import Records, positions
+from entityseg_bench.contents.panoptic_rows import checked_segments, image_segments
+from entityseg_bench.contents.records import Records
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.faults import Report, UnknownImage, misfit, stop
 from entityseg_bench.formats.index import INDEX
 from entityseg_bench.formats.label_maps import ClassRegions, LabelMaps, maps_below
-from entityseg_bench.formats.maps import find_map, map_name, maps_folder
+from entityseg_bench.formats.maps import find_map, is_there, map_name, maps_folder
 from entityseg_bench.inputs import PANOPTIC_MARK, Inputs, PredFormat
 from entityseg_bench.io import InputError, decode_json, read_bytes
 from entityseg_bench.typed.truth import read_indexed
 from entityseg_bench.types import Annotation, ImageInfo
 
-__all__ = ["Predictions", "open_predictions"]
+__all__ = ["Predictions", "base_name", "open_predictions"]
 
 ID_OPTIONS = "--pred-format id-png (0 = nothing, each other value a segment)"
 SEMANTIC_OPTIONS = "--pred-format semantic (each value a class, 255 = none)"
+
+# What may be behind predictions of another size.
+MISFITS = {
+    "swapped": "Height and width are swapped.",
+    "scaled": "Score them against the ground truth of their resolution.",
+    "other": "Masks must have the image's own size.",
+}
 
 Classes = Literal["none", "some", "all"]
 
@@ -70,23 +80,25 @@ class Predictions:
             what = f"under this id the predictions have the image {own.file_name}."
             raise InputError(self.dataset.where, place, what, "Image ids restart in each part.")
         if (own.height, own.width) != (image.height, image.width):
+            sizes = (own.height, own.width), (image.height, image.width)
             raise InputError(
                 self.dataset.where,
                 place,
                 f"the predictions are of {own.height} x {own.width} pixels (height x width), the "
                 f"ground truth of {image.height} x {image.width}.",
-                "Score them against the ground truth of their resolution.",
+                MISFITS[misfit(*sizes)],
             )
         return self.dataset.annotations(idx)
 
-    def check_known(self, images: Sequence[ImageInfo]) -> None:
-        """Refuse predictions of images that the ground truth does not have."""
+    def check_known(self, images: Sequence[ImageInfo], report: Report) -> None:
+        """Report predictions of images that the ground truth does not have."""
         known = {self._key(image) for image in images}
         for image in self.dataset.images:
             if self._key(image) not in known:
                 place = f"image {image.id} ({image.file_name})"
                 what = "this image is not among the images of the ground truth."
-                raise InputError(self.dataset.where, place, what, "Is this the right split?")
+                mend = "Is this the right split?"
+                report(UnknownImage(self.dataset.where, place, what, mend))
 
 
 def base_name(image: ImageInfo) -> str:
@@ -99,7 +111,11 @@ def _id_of(image: ImageInfo) -> Any:
 
 
 def open_predictions(
-    path: Path, truth: EntityDataset, inputs: Inputs, some_images: bool = False
+    path: Path,
+    truth: EntityDataset,
+    inputs: Inputs,
+    some_images: bool = False,
+    report: Report = stop,
 ) -> Predictions:
     """Open predictions of any format.
 
@@ -109,6 +125,7 @@ def open_predictions(
         truth: Ground truth, which gives images, sizes and categories.
         inputs: What the user said of them.
         some_images: Whether maps may be missing.
+        report: Takes the faults that something is left of the predictions without.
 
     Raises:
         InputError: It cannot be told what they are, maps are missing, or they are broken.
@@ -122,17 +139,17 @@ def open_predictions(
     if found == "results":
         return _read_results(path, truth)
     if found == "panoptic":
-        return _read_panoptic_predictions(path, truth, inputs)
+        return _read_panoptic_predictions(path, truth, inputs, report)
     if (path / INDEX).is_file() or found == "npz":
-        dataset, by_name = read_indexed(path), truth.task == "semantic"
+        dataset, by_name = read_indexed(path, report), truth.task == "semantic"
         classes: Classes = "some" if _same_names(dataset, truth) else "none"
         predictions = Predictions(dataset, [path], classes, notes, by_name)
-        predictions.check_known(truth.images)
+        predictions.check_known(truth.images, report)
         return predictions
     ignore, deep = (IGNORE, False) if found == "semantic" else (0, True)
     own = truth.task == "semantic" and found == "semantic"
-    dataset, unused = _bare_maps(path, truth, ClassRegions(frozenset((ignore,)), deep=deep),
-                                 some_images)  # fmt: skip
+    regions = ClassRegions(frozenset((ignore,)), deep=deep)
+    dataset, unused = _bare_maps(path, truth, regions, some_images, report)
     if unused:
         notes.append(f"{len(unused)} maps belong to no image, {unused[0]} first: not read.")
     return Predictions(dataset, [path], "all" if own else "none", notes)
@@ -169,8 +186,11 @@ def detect_predictions(path: Path, truth: EntityDataset) -> tuple[PredFormat, li
 
 def _is_deep(path: Path) -> bool:
     """Tell whether a PNG has 16 bits or colours, as maps of ids have and class maps have not."""
-    with path.open("rb") as file:
-        head = file.read(26)
+    try:
+        with path.open("rb") as file:
+            head = file.read(26)
+    except OSError as error:
+        raise InputError(path, "", f"the map cannot be read: {error.strerror}.") from None
     # Bit depth and colour type of the IHDR chunk; 2 is RGB.
     return len(head) == 26 and (head[24] == 16 or head[25] == 2)
 
@@ -183,20 +203,24 @@ def _same_names(dataset: EntityDataset, truth: EntityDataset) -> bool:
 
 
 def _bare_maps(
-    folder: Path, truth: EntityDataset, regions: ClassRegions, some_images: bool
+    folder: Path, truth: EntityDataset, regions: ClassRegions, some_images: bool, report: Report
 ) -> tuple[EntityDataset, list[str]]:
     """Read maps that are called like the images; also name those that are called otherwise."""
     maps = {image.id: find_map(folder, image.file_name) for image in truth.images}
-    missing = [image for image in truth.images if not maps[image.id].is_file()]
-    if missing and (len(missing) == len(truth) or not some_images):
-        first = missing[0]
-        raise InputError(
+    missing = [image for image in truth.images if not is_there(maps[image.id])]
+    for image in missing if len(missing) == len(truth) or not some_images else []:
+        place = f"image {image.id} ({image.file_name})"
+        what = f"its map {map_name(image.file_name)} is missing"
+        fault = InputError(
             folder,
-            f"image {first.id} ({first.file_name})",
-            f"its map {map_name(first.file_name)} is missing ({len(missing)} of {len(truth)} are).",
+            place,
+            f"{what} ({len(missing)} of {len(truth)} are).",
             "--predicted-images-only leaves such images out." if len(missing) < len(truth) else "",
         )
-    images = [image for image in truth.images if maps[image.id].is_file()]
+        if len(missing) == len(truth):
+            raise fault
+        report(fault)
+    images = [image for image in truth.images if is_there(maps[image.id])]
     paths = [maps[image.id] for image in images]
     twice = dict(zip(paths, images, strict=True))
     for path, image in zip(paths, images, strict=True):
@@ -204,7 +228,8 @@ def _bare_maps(
             place = f"image {image.id} ({image.file_name})"
             other = twice[path]
             what = f"its map would be that of image {other.id} ({other.file_name}), too."
-            raise InputError(path, place, what, "Put the maps into the folders of their images.")
+            mend = "Put the maps into the folders of their images."
+            report(InputError(path, place, what, mend))
     unused = sorted(p.name for p in maps_below(folder, ".png") if p not in twice)
     rows = LabelMaps(images, paths, str(folder), regions)
     return EntityDataset(images, rows, truth.categories, truth.task, where=str(folder)), unused
@@ -241,7 +266,7 @@ def _read_results(path: Path, truth: EntityDataset) -> Predictions:
         image = by_name.get(PurePosixPath(map_name(str(image_id))).name)
         if image is None:
             what = "it is neither the id nor the name of an image of the ground truth."
-            raise InputError(path, f"image_id {image_id!r}", what, "Is this the right split?")
+            raise UnknownImage(path, f"image_id {image_id!r}", what, "Is this the right split?")
         images.append(ImageInfo(image_id, image.file_name, image.height, image.width))
     dataset = read_results(path, images, truth.categories)
     return Predictions(dataset, [path], "some", by_name=True)
@@ -250,38 +275,37 @@ def _read_results(path: Path, truth: EntityDataset) -> Predictions:
 class _Segment(msgspec.Struct):
     """Hold a predicted segment; a score is no part of COCO's format, but is read where it is."""
 
-    id: Annotated[int, msgspec.Meta(ge=1, lt=1 << 24)]
-    category_id: int
+    id: Whole
+    category_id: Whole
     score: float | None = None
 
 
 class _Image(msgspec.Struct):
     image_id: int | str
-    segments_info: list[_Segment]
+    segments_info: list[Any]
     file_name: str = ""
 
 
 class _File(msgspec.Struct):
-    annotations: list[_Image]
+    annotations: list[Any]
 
 
-def _read_panoptic_predictions(path: Path, truth: EntityDataset, inputs: Inputs) -> Predictions:
+def _read_panoptic_predictions(
+    path: Path, truth: EntityDataset, inputs: Inputs, report: Report
+) -> Predictions:
     """Read panoptic JSON for the images of the ground truth; its own list may be missing."""
-    maps = maps_folder(path, "panoptic", inputs.pred_maps, "--pred-maps")
     content = decode_json(path, read_bytes(path), msgspec.json.Decoder(_File))
-    where = {image.id: idx for idx, image in enumerate(truth.images)}
-    at = positions(where, [row.image_id for row in content.annotations], str(path)).tolist()
-    if len(set(at)) < len(at):
-        raise InputError(path, "annotations", "an image stands twice.", "Join its segments.")
-    paths = [find_map(maps, image.file_name) for image in truth.images]
+    of_images = image_segments(content.annotations, _Image, truth.images, path, report, True)
     rows: list[tuple[int, _Segment]] = []
-    for idx, row in zip(at, content.annotations, strict=True):
-        if len({segment.id for segment in row.segments_info}) < len(row.segments_info):
-            place = f"image {row.image_id} ({truth.images[idx].file_name})"
-            raise InputError(path, place, "a segment id stands twice.", "Merge them.")
-        if row.file_name:
-            paths[idx] = find_map(maps, row.file_name)
-        rows += [(idx, segment) for segment in row.segments_info]
+    for idx, row in of_images.items():
+        place = f"image {row.image_id} ({truth.images[idx].file_name})"
+        segments = checked_segments(row.segments_info, _Segment, path, place, report)
+        rows += [(idx, segment) for segment, _ in segments]
+    maps = maps_folder(path, "panoptic", inputs.pred_maps, "--pred-maps")
+    named = {idx: row.file_name for idx, row in of_images.items() if row.file_name}
+    paths = [
+        find_map(maps, named.get(idx, image.file_name)) for idx, image in enumerate(truth.images)
+    ]
     image_idx = np.array([idx for idx, _ in rows], np.int64)
     ids = np.array([segment.id for _, segment in rows], np.int64)
     names = [f"image {image.id} ({image.file_name})" for image in truth.images]

@@ -1,6 +1,7 @@
 """Tiny datasets for the tests of loading and converting."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,23 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("ENTITYSEG_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a data set of all types, and itself in every other format; not to be changed."""
+    from broken_files import write_all_types
+
+    folder = tmp_path_factory.mktemp("whole")
+    write_all_types(folder)
+    return folder
+
+
+@pytest.fixture
+def here(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in a copy of it."""
+    shutil.copytree(whole, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
 
 
 def from_map(

@@ -208,7 +208,7 @@ def test_semantic_classes_are_not_split(tmp_path: Path) -> None:
 
 
 def test_semantic_faults(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"missing\.png: the map cannot be read"):
+    with pytest.raises(InputError, match=r"missing\.png: line 1 of val\.txt: the map cannot be"):
         semantic(tmp_path, [[1]], "a.b.jpg missing.png\n")
     dataset = semantic(tmp_path, np.zeros((2, 2, 3)))
     with pytest.raises(InputError, match=r"a\.b\.png.*not mode RGB"):

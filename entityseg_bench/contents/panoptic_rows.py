@@ -1,0 +1,105 @@
+"""Records of panoptic JSON, checked one by one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from entityseg_bench.contents.checked_rows import Whole, converted, placed
+from entityseg_bench.faults import Report, reported
+from entityseg_bench.io import InputError
+from entityseg_bench.types import ImageInfo
+
+__all__ = ["MOST_ID", "File", "Segment", "Segments", "checked_segments", "image_segments"]
+
+T = TypeVar("T")
+
+MOST_ID = (1 << 24) - 1
+SEGMENT_FIELDS = ("id", "category_id", "area", "bbox", "iscrowd")
+
+
+class Segments(msgspec.Struct):
+    """Hold one image's row of the JSON."""
+
+    image_id: int | str
+    file_name: str
+    segments_info: list[Any]
+
+
+class File(msgspec.Struct):
+    """Hold the JSON."""
+
+    images: list[Any]
+    annotations: list[Any]
+    categories: list[Any] = []
+    info: Any = None
+    licenses: Any = None
+
+
+class Segment(msgspec.Struct):
+    """Hold what is known of a segment beside its pixels."""
+
+    id: Whole
+    category_id: Whole
+    area: float | None = None
+    bbox: tuple[float, float, float, float] | None = None
+    iscrowd: bool | int = 0
+
+
+def image_segments(
+    rows: Sequence[Any],
+    kind: type[T],
+    images: Sequence[ImageInfo],
+    path: Path,
+    report: Report,
+    predicted: bool = False,
+) -> dict[int, T]:
+    """Give the position of each image its row; rows at fault are reported and left out.
+
+    Args:
+        rows: As the file has them.
+        kind: What each should be.
+        images: Of the ground truth.
+        path: The file.
+        report: Takes the faults.
+        predicted: Whether the file is one of predictions.
+    """
+    if rows and not any(isinstance(row, dict) and "segments_info" in row for row in rows):
+        what = "no record has segments_info: this is no panoptic JSON."
+        mend = "Is it COCO JSON with masks in it, of another type?"
+        report(InputError(path, "annotations", what, mend))
+        return {}
+    found: dict[int, T] = {}
+    read = converted(rows, kind, path, report)
+    for image_idx, idx, row in placed(read, images, path, report, predicted):
+        if image_idx in found:
+            place = f"annotations[{idx}] (image_id {images[image_idx].id!r})"
+            report(InputError(path, place, "an image stands twice.", "Join its segments."))
+            continue
+        found[image_idx] = row
+    return found
+
+
+def checked_segments(
+    rows: Sequence[Any], kind: type[T], path: Path, place: str, report: Report
+) -> list[tuple[T, dict[str, Any] | None]]:
+    """Read the segments of one image, and other fields that they have; faults are reported."""
+    found = []
+    taken: set[int] = set()
+    for idx, fields in enumerate(rows):
+        with reported(report):
+            where = f"{place}, segments_info[{idx}]"
+            try:
+                segment: Any = msgspec.convert(fields, kind)
+            except msgspec.ValidationError as error:
+                raise InputError(path, where, f"{error}.") from None
+            if not 0 < segment.id <= MOST_ID:
+                what = f"segment id {segment.id} must lie in 1..{MOST_ID}: 0 is void."
+                raise InputError(path, where, what)
+            if segment.id in taken:
+                raise InputError(path, where, f"segment {segment.id} stands twice.", "Merge them.")
+            taken.add(segment.id)
+            extra = {name: value for name, value in fields.items() if name not in SEGMENT_FIELDS}
+            found.append((segment, extra or None))
+    return found
