@@ -36,13 +36,16 @@ def visible(Runs masks):
     """
     cdef Py_ssize_t n_words = <Py_ssize_t>(masks.pixels >> 6) + 1, m = masks.offsets[masks.n], word
     cdef int64_t crowded_px = 0
+    cdef bint apart
     cdef uint64_t* taken = <uint64_t*>calloc(n_words, sizeof(uint64_t))
     cdef uint64_t* twice = NULL
     cdef Runs out = Runs([], masks.pixels)
     try:
         if taken == NULL:
             raise MemoryError
-        if disjoint(masks, taken):
+        with nogil:
+            apart = disjoint(masks, taken)
+        if apart:
             return masks, 0
         # What is visible begins where some mask begins or ends, and no two pieces at one place.
         out.make_room(masks.n, masks.pixels, 2 * m)
