@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-# What is wrong with a counts string; `rle.py` turns the code into a sentence.
+# What is wrong with a counts string; `counts.py` turns the code into a sentence.
 cdef enum:
     FINE = 0
     BAD_CHARACTER = 1

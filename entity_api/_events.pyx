@@ -18,8 +18,7 @@ cdef enum:
 cdef uint64_t* sorted_keys(uint64_t* keys, Py_ssize_t n, uint64_t pixels) noexcept nogil:
     """Sort keys by the position in their high half, by radix.
 
-    ``keys`` has room for 2 n; what is returned lies in it. Position and payload (which mask, which
-    run) travel in one word.
+    ``keys`` has room for 2 n; what is returned lies in it.
     """
     cdef uint64_t* other = keys + n
     cdef uint32_t[2048] buckets

@@ -17,7 +17,7 @@ import numpy as np
 
 
 class CountsError(ValueError):
-    """Say which mask of a batch has broken counts, and how (a code of this module)."""
+    """Say which mask of a batch has broken counts, and how (a code of `_decode`)."""
 
     def __init__(self, idx, code, position, pixels):
         super().__init__(f"mask {idx}: counts error {code} at character {position}")

@@ -26,10 +26,14 @@ cdef struct Span:
     uint32_t end
 
 
-cdef inline void add_run(
+cdef inline Py_ssize_t add_run(
     const Span* spans, const int32_t* regions, Py_ssize_t s, Span run, int64_t* pixels_in
 ) noexcept nogil:
-    """Add the pixels that a run shares with spans to their regions; none before s meets it."""
+    """Add the pixels that a run shares with spans to their regions; none before s meets it.
+
+    Returns:
+        The first span that may meet a later run.
+    """
     while spans[s].end <= run.start:
         s += 1
     if spans[s].start < run.start:
@@ -38,6 +42,7 @@ cdef inline void add_run(
     while spans[s].start < run.end:
         pixels_in[regions[s]] += min(spans[s].end, run.end) - spans[s].start
         s += 1
+    return s - 1
 
 
 cdef inline bint in_reach(
@@ -237,7 +242,7 @@ cdef class Regions:
         self, Runs masks, Py_ssize_t d, const int64_t* needed_px, int64_t* pixels_in
     ) noexcept nogil:
         """Count the pixels of a mask in each region, as long as it can reach what is needed."""
-        cdef Py_ssize_t k = masks.offsets[d], last = masks.offsets[d + 1], stop
+        cdef Py_ssize_t k = masks.offsets[d], last = masks.offsets[d + 1], stop, s = 0
         cdef int64_t left_px = masks.areas_px[d]
         cdef const uint32_t* bounds = masks.bounds
         cdef const Span* spans = self.spans
@@ -254,9 +259,10 @@ cdef class Regions:
             stop = min(k + 2 * RUNS_BETWEEN_LOOKS, last)
             for k in range(k, stop, 2):
                 if bounds[k] < bounds[k + 1]:
-                    add_run(
-                        spans, regions, near[bounds[k] >> shift],
-                        Span(bounds[k], bounds[k + 1]), pixels_in,
+                    # From the last run on, or many spans in one block would be passed by each.
+                    s = max(s, near[bounds[k] >> shift])
+                    s = add_run(
+                        spans, regions, s, Span(bounds[k], bounds[k + 1]), pixels_in
                     )
                     left_px -= bounds[k + 1] - bounds[k]
             k = stop

@@ -360,6 +360,23 @@ def test_a_gzip_that_would_take_all_memory(tmp_path, files):
         evaluate_files(files / "gt.json", path)
 
 
+def test_masks_crowded_in_a_corner_of_a_huge_image():
+    """Many runs in one of the blocks that an image is divided into must not meet each in turn."""
+    in_a_child(
+        """
+        import numpy as np
+        from entity_api import _rle, _sweep
+        pixels, teeth = 65535**2, np.arange(32768) * 4
+        comb = [
+            _rle.compress(np.stack([teeth + k, teeth + k + 1], 1).reshape(-1).astype("u4"), pixels)
+            for k in range(2)
+        ]
+        gt, dt = _rle.Runs(comb, pixels), _rle.Runs([comb[1]] * 400, pixels)
+        assert _sweep.Regions(gt).intersections(dt).tolist() == [[0, 32768]] * 400
+        """
+    )
+
+
 def test_deep_nesting(tmp_path, files):
     for text in ("[" * 10**6, '{"a":' * 10**6, '[{"x":' + "[" * 10**6, '{"annotations":' * 10**5):
         path = tmp_path / "deep.json"
