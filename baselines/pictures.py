@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from entityseg_bench.categories import Task
-from entityseg_bench.contents.layout import ImageFiles, Resolution, Split
 from entityseg_bench.io import InputError, decode_json, read_bytes
+from entityseg_bench.layout import ImageFiles, Resolution, Split
 from entityseg_bench.types import ImageInfo
 
 __all__ = ["Picture", "list_pictures"]

@@ -20,10 +20,10 @@ from baselines.presets import get_preset
 from baselines.ranks import Ranks
 from baselines.run_state import latest_state, list_states, read_state, remove_leftovers
 from baselines.trainer import Run, TrainingStopped, train
-from entityseg_bench.contents.layout import ImageFiles
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.coco import read_coco
 from entityseg_bench.io import InputError, write_json
+from entityseg_bench.layout import ImageFiles
 
 __all__ = ["main"]
 
@@ -182,7 +182,9 @@ def _configs(args: argparse.Namespace, ranks: Ranks) -> tuple[str, dict[str, Any
 def _coco(path: Path | None, images: Path | None, task: str) -> EntityDataset | None:
     if path is None:
         return None
-    return read_coco(path, task, image_files=ImageFiles(images or path.parent))
+    return EntityDataset.of(
+        read_coco(path, task), image_files=ImageFiles(images or path.parent)
+    )
 
 
 def _state_to_resume(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:

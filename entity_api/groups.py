@@ -26,12 +26,12 @@ class Groups:
         images: Positions of the images to score.
         category_ids: (K,) one row a category; [-1] when class-agnostic.
         place: (I,) of each image among all by rising id.
-        dt_order: (D,) records by place, then falling score.
+        dt_order: (D,) records by place, then falling score; without those that are dropped.
         dt_start: (I + 1,) where each place's records start in ``dt_order``.
         gt_order: (G,) records by image, in file order.
         gt_start: (I + 1,).
-        dt_category: (D,) position in ``category_ids``, -1 where it is not among them or
-            its image is not scored.
+        dt_category: (D,) position in ``category_ids``, -1 where it is not among them, its image
+            is not scored, or it is dropped.
         gt_category: (G,) the same.
         records: (N,) record of each column.
         ranks: (N,) place of each column in its group, 0 = highest score.
@@ -106,8 +106,20 @@ class Groups:
             yield rows, columns, self.columns(image_idx, category).start
 
 
-def group(gt: GroundTruth, dt: Detections, params: EvalParams) -> Groups:
-    """Sort the records of both sides into groups, ``params.class_aware`` or by image alone."""
+def group(
+    gt: GroundTruth,
+    dt: Detections,
+    params: EvalParams,
+    dropped: NDArray[np.bool_] | None = None,
+) -> Groups:
+    """Sort the records of both sides into groups, ``params.class_aware`` or by image alone.
+
+    Args:
+        gt: Ground truth.
+        dt: Detections.
+        params: What is scored.
+        dropped: (D,) detections that are left out and take no rank.
+    """
     n_images = len(gt.image_ids)
     place = np.empty(n_images, np.int64)
     place[sorted(range(n_images), key=lambda idx: _by_id(gt.image_ids[idx]))] = np.arange(n_images)
@@ -131,6 +143,9 @@ def group(gt: GroundTruth, dt: Detections, params: EvalParams) -> Groups:
     dt_place = place[dt.image_idx]
     # Stable sorts, the last key first: records that tie keep the order of the file.
     dt_order = by_falling_score(dt.scores)
+    if dropped is not None and dropped.any():
+        dt_order = dt_order[~dropped[dt_order]]
+        dt_category = np.where(dropped, -1, dt_category)
     dt_order = dt_order[_stable(dt_place[dt_order], n_images)]
     in_columns = dt_order[_stable(dt_category[dt_order] + 1, len(category_ids) + 1)]
     in_columns = in_columns[dt_category[in_columns] >= 0]
@@ -145,7 +160,7 @@ def group(gt: GroundTruth, dt: Detections, params: EvalParams) -> Groups:
         category_ids=category_ids,
         place=place,
         dt_order=dt_order,
-        dt_start=_starts(dt_place, n_images),
+        dt_start=_starts(dt_place[dt_order], n_images),
         gt_order=np.argsort(gt.image_idx, kind="stable"),
         gt_start=_starts(gt.image_idx, n_images),
         dt_category=dt_category,

@@ -23,11 +23,15 @@ class Overlap:
         covered: (I,) pixels that any prediction covers.
         pairs: (I,) pairs of predictions with a common pixel; -1 where they overlap and were not
             counted: nobody asked, or there are too many predictions (over 16,384).
+        hidden: (I,) predictions of which nothing is visible, for others of a higher score cover
+            them. They are left out of AP^e, as in the original, which scores them 0. A mask that is
+            empty as submitted is not among them.
     """
 
     pixels: NDArray[np.int64]
     covered: NDArray[np.int64]
     pairs: NDArray[np.int64]
+    hidden: NDArray[np.int64]
 
     @property
     def share(self) -> float:

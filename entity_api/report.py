@@ -55,7 +55,10 @@ def _overlap_line(result: EvalResult) -> str:
     if not overlap.n_images:
         return "No predictions overlap: AP^e and AP are one and the same."
     pairs = f"{overlap.pairs.sum():,} pairs of masks, " if (overlap.pairs >= 0).all() else ""
+    hidden = int(overlap.hidden.sum())
+    note = f" {hidden:,} masks are hidden whole by others: AP^e leaves them out." if hidden else ""
     return (
         f"Predictions overlap in {overlap.n_images:,} of {len(overlap.pixels):,} images: {pairs}"
         f"{overlap.pixels.sum():,} pixels, {100 * overlap.share:.2f} % of all covered."
+        + note.replace(" ", "\n", 1)
     )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from entity_api.groups import Groups
 from entity_api.overlap import Overlap
 from entity_api.params import EvalParams
+from entity_api.tables import Detections
 
 __all__ = ["EvalResult", "Matches", "Scored", "summarize"]
 
@@ -23,6 +24,7 @@ class Matches:
     Attributes:
         records: (N,) detection record of each column (see `Groups`).
         ranks: (N,) place in its group, 0 = highest score.
+        groups: The order of the columns; with overlaps removed it is without hidden masks.
         outcome: (A, T, N) int8: 0 false positive, 1 true positive, 2 ignored.
         dt_gt: (A, T, N) int32: record of the matched ground truth, or -1; (A, T, 0) where
             `EvalParams.keep_matches` is off.
@@ -32,6 +34,7 @@ class Matches:
 
     records: NDArray[np.int64]
     ranks: NDArray[np.int64]
+    groups: Groups
     outcome: NDArray[np.int8]
     dt_gt: NDArray[np.int32]
     gt_dt: NDArray[np.int32]
@@ -46,6 +49,7 @@ class Matches:
         return cls(
             records=groups.records,
             ranks=groups.ranks,
+            groups=groups,
             outcome=np.empty((n_areas, n_thrs, n), np.int8),
             dt_gt=np.empty((n_areas, n_thrs, n if keep else 0), np.int32),
             gt_dt=np.full((n_areas, n_thrs, n_gt), -1, np.int32),
@@ -82,7 +86,10 @@ class EvalResult:
         disjoint: Arrays with overlaps removed; the same object where nothing overlaps, None where
             they were not asked for.
         overlap: How much overlapped, or None likewise.
-        groups: The order in which records were matched.
+        groups: The order in which records were matched as submitted; `Matches.groups` has that of
+            either pass.
+        dt: The detections as they were scored: cut to the labelled pixels.
+        on_void: (D,) detections on void pixels alone, which are left out and take no rank.
     """
 
     params: EvalParams
@@ -91,6 +98,8 @@ class EvalResult:
     disjoint: Scored | None
     overlap: Overlap | None
     groups: Groups
+    dt: Detections
+    on_void: NDArray[np.bool_]
 
     @property
     def category_ids(self) -> list[int]:

@@ -10,8 +10,8 @@ __all__ = ["EntityDataset", "InputError", "evaluate_files", "load_dataset"]
 HOMES = {
     "EntityDataset": "dataset",
     "InputError": "io",
-    "evaluate_files": "evaluate",
-    "load_dataset": "formats.huggingface",
+    "evaluate_files": "score",
+    "load_dataset": "huggingface",
 }
 
 

@@ -4,26 +4,26 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
+from entityseg_bench import formats, layout
 from entityseg_bench.categories import TASKS, Task
-from entityseg_bench.contents import layout
-from entityseg_bench.contents.layout import ImageFiles, Resolution, Split
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.dataset.resolution import to_low, write_low_images
-from entityseg_bench.dataset.subset import subset
-from entityseg_bench.io import InputError, read_bytes
+from entityseg_bench.formats import FORMATS, Inputs, sniff
+from entityseg_bench.formats.coco import read_results, write_coco, write_results
+from entityseg_bench.io import InputError
+from entityseg_bench.layout import ImageFiles, Resolution, Split
+from entityseg_bench.resolution import to_low, write_low_images
+from entityseg_bench.subset import subset
 
-__all__ = ["SOURCES", "TARGETS", "Options", "Source", "Target", "convert", "detect", "open_sources"]
+__all__ = ["SOURCES", "TARGETS", "Options", "convert", "open_sources"]
 
-Source = Literal[
-    "entityseg", "coco", "panoptic", "results", "id-png", "npz", "parquet", "ade20k", "cityscapes"
-]
-Target = Literal[
-    "entity", "instance", "semantic", "panoptic", "low", "parquet", "id-png", "npz", "results"
-]
-SOURCES: tuple[Source, ...] = get_args(Source)
-TARGETS: tuple[Target, ...] = get_args(Target)
+SOURCES = tuple(FORMATS)
+# The annotation types, the low resolution, and the formats that are written whatever the type.
+WRITTEN = tuple(
+    name for name, one in FORMATS.items() if one.target and name not in (*TASKS, "coco")
+)
+TARGETS = (*TASKS, "low", *WRITTEN)
 
 Report = Callable[[str], None]
 
@@ -48,7 +48,7 @@ class Options:
         progress: Show bars.
     """
 
-    source: Source | None = None
+    source: str | None = None
     tasks: Sequence[Task] = ()
     splits: Sequence[Split] = ()
     resolution: Resolution = "high"
@@ -66,41 +66,13 @@ class Options:
         return text if self.progress else None
 
 
-def detect(path: Path) -> Source:
-    """Tell the format of a source from its name and its first bytes.
-
-    Raises:
-        InputError: It is none that can be told.
-    """
-    if path.is_dir():
-        if (path / "annotations.json").is_file():
-            return "npz" if next(path.rglob("*.npz"), None) else "id-png"
-        if any(path.glob("*/*.meta.json")):
-            return "parquet"
-        if next(path.rglob("*_gtFine_instanceIds.png"), None):
-            return "cityscapes"
-        return "entityseg"
-    data = read_bytes(path)
-    if not bytes(data[:1]).strip() and not bytes(data[:64]).strip():
-        raise InputError(path, "", "the file holds nothing but space.")
-    if bytes(data[:64]).lstrip().startswith(b"["):
-        return "results"
-    if data.find(b'"segments_info"') >= 0:
-        return "panoptic"
-    if data.find(b'"score"') >= 0 and data.find(b'"images"') < 0:
-        return "results"
-    if data.find(b'"annotations"') >= 0:
-        return "coco"
-    raise InputError(path, "", "its format cannot be told.", f"Say it: --from {'|'.join(SOURCES)}.")
-
-
-def open_sources(path: Path, target: Target, options: Options) -> Iterator[EntityDataset]:
+def open_sources(path: Path, target: str, options: Options) -> Iterator[EntityDataset]:
     """Open what a conversion reads, dataset by dataset.
 
     Raises:
         InputError: Nothing of what is asked for is there, or it is broken.
     """
-    source = options.source or detect(path)
+    source = options.source or sniff(path)
     if source == "entityseg":
         yield from _open_folder(path, target, options)
         return
@@ -110,38 +82,20 @@ def open_sources(path: Path, target: Target, options: Options) -> Iterator[Entit
     yield _with_images(_open_one(path, source, options), options)
 
 
-def _open_one(path: Path, source: Source, options: Options) -> EntityDataset:
+def _open_one(path: Path, source: str, options: Options) -> EntityDataset:
     """Open a source that holds one dataset."""
-    from entityseg_bench.formats.ade20k import read_ade20k
-    from entityseg_bench.formats.cityscapes import read_cityscapes
-    from entityseg_bench.formats.coco import read_coco
-    from entityseg_bench.formats.id_png import read_id_png
-    from entityseg_bench.formats.npz import read_npz
-    from entityseg_bench.formats.panoptic import read_panoptic
-
-    if source == "coco":
-        task = options.tasks[0] if options.tasks else "entity"
-        return read_coco(path, task)
-    if source == "results":
-        return _open_results(path, options)
-    if source == "ade20k":
-        return read_ade20k(path, regions="connected" if options.connected else "class")
-    readers: dict[Source, Callable[[Path], EntityDataset]] = {
-        "panoptic": read_panoptic,
-        "id-png": read_id_png,
-        "npz": read_npz,
-        "cityscapes": read_cityscapes,
-    }
-    return readers[source](path)
-
-
-def _open_results(path: Path, options: Options) -> EntityDataset:
-    from entityseg_bench.formats.results import read_results
-
-    if options.gt is None:
-        return read_results(path)
-    truth = next(open_sources(options.gt, "entity", dataclasses.replace(options, source=None)))
-    return read_results(path, truth.images, truth.categories)
+    if source == "results" and options.gt is not None:
+        truth = next(open_sources(options.gt, "entity", dataclasses.replace(options, source=None)))
+        segments = read_results(path, truth.images, truth.categories)
+        return EntityDataset.of(segments, categories=truth.categories)
+    task = options.tasks[0] if options.tasks and source == "coco" else None
+    inputs = Inputs(task, gt_format=source, connected=options.connected)
+    opened = formats.open(path, inputs)
+    folder = path if path.is_dir() else path.parent
+    files = ImageFiles(folder, options.resolution)
+    # A COCO file is entity annotations unless it is said to be another type.
+    about = {"task": task or "entity"} if source == "coco" else {}
+    return EntityDataset.of(opened.segments, image_files=files, **about)
 
 
 def _with_images(dataset: EntityDataset, options: Options) -> EntityDataset:
@@ -153,7 +107,7 @@ def _with_images(dataset: EntityDataset, options: Options) -> EntityDataset:
     return dataset.replace(**changes) if changes else dataset
 
 
-def _open_folder(root: Path, target: Target, options: Options) -> Iterator[EntityDataset]:
+def _open_folder(root: Path, target: str, options: Options) -> Iterator[EntityDataset]:
     """Open the types and splits of a data set that the target is made from."""
     tasks: Sequence[Task] = options.tasks
     if not tasks:
@@ -190,13 +144,15 @@ def _open_parquet(folder: Path, options: Options) -> Iterator[EntityDataset]:
     if not present:
         raise InputError(folder, "", "no Parquet export of the tasks and splits wanted is here.")
     for task, split in present:
-        yield _with_images(read_parquet(folder, task, split), options)
+        found = read_parquet(folder, task, split)
+        dataset = EntityDataset.of(found.segments, split=found.split, resolution=found.resolution)
+        yield _with_images(dataset, options)
 
 
 def convert(
     source: str | Path,
     target_path: str | Path,
-    target: Target,
+    target: str,
     options: Options | None = None,
     report: Report = print,
 ) -> None:
@@ -219,7 +175,7 @@ def convert(
     source, target_path = Path(source), Path(target_path)
     if target_path.resolve() == source.resolve():
         raise InputError(source, "", "source and target are the same.", "Name another target.")
-    many = (options.source or detect(source)) in ("entityseg", "parquet")
+    many = (options.source or sniff(source)) in ("entityseg", "parquet")
     for dataset in open_sources(source, target, options):
         label = options.label(f"{dataset.task} {dataset.split or ''}".strip())
         place = Place(target_path, many, source, label, options)
@@ -241,12 +197,11 @@ class Place(NamedTuple):
     options: Options
 
 
-def _write(dataset: EntityDataset, target: Target, place: Place) -> tuple[str, dict[str, int]]:
+def _write(dataset: EntityDataset, target: str, place: Place) -> tuple[str, dict[str, int]]:
     """Write one dataset; return what it became and what was lost."""
-    from entityseg_bench.formats.id_png import write_id_png
+    from entityseg_bench.formats.id_maps import write_id_png
     from entityseg_bench.formats.npz import write_npz
     from entityseg_bench.formats.parquet import write_parquet
-    from entityseg_bench.formats.results import write_results
 
     jobs, label = place.options.jobs, place.label
     if target == "low":
@@ -269,7 +224,6 @@ def _write(dataset: EntityDataset, target: Target, place: Place) -> tuple[str, d
 
 def _write_type(dataset: EntityDataset, place: Place) -> dict[str, int]:
     """Write one of the four annotation types, in the documented layout or by itself."""
-    from entityseg_bench.formats.coco import write_coco
     from entityseg_bench.formats.panoptic import write_panoptic
     from entityseg_bench.formats.semantic import write_semantic
 

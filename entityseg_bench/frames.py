@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from entity_api import EvalResult
 from entityseg_bench.errors import ErrorReport
-from entityseg_bench.evaluate import Scoring
 from entityseg_bench.resampling import image_metrics
 from entityseg_bench.resampling.weighted import IGNORED, TRUE_POSITIVE, matches_of
+from entityseg_bench.score import Scoring
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def per_image(scoring: Scoring) -> "pd.DataFrame":
     matches = matches_of(result, "e")
     counts = ~matches.gt_ignored[0] & (result.groups.gt_category >= 0)
     outcome = matches.outcome[0, 0]
-    of_column = scoring.dt.image_idx[result.groups.records]
+    of_column = scoring.dt.image_idx[matches.records]
     n_gt = _per_image(scoring.gt.image_idx[counts], len(images))
     tp = _per_image(of_column[outcome == TRUE_POSITIVE], len(images))
     wrong = (outcome != TRUE_POSITIVE) & (outcome != IGNORED)
@@ -96,7 +96,7 @@ def per_image(scoring: Scoring) -> "pd.DataFrame":
         "height": [image.height for image in images],
         "width": [image.width for image in images],
         "n_gt": n_gt,
-        "n_pred": scoring.dt.records_per_image,
+        "n_pred": scoring.dt.n_per_image,
         "AP": image_metrics(result, overlaps_removed=False),
     }
     if result.disjoint is not None:
@@ -176,8 +176,9 @@ def per_prediction(scoring: Scoring, errors: ErrorReport | None = None) -> "pd.D
     """
     import pandas as pd
 
-    result, dt, images = scoring.result, scoring.dt.detections(), scoring.gt.images
-    matches, records = matches_of(result, "e"), scoring.result.groups.records
+    result, dt, images = scoring.result, scoring.result.dt, scoring.gt.images
+    matches = matches_of(result, "e")
+    records = matches.records
     n = len(dt.scores)
     rank, annotation = np.full((2, n), -1, np.int64)
     outcome, tp_share = np.full(n, "", "<U7"), np.full(n, np.nan)

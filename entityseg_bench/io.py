@@ -5,6 +5,7 @@ import gc
 import gzip
 import mmap
 import os
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import msgspec
 __all__ = [
     "InputError",
     "atomic_path",
+    "cache_folder",
     "decode_json",
     "fingerprint",
     "read_bytes",
@@ -29,19 +31,43 @@ T = TypeVar("T")
 
 
 class InputError(ValueError):
-    """Say which file cannot be used, where in it, what is wrong and how to mend it."""
+    """Say which file cannot be used, where in it, what is wrong and what to do.
 
-    def __init__(self, file: str | Path, where: str, what: str, mend: str = "") -> None:
+    Attributes:
+        file: Name of the file or folder.
+        where: Record, image or key in it; empty where it is the whole file.
+        what: What is wrong, a sentence.
+        hint: What to do, a sentence or empty.
+        code: Name of the kind of fault, where a program acts on it.
+    """
+
+    def __init__(
+        self, file: str | Path, where: str, what: str, hint: str = "", code: str = ""
+    ) -> None:
         self.file = str(file)
         self.where = where
         self.what = what
-        self.mend = mend
+        self.hint = hint
+        self.code = code
         place = f"{self.file}: {where}" if where else self.file
-        super().__init__(f"{place}: {what}" + (f" {mend}" if mend else ""))
+        super().__init__(f"{place}: {what}" + (f" {hint}" if hint else ""))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions are pickled by their message alone, which is not what this one is made from.
-        return type(self), (self.file, self.where, self.what, self.mend)
+        return type(self), (self.file, self.where, self.what, self.hint, self.code)
+
+
+def cache_folder() -> Path:
+    """Return the folder of what may be made again: ``$ENTITYSEG_CACHE``, or the platform's own."""
+    if os.environ.get("ENTITYSEG_CACHE"):
+        return Path(os.environ["ENTITYSEG_CACHE"])
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "entityseg-bench"
 
 
 def read_bytes(path: str | Path) -> bytes | mmap.mmap:

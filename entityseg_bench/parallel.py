@@ -61,7 +61,7 @@ def _call(idx: int) -> tuple[Any, tuple[str, str, str, str] | None]:
     try:
         return _work(idx), None
     except InputError as error:
-        return None, (error.file, error.where, error.what, error.mend)
+        return None, (error.file, error.where, error.what, error.hint)
 
 
 def _result(future: Future[Any]) -> Any:

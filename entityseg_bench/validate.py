@@ -1,12 +1,31 @@
-"""Every problem of a ground-truth and a prediction file, of any type."""
+"""Every problem of a ground-truth and a prediction file, of any type.
 
-from collections.abc import Iterator
+The readers are those that scoring uses, with their faults collected instead of raised; so what
+scoring refuses is an error here, and what is no error here is scored.
+"""
+
+import dataclasses
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from entityseg_bench.inputs import Inputs
-from entityseg_bench.io import read_bytes
-from entityseg_bench.rules import Problem, coco_problems
-from entityseg_bench.sides import read_as_coco
+from entityseg_bench import file_warnings, formats
+from entityseg_bench.check import (
+    IMAGE_LOST,
+    IMAGE_UNKNOWN,
+    Collector,
+    Problem,
+    masks,
+    problem_of,
+    problems,
+    reported,
+)
+from entityseg_bench.formats import Inputs, Opened
+from entityseg_bench.formats.entityseg import Part, task_of_folder, tasks_below
+from entityseg_bench.io import InputError, read_bytes
+from entityseg_bench.layout import ImageFiles
+from entityseg_bench.score import Sides, read_predictions
+from entityseg_bench.table import Segments
+from entityseg_bench.type_metrics import count_type
 
 __all__ = ["Problem", "validate"]
 
@@ -20,7 +39,9 @@ def validate(
     """Name every problem of ground truth and, if given, of predictions for it.
 
     Args:
-        gt_path: Ground truth of any type, as `entityseg_bench.evaluate.evaluate_files` takes it.
+        gt_path: Ground truth of any type, as `entityseg_bench.score.evaluate_files` takes it; a
+            data set's folder without a type and without predictions is checked for each type that
+            is there.
         dt_path: Predictions of any format, likewise.
         class_aware: Check the categories too.
         inputs: What the two sides are, where they do not say it.
@@ -29,12 +50,96 @@ def validate(
         InputError: A file cannot be opened at all.
     """
     gt, dt, inputs = Path(gt_path), Path(dt_path) if dt_path else None, inputs or Inputs()
-    if read_as_coco(gt, dt, inputs):
-        yield from coco_problems(gt, dt, class_aware)
-        return
-    from entityseg_bench.typed.listing import typed_problems
-
     for path in (gt, dt):
         if path and not path.is_dir():
             read_bytes(path)
-    yield from typed_problems(gt, dt, inputs, class_aware)
+    if _is_root(gt, inputs):
+        yield from _root_problems(gt, dt, inputs, class_aware)
+    else:
+        yield from _pair_problems(gt, dt, inputs, class_aware)
+
+
+def _is_root(path: Path, inputs: Inputs) -> bool:
+    """Tell a data set's folder from other ground truth."""
+    if not path.is_dir() or inputs.gt_format not in (None, "entityseg"):
+        return False
+    return formats.gt_format(path, inputs) == "entityseg"
+
+
+def _root_problems(
+    root: Path, dt_path: Path | None, inputs: Inputs, class_aware: bool
+) -> Iterator[Problem]:
+    wanted = Part(inputs.split, inputs.resolution, inputs.parts)
+    found, faults = tasks_below(root, wanted)
+    if inputs.task is None and dt_path is None and (found or faults):
+        yield from map(problem_of, faults)
+        for task in found:
+            own = dataclasses.replace(inputs, task=task)
+            yield from _root_problems(root, None, own, class_aware)
+        return
+    try:
+        task = task_of_folder(root, wanted, inputs.task)
+    except InputError as fault:
+        yield problem_of(fault)
+        return
+    meant = dataclasses.replace(inputs, task=task)
+    truth = yield from _pair_problems(root, dt_path, meant, class_aware)
+    if truth is not None:
+        files = ImageFiles(root, inputs.resolution, truth.part)
+        yield from file_warnings.image_files(files, truth.segments.images, truth.read[0])
+
+
+def _pair_problems(
+    gt_path: Path, dt_path: Path | None, inputs: Inputs, class_aware: bool
+) -> Generator[Problem, None, Opened | None]:
+    faults = Collector()
+    truth = sides = gt = None
+    with reported(faults):
+        truth = formats.open(gt_path, inputs, whole=False, report=faults)
+        gt = truth.segments.read(faults)
+    if truth is None or gt is None:
+        yield from map(problem_of, faults)
+        if dt_path:
+            what = "it was not checked, since the ground truth cannot be read."
+            yield Problem(str(dt_path), "", what, "", "warning")
+        return None
+    if dt_path:
+        with reported(faults):
+            sides = read_predictions(truth, gt, dt_path, inputs, False, faults)
+    found = list(_problems_read(gt, sides, class_aware))
+    if sides is not None:
+        count_type(gt, sides.dt, sides.classes, False, faults, lambda done, total: None)
+    errors = [problem for problem in found if problem.severity == "error"]
+    lost = faults.has(IMAGE_LOST)
+    errors = [one for one in errors if not (lost and one.code == IMAGE_UNKNOWN)]
+    # A mask that the type's metric meets and the rule of masks meets is one problem.
+    told = {str(problem): problem for problem in (*map(problem_of, faults), *errors)}
+    yield from _in_order(list(told.values()), dt_path)
+    # Where something was left out, what is unusual of the rest may be so by that alone.
+    if not len(faults):
+        yield from (problem for problem in found if problem.severity == "warning")
+    if not lost:
+        yield from file_warnings.of_files(gt, truth.read)
+    if sides is not None and not faults.has(IMAGE_UNKNOWN):
+        yield from file_warnings.of_files(sides.dt, sides.read["predictions"])
+    return truth
+
+
+def _problems_read(gt: Segments, sides: Sides | None, class_aware: bool) -> Iterator[Problem]:
+    """Run the rules of columns and of masks on what was read."""
+    dt = sides.dt if sides else None
+    all_classes = sides is not None and sides.classes == "all"
+    yield from problems(gt, dt, class_aware, all_classes=all_classes)
+    yield from masks(gt)
+    if sides is not None:
+        yield from masks(sides.dt)
+        yield from sides.notes
+
+
+def _in_order(found: Sequence[Problem], dt_path: Path | None) -> Iterable[Problem]:
+    """Put the problems of ground truth before those of the predictions' files."""
+
+    def predicted(problem: Problem) -> bool:
+        return dt_path in (Path(problem.file), *Path(problem.file).parents)
+
+    return sorted(found, key=predicted)

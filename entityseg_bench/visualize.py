@@ -1,6 +1,5 @@
 """Pictures of masks: fills, outlines, ids and scores, any number of entities."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,14 @@ from numpy.typing import NDArray
 
 from entity_api import rle
 from entity_api.boundary import column_runs, inner_border
-from entityseg_bench.coco_records import FileRecords, RawImage
 from entityseg_bench.io import InputError
+from entityseg_bench.types import ImageInfo
 
 __all__ = [
     "colour",
     "draw",
-    "masks_of",
     "matching_colours",
     "read_pixels",
-    "records_of",
     "side_by_side",
 ]
 
@@ -72,9 +69,9 @@ def draw(
 ) -> NDArray[np.uint8]:
     """Draw N masks over an image.
 
-    Where masks overlap the one with the higher score lies on top, or the later one without scores;
-    outlines go around each whole mask. Labels are set from the largest mask down, and one that
-    would lie on another, or does not fit the image, is left out.
+    Where masks overlap the one with the higher score lies on top, of equal ones the earlier, or the
+    later one without scores; outlines go around each whole mask. Labels are set from the largest
+    mask down, and one that would lie on another, or does not fit the image, is left out.
 
     Args:
         image: (H, W, 3) uint8 RGB; it stays as it is.
@@ -97,7 +94,7 @@ def draw(
     _check(image, len(rles), (ids, scores, names, colour_idxs), alpha)
     if not rles or image.size == 0:
         return image.copy()
-    order = range(len(rles)) if scores is None else np.argsort(scores, kind="stable").tolist()
+    order = range(len(rles)) if scores is None else from_lowest(scores)
     numbers = range(len(rles)) if colour_idxs is None else colour_idxs
     palette = np.array([colour(k) for k in numbers], np.uint8)
     drawn = _fill(image, rles, order, palette, alpha)
@@ -108,6 +105,11 @@ def draw(
         drawn[edge >= 0] = palette[edge[edge >= 0]]
     texts = _texts(len(rles), ids, scores, names)
     return _write_labels(drawn, rles, texts) if texts else drawn
+
+
+def from_lowest(scores: Sequence[float]) -> list[int]:
+    """Order masks for drawing, (N,): the highest score last, of equal ones the earlier."""
+    return sorted(range(len(scores)), key=lambda idx: (scores[idx], -idx))
 
 
 def _check(
@@ -267,26 +269,7 @@ def side_by_side(
     return np.asarray(sheet)
 
 
-def records_of(side: FileRecords) -> defaultdict[int, list[int]]:
-    """Return the positions of each image's records."""
-    rows: defaultdict[int, list[int]] = defaultdict(list)
-    for row, image_idx in enumerate(side.image_idx.tolist()):
-        rows[image_idx].append(row)
-    return rows
-
-
-def masks_of(side: FileRecords, rows: Sequence[int], image: RawImage) -> list[dict[str, Any]]:
-    """Bring the records' segmentations to RLE, naming the record that has none."""
-    masks = []
-    for row in rows:
-        try:
-            masks.append(rle.to_rle(side.segmentation(row), image.height, image.width))
-        except rle.RLEError as error:
-            raise side.error(row, str(error)) from None
-    return masks
-
-
-def read_pixels(path: Path, image: RawImage) -> NDArray[np.uint8]:
+def read_pixels(path: Path, image: ImageInfo) -> NDArray[np.uint8]:
     """Read an image as (H, W, 3) uint8 RGB and check its size."""
     from PIL import Image
 

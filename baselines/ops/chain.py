@@ -21,8 +21,7 @@ import torch
 from baselines.ops.driver import Driver, DriverError
 from baselines.ops.nvrtc import OPTIONS, CompilerError, find_compiler
 from baselines.ops.shipped import SOURCE, read_kernels
-from entityseg_bench.cache import cache_folder
-from entityseg_bench.io import atomic_path
+from entityseg_bench.io import atomic_path, cache_folder
 
 __all__ = ["ENVIRONMENT", "PATHS", "Card", "Choice", "choose", "forced_path"]
 

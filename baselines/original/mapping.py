@@ -7,8 +7,8 @@ from baselines.config import BackboneConfig, HorNetConfig, ModelConfig, ResNetCo
 from baselines.modeling.criterion import LossConfig
 from baselines.original.keys import check_fixed, read_settings
 from baselines.train_config import AugmentConfig, TrainConfig
-from entityseg_bench.contents.layout import PARTS
 from entityseg_bench.integrations.dataset_names import DATASETS, Subset
+from entityseg_bench.layout import PARTS
 
 __all__ = [
     "augment_from_detectron2",

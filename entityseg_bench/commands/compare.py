@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from entityseg_bench.commands.evaluate import add_input_arguments, inputs_of, late_bar
+from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
 from entityseg_bench.io import InputError
 
 
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
     from entity_api import EvalParams
     from entityseg_bench.compare import compare, comparison_record
     from entityseg_bench.compare.tables import comparison_table
-    from entityseg_bench.evaluate import evaluate_files
     from entityseg_bench.io import write_json
+    from entityseg_bench.score import evaluate_files
 
     labels = args.labels.split(",") if args.labels else None
     refuse(args, labels)

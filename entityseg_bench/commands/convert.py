@@ -23,8 +23,8 @@ A run that broke off goes on where it stopped. What the target cannot hold is co
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     from entityseg_bench.categories import TASKS
-    from entityseg_bench.contents.layout import PARTS, RESOLUTIONS, SPLITS
     from entityseg_bench.convert import SOURCES, TARGETS
+    from entityseg_bench.layout import PARTS, RESOLUTIONS, SPLITS
 
     parser.epilog = EPILOG
     add = parser.add_argument

@@ -93,7 +93,7 @@ def print_scores(root: Path, found: Mapping[Path, str]) -> None:
     """Score each file of predictions and say what it is of."""
     from entity_api.report import text_table
     from entityseg_bench.demo import VAL_FILE
-    from entityseg_bench.evaluate import evaluate_files
+    from entityseg_bench.score import evaluate_files
 
     for path, what in found.items():
         print(f"\n{path}: {what} on the validation images")

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from entityseg_bench.commands.evaluate import add_input_arguments, inputs_of, late_bar
+from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
 from entityseg_bench.io import InputError
 
 
@@ -35,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
     from entityseg_bench.errors import error_record, find_errors
     from entityseg_bench.errors.find import SCORES
     from entityseg_bench.errors.tables import error_table
-    from entityseg_bench.evaluate import evaluate_files
     from entityseg_bench.io import write_json
+    from entityseg_bench.score import evaluate_files
 
     try:
         scores = tuple(float(s) for s in args.scores.split(",")) if args.scores else SCORES

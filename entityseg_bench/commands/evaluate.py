@@ -2,21 +2,16 @@
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 from entity_api import EvalParams
 from entity_api.params import AREA_RANGES
 from entity_api.report import text_table
-from entityseg_bench.evaluate import evaluate_files, result_record
-from entityseg_bench.inputs import Inputs
+from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
 from entityseg_bench.io import InputError, write_json
+from entityseg_bench.score import evaluate_files, result_record
 
 BOUNDARY_TITLE = "By boundaries: the lesser of mask IoU and boundary IoU (2 % of the diagonal)"
-
-# A bar that only flashes by helps nobody.
-SECONDS_BEFORE_BAR = 1.5
-
 
 EPILOG = """\
 GT is entity, instance or COCO JSON, panoptic JSON with its maps beside it, a semantic list (.txt)
@@ -63,34 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no warnings")
 
 
-def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what GT and PRED are, where their files do not say it."""
-    add = parser.add_argument_group("what GT and PRED are").add_argument
-    add("--task", choices=("entity", "instance", "semantic", "panoptic"), help="type of GT")
-    add("--split", choices=("train", "val"), default="val", help="of a data set (default: val)")
-    add("--resolution", choices=("high", "low"), default="high", help="of a data set")
-    add("--part", action="append", choices=("01", "02", "03"), help="of a data set; repeatable")
-    add("--gt-maps", type=Path, metavar="DIR", help="PNG maps of GT (default: look beside it)")
-    add("--pred-maps", type=Path, metavar="DIR", help="PNG maps of a panoptic PRED")
-    add(
-        "--pred-format", choices=("results", "panoptic", "semantic", "id-png", "npz"),
-        help="format of PRED (default: look)",
-    )  # fmt: skip
-
-
-def inputs_of(args: argparse.Namespace) -> Inputs:
-    """Gather what the arguments say of GT and PRED."""
-    return Inputs(
-        task=args.task,
-        split=args.split,
-        resolution=args.resolution,
-        parts=tuple(args.part) if args.part else None,
-        gt_maps=args.gt_maps,
-        pred_maps=args.pred_maps,
-        pred_format=args.pred_format,
-    )
-
-
 def run(args: argparse.Namespace) -> int:
     """Score, print the table, write the result."""
     if args.ci is not None and args.ci < 1:
@@ -128,9 +95,9 @@ def run(args: argparse.Namespace) -> int:
     if intervals:
         print(f"\n{interval_table(intervals, args.ci)}")
     if scoring.own:
-        from entityseg_bench.typed.own_metrics import own_table
+        from entityseg_bench.type_metrics import type_table
 
-        print(f"\n{own_table(scoring.own)}")
+        print(f"\n{type_table(scoring.own)}")
     if scoring.boundary:
         print(f"\n{BOUNDARY_TITLE}\n{text_table(scoring.boundary)}")
     if args.json:
@@ -161,23 +128,3 @@ def area_ranges(text: str | None) -> dict[str, tuple[float, float]]:
         except ValueError:
             raise ValueError(f"--area-ranges {part!r} is not LABEL:LEAST:GREATEST") from None
     return ranges
-
-
-def late_bar():  # type: ignore[no-untyped-def]
-    """Make a progress callback that shows a bar on a terminal once the work takes long."""
-    from tqdm import tqdm
-
-    start = time.monotonic()
-    bar: tqdm | None = None
-
-    def show(done: int, total: int) -> None:
-        nonlocal bar
-        if bar is None and time.monotonic() - start > SECONDS_BEFORE_BAR:
-            bar = tqdm(total=total, unit="image", disable=not sys.stderr.isatty(), leave=False)
-        if bar is not None:
-            bar.update(done - bar.n)
-            if done == total:
-                bar.close()
-                bar = None
-
-    return show

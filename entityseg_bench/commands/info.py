@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from entityseg_bench.dataset.describe import Numbers, Summary, TypeSummary
+    from entityseg_bench.describe import Numbers, Summary, TypeSummary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,17 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read every mask and map: semantic counts, broken masks, maps that do not fit",
     )
-    parser.add_argument("--no-cache", action="store_true", help="read large files anew")
+    # Nothing is kept between runs any more; commands that say so still run.
+    parser.add_argument("--no-cache", action="store_true", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Describe the folder; 1 when something is wrong with it."""
     import msgspec
 
-    from entityseg_bench.dataset.describe import describe
+    from entityseg_bench.describe import describe
     from entityseg_bench.io import write_json
 
-    summary = describe(args.root, args.deep, cache=not args.no_cache)
+    summary = describe(args.root, args.deep)
     if str(args.json) == "-":
         print(msgspec.json.format(msgspec.json.encode(summary)).decode())
     else:
@@ -59,7 +60,7 @@ def text(summary: "Summary") -> str:
 
 
 def _type_lines(part: "TypeSummary") -> list[str]:
-    from entityseg_bench.dataset.describe import AREA_EDGES
+    from entityseg_bench.describe import AREA_EDGES
 
     wide = f"{100 * part.share_wide:.0f} % at least 2000 wide"
     lines = [
@@ -100,7 +101,7 @@ def plot(summary: "Summary", path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from entityseg_bench.dataset.describe import AREA_EDGES
+    from entityseg_bench.describe import AREA_EDGES
     from entityseg_bench.io import atomic_path
 
     figure = Figure(figsize=(13, 4), layout="constrained")

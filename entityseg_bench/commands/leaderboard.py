@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from entityseg_bench.commands.evaluate import add_input_arguments, inputs_of
+from entityseg_bench.commands._arguments import add_input_arguments, inputs_of
 from entityseg_bench.leaderboard import add, read_model, render, stale, verify, write
 
 

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page and name it."""
-    from entityseg_bench.commands.evaluate import late_bar
+    from entityseg_bench.commands._arguments import late_bar
     from entityseg_bench.io import InputError
     from entityseg_bench.report import write_report
 

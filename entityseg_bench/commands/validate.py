@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import sys
 
-from entityseg_bench.commands.evaluate import add_input_arguments, inputs_of
+from entityseg_bench.commands._arguments import add_input_arguments, inputs_of
 from entityseg_bench.io import write_json
 from entityseg_bench.validate import validate
 

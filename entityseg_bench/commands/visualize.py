@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from entityseg_bench.commands._arguments import add_input_arguments, inputs_of
+
 if TYPE_CHECKING:
-    from entityseg_bench.coco_records import FileRecords, RawImage
+    from entityseg_bench.table import Segments
+    from entityseg_bench.types import ImageInfo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("gt", metavar="GT", help="COCO ground truth, .json or .json.gz")
-    parser.add_argument("pred", nargs="?", metavar="PRED", help="COCO results, .json or .json.gz")
+    parser.add_argument("gt", metavar="GT", help="ground truth, as for evaluate")
+    parser.add_argument("pred", nargs="?", metavar="PRED", help="predictions for it")
     parser.add_argument("--images", required=True, metavar="DIR", help="folder of the images")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the pictures")
     parser.add_argument(
@@ -36,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--names", action="store_true", help="write category names too")
     parser.add_argument("--no-labels", action="store_true", help="write nothing on the masks")
     parser.add_argument("--no-contours", action="store_true", help="draw no outlines")
+    add_input_arguments(parser)
 
 
 def share(text: str) -> float:
@@ -50,31 +54,25 @@ def run(args: argparse.Namespace) -> int:
     """Draw the images and name the folder."""
     from tqdm import tqdm
 
-    from entityseg_bench.coco_records import read_ground_truth, read_predictions
-    from entityseg_bench.contents.layout import ImageFiles
-    from entityseg_bench.types import ImageInfo
-    from entityseg_bench.visualize import read_pixels, records_of
+    from entityseg_bench.layout import ImageFiles
+    from entityseg_bench.score import read_checked
+    from entityseg_bench.visualize import read_pixels
 
-    gt = read_ground_truth(args.gt)
-    sides = [gt]
-    if args.pred:
-        sides.append(read_predictions(args.pred, gt))
+    sides = read_checked(args.gt, args.pred, inputs_of(args))
+    gt = sides[0]
     chosen = choose_images(gt, args.image_id, args.limit)
     files = ImageFiles(Path(args.images))
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    of_image = [records_of(side) for side in sides]
     for idx in tqdm(chosen, unit="image", leave=False, disable=not sys.stderr.isatty()):
         image = gt.images[idx]
-        info = ImageInfo(image.id, image.file_name, image.height, image.width)
-        pixels = read_pixels(files.find(info), image)
-        sheet = draw_sheet(pixels, sides, [rows[idx] for rows in of_image], image, args)
-        write_picture(out, image, sheet)
+        pixels = read_pixels(files.find(image), image)
+        write_picture(out, image, draw_sheet(pixels, sides, idx, args))
     print(f"{out}: {len(chosen)} of {len(gt.images)} images drawn")
     return 0
 
 
-def choose_images(gt: "FileRecords", image_ids: Sequence[str] | None, limit: int) -> list[int]:
+def choose_images(gt: "Segments", image_ids: Sequence[str] | None, limit: int) -> list[int]:
     """Return the positions of the images to draw."""
     from entityseg_bench.io import InputError
 
@@ -85,55 +83,50 @@ def choose_images(gt: "FileRecords", image_ids: Sequence[str] | None, limit: int
     if unknown:
         some = ", ".join(list(where)[:5])
         raise InputError(
-            gt.path, "images", f"there is no image {unknown[0]}.", f"It has {some}, ..."
+            gt.where_from, "images", f"there is no image {unknown[0]}.", f"It has {some}, ..."
         )
     return [where[image_id] for image_id in image_ids]
 
 
 def draw_sheet(
-    pixels: NDArray[np.uint8],
-    sides: Sequence["FileRecords"],
-    rows_of_side: Sequence[Sequence[int]],
-    image: "RawImage",
-    args: argparse.Namespace,
+    pixels: NDArray[np.uint8], sides: Sequence["Segments"], image_idx: int, args: argparse.Namespace
 ) -> NDArray[np.uint8]:
     """Draw the image, its ground truth and its predictions next to each other."""
-    from entityseg_bench.visualize import draw, masks_of, matching_colours, side_by_side
+    from entityseg_bench.visualize import draw, from_lowest, matching_colours, side_by_side
 
     style: dict[str, Any] = {"alpha": args.alpha, "contours": not args.no_contours}
-    gt_masks = masks_of(sides[0], rows_of_side[0], image)
-    labels = labels_of(sides[0], rows_of_side[0], args)
-    pictures = [pixels, draw(pixels, gt_masks, **labels, **style)]
+    image, rows = sides[0].images[image_idx], sides[0].of_image(image_idx).tolist()
+    gt_masks = [sides[0].rle(row) for row in rows]
+    pictures = [pixels, draw(pixels, gt_masks, **labels_of(sides[0], rows, args), **style)]
     titles = [f"{image.file_name}, id {image.id}", f"ground truth: {len(gt_masks)}"]
-    for side, rows in zip(sides[1:], rows_of_side[1:], strict=True):
-        records: Any = side.records
-        # Rising, so that the best lies on top.
-        kept = [row for row in rows if records[row].score >= args.min_score]
-        kept.sort(key=lambda row: records[row].score)
-        masks = masks_of(side, kept, image)
+    for side in sides[1:]:
+        scores = side.detections().scores
+        kept = [row for row in side.of_image(image_idx).tolist() if scores[row] >= args.min_score]
+        kept = [kept[k] for k in from_lowest(scores[kept].tolist())]
+        masks = [side.rle(row) for row in kept]
         style["colour_idxs"] = matching_colours(masks, gt_masks)
         pictures.append(draw(pixels, masks, **labels_of(side, kept, args), **style))
         titles.append(f"predictions: {len(masks)}")
     return side_by_side(pictures, titles)
 
 
-def labels_of(side: "FileRecords", rows: Sequence[int], args: argparse.Namespace) -> dict[str, Any]:
+def labels_of(side: "Segments", rows: Sequence[int], args: argparse.Namespace) -> dict[str, Any]:
     """Choose what to write on the masks: ids of annotations, scores of predictions, names."""
     if args.no_labels:
         return {}
-    records: Any = [side.records[row] for row in rows]
     labels: dict[str, Any] = {}
-    if rows and hasattr(records[0], "score"):
-        labels["scores"] = [record.score for record in records]
+    if side.scores is not None:
+        labels["scores"] = side.scores[list(rows)].tolist()
     else:
-        labels["ids"] = ["-" if record.id is None else record.id for record in records]
+        ids = [side.extra(row).get("segment_id", side.ids[row]) for row in rows]
+        labels["ids"] = ["-" if own is None else own for own in ids]
     if args.names:
         names = {category.id: category.name.strip() for category in side.categories}
-        labels["names"] = [names.get(record.category_id, "?") for record in records]
+        labels["names"] = [names.get(int(side.category_ids[row]), "?") for row in rows]
     return labels
 
 
-def write_picture(folder: Path, image: "RawImage", sheet: NDArray[np.uint8]) -> None:
+def write_picture(folder: Path, image: "ImageInfo", sheet: NDArray[np.uint8]) -> None:
     """Write a PNG named by the image's id and file name."""
     from PIL import Image
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from entity_api import EvalParams
 from entityseg_bench import __version__
-from entityseg_bench.evaluate import Scoring, evaluate_files
-from entityseg_bench.inputs import Inputs, Sides
+from entityseg_bench.formats import Inputs
 from entityseg_bench.resampling.bootstrap import (
     Interval,
     bounds,
@@ -22,6 +21,7 @@ from entityseg_bench.resampling.bootstrap import (
     permutation_test,
     resampled_metrics,
 )
+from entityseg_bench.score import Scoring, Sides, evaluate_files
 
 __all__ = [
     "Comparison",

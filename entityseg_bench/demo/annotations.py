@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from entity_api import rle
 from entityseg_bench import categories
-from entityseg_bench.contents.layout import PART_FOLDERS, PARTS
 from entityseg_bench.io import atomic_path, write_json
+from entityseg_bench.layout import PART_FOLDERS, PARTS
 
 __all__ = [
     "VAL_FILE",

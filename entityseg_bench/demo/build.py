@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entityseg_bench import categories
-from entityseg_bench.contents.layout import PART_FOLDERS
 from entityseg_bench.demo.annotations import (
     Drawn,
     list_records,
@@ -19,6 +18,7 @@ from entityseg_bench.demo.annotations import (
 )
 from entityseg_bench.demo.scene import Kind, draw_scene, kind_of, load_photos
 from entityseg_bench.io import InputError, atomic_path, write_json
+from entityseg_bench.layout import PART_FOLDERS
 
 __all__ = ["write_demo"]
 

@@ -23,8 +23,8 @@ from entityseg_bench.errors.score_quality import (
     operating_points,
 )
 from entityseg_bench.errors.sorting import SortedErrors, sort_errors
-from entityseg_bench.evaluate import Scoring
 from entityseg_bench.resampling.weighted import matches_of
+from entityseg_bench.score import Scoring
 
 __all__ = ["KINDS", "CategoryRecall", "ErrorReport", "error_record", "find_errors"]
 
@@ -121,7 +121,8 @@ def find_errors(
     found = sort_errors(gt, dt, result, removed, progress)
     oracle = Oracle(result, dt.scores, found, removed)
     kinds = (*KINDS, ALL_WRONG, ALL_UNFOUND)
-    half, records = oracle.half, result.groups.records
+    half = oracle.half
+    records = matches_of(result, "e" if removed else "").records
     counted = found.kind[half] != NONE
     right, score = found.kind[half][counted] == FOUND, dt.scores[records[counted]]
     names = np.array([*KINDS, "found", ""])
@@ -136,7 +137,7 @@ def find_errors(
         ap50=float(oracle.base[half]),
         costs={kind: oracle.cost(kind) for kind in kinds},
         by_size=oracle.costs(KINDS, parts_by_size(result, found)),
-        by_crowdedness=oracle.costs(KINDS, parts_by_crowdedness(scoring, found)),
+        by_crowdedness=oracle.costs(KINDS, parts_by_crowdedness(scoring, removed)),
         points=operating_points(score, right, oracle.n_gt, scores),
         best=best_point(score, right, oracle.n_gt),
         categories=category_recall(scoring, removed, half),
@@ -162,13 +163,14 @@ def parts_by_size(result: EvalResult, found: SortedErrors) -> dict[str, Part]:
     return parts
 
 
-def parts_by_crowdedness(scoring: Scoring, found: SortedErrors) -> dict[str, Part]:
+def parts_by_crowdedness(scoring: Scoring, removed: bool) -> dict[str, Part]:
     """Divide predictions and entities by how many entities their image has, crowds left out."""
     result = scoring.result
     counts = (~result.matches.gt_ignored[0]) & (result.groups.gt_category >= 0)
     n_images = len(result.groups.place)
     n_gt = np.bincount(scoring.gt.image_idx[counts], minlength=n_images)
-    of_column = n_gt[scoring.dt.image_idx[result.groups.records]]
+    records = matches_of(result, "e" if removed else "").records
+    of_column = n_gt[scoring.dt.image_idx[records]]
     of_entity = n_gt[scoring.gt.image_idx]
     return {
         label: Part(

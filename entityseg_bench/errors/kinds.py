@@ -1,6 +1,6 @@
 """What is wrong with a prediction that finds nothing, and with an entity that is not found.
 
-The idea of sorting errors by what would mend them is TIDE's (Bolya, Foley, Hays, Hoffman, "TIDE: A
+The idea of sorting errors by what would hint them is TIDE's (Bolya, Foley, Hays, Hoffman, "TIDE: A
 General Toolbox for Identifying Object Detection Errors", ECCV 2020). TIDE's kinds are those of
 boxes with classes; these are those of masks that share out an image.
 

@@ -105,7 +105,7 @@ def sort_errors(
     refuse(gt, result)
     removed = overlaps_removed and result.disjoint is not None
     matches = matches_of(result, "e" if removed else "")
-    groups = result.groups
+    groups = matches.groups
     out = SortedErrors.unsorted(len(result.params.iou_thrs), len(groups.records), len(gt.image_idx))
     covered = [out.covered]
     for done, image_idx in enumerate(groups.images.tolist(), start=1):
@@ -125,17 +125,22 @@ def _image(
     gt: GroundTruth, dt: Detections, result: EvalResult, image_idx: int, removed: bool
 ) -> tuple[Image, list[dict[str, Any]]]:
     """Give an image's masks as they are judged, and its predictions as submitted."""
-    groups = result.groups
+    groups = matches_of(result, "e" if removed else "").groups
     gt_rows = groups.gt_of(image_idx)
     size = tuple(gt.sizes[image_idx].tolist())
-    columns = groups.records[groups.columns(image_idx, 0)]
+    columns = groups.records[groups.columns(image_idx, 0)].tolist()
     submitted = [mask_of(dt.counts[idx], size) for idx in columns]
     entities = [mask_of(gt.counts[idx], size) for idx in gt_rows]
     overlaps = result.overlap is None or bool(result.overlap.pixels[image_idx])
     judged = submitted
     if removed and overlaps:
-        # The columns stand by falling score already; equal scores keep their order.
-        judged = remove_overlaps(submitted, [0.0] * len(submitted))
+        # Also masks that are hidden, or below the ranks that count, hide others. They stand sorted
+        # by score; equal scores keep their order.
+        all_rows = result.groups.dt_of(image_idx).tolist()
+        masks = [mask_of(dt.counts[idx], size) for idx in all_rows]
+        visible = remove_overlaps(masks, [0.0] * len(masks))
+        of_record = dict(zip(all_rows, visible, strict=True))
+        judged = [of_record[idx] for idx in columns]
     return Image(judged, entities, gt.iscrowd[gt_rows], removed or not overlaps), submitted
 
 
@@ -146,7 +151,7 @@ def refuse(gt: GroundTruth, result: EvalResult) -> None:
         raise ValueError("errors are told for class-agnostic scoring by masks")
     if gt.void is not None:
         raise ValueError("errors are not told where ground truth has pixels without a label")
-    if result.matches.dt_gt.shape[-1] != len(result.groups.records):
+    if result.matches.dt_gt.shape[-1] != len(result.matches.records):
         raise ValueError("errors need the matches: evaluate with keep_matches=True")
 
 

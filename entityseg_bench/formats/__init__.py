@@ -1,0 +1,269 @@
+"""Every format that is read or written: one table, one look at a path, one way to open it."""
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from entityseg_bench.check import Report, stop
+from entityseg_bench.formats.opened import INDEX, Inputs, Opened, Side
+from entityseg_bench.io import InputError, read_bytes
+from entityseg_bench.table import Segments
+
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Inputs",
+    "Opened",
+    "gt_format",
+    "gt_formats",
+    "open",
+    "prediction_formats",
+    "sniff",
+]
+
+# JSON of COCO's kinds is told apart by what stands near the start, the middle and the end of a
+# file: every image has it, so it is not far.
+WINDOW = 1 << 16
+
+ID_OPTIONS = "--pred-format id-png (0 = nothing, each other value a segment)"
+SEMANTIC_OPTIONS = "--pred-format semantic (each value a class, 255 = none)"
+# Formats whose predictions are a folder.
+FOLDERS = ("id-png", "npz", "semantic")
+
+
+class Look:
+    """Say what can be seen of a path without reading it whole."""
+
+    def __init__(self, path: Path, side: Side | None) -> None:
+        self.path = path
+        self.side = side
+        self.is_dir = path.is_dir()
+        self.suffix = path.suffix
+
+    @functools.cached_property
+    def head(self) -> bytes:
+        """The first bytes of a file, without space before them."""
+        return bytes(read_bytes(self.path)[:256]).lstrip()
+
+    @functools.cached_property
+    def windows(self) -> bytes:
+        """The start, the middle and the end of a file; all of it where these say nothing."""
+        data = read_bytes(self.path)
+        places = (0, len(data) // 2, max(len(data) - WINDOW, 0))
+        found = b" ".join(data[at : at + WINDOW] for at in places)
+        marks = (b'"segmentation"', b'"segments_info"')
+        return found if any(mark in found for mark in marks) else bytes(data)
+
+    def says(self, word: str) -> bool:
+        """Tell whether JSON has a key, as far as can be seen."""
+        return f'"{word}"'.encode() in self.windows
+
+    def holds(self, pattern: str) -> bool:
+        """Tell whether a folder, or one below it, holds a file of a pattern; hidden ones do not."""
+        found = self.path.rglob(pattern)
+        return any(not path.name.startswith(".") for path in found)
+
+    def is_indexed(self) -> bool:
+        """Tell whether a folder has the index of id maps or NPZ."""
+        return self.is_dir and (self.path / INDEX).is_file()
+
+    def is_json(self) -> bool:
+        """Tell whether a file may be JSON."""
+        return not self.is_dir and self.suffix != ".txt"
+
+    def is_results(self) -> bool:
+        """Tell whether JSON is predictions: any is where predictions are asked for."""
+        bare = self.head.startswith(b"[") or (self.says("score") and not self.says("images"))
+        return self.side == "dt" or (self.side is None and bare)
+
+
+class Format(NamedTuple):
+    """Describe a format: how it is told, which module reads and writes it, what it is good for.
+
+    Attributes:
+        name: As users write it.
+        module: Module of this package that has ``open_gt`` and, for predictions, ``open_dt``.
+        tells: From a look at a path to whether it is of this format; the first in `FORMATS` wins.
+        opener: Function of the module that opens it without ground truth.
+        gt: Whether it holds annotations.
+        dt: Whether it holds predictions.
+        target: Whether it is written.
+        has_void: Whether pixels of no segment are void.
+        lossy: Whether overlap is lost in it.
+    """
+
+    name: str
+    module: str
+    tells: Callable[[Look], bool]
+    opener: str = "open_gt"
+    gt: bool = True
+    dt: bool = True
+    target: bool = True
+    has_void: bool = False
+    lossy: bool = False
+
+
+FORMATS = {
+    one.name: one
+    for one in (
+        Format("npz", "npz", lambda seen: seen.is_indexed() and seen.holds("*.npz")),
+        Format("id-png", "id_maps", lambda seen: seen.is_indexed(), lossy=True),
+        Format(
+            "parquet", "parquet",
+            lambda seen: seen.is_dir and any(seen.path.glob("*/*.meta.json")), dt=False,
+        ),
+        Format(
+            "cityscapes", "cityscapes",
+            lambda seen: seen.is_dir and seen.holds("*_gtFine_instanceIds.png"),
+            dt=False, target=False,
+        ),
+        Format("ade20k", "ade20k", lambda seen: False, dt=False, target=False),
+        Format(
+            "semantic", "semantic",
+            lambda seen: seen.suffix == ".txt" and not seen.is_dir, has_void=True, lossy=True,
+        ),
+        Format("entityseg", "entityseg", lambda seen: seen.is_dir, dt=False, target=False),
+        Format(
+            "panoptic", "panoptic",
+            lambda seen: seen.is_json() and seen.says("segments_info"), has_void=True, lossy=True,
+        ),
+        Format(
+            "results", "coco", lambda seen: seen.is_json() and seen.is_results(),
+            opener="open_results", gt=False,
+        ),
+        Format(
+            "coco", "coco",
+            lambda seen: seen.is_json() and (seen.side == "gt" or seen.says("annotations")),
+            dt=False,
+        ),
+    )
+}  # fmt: skip
+
+
+def prediction_formats() -> tuple[str, ...]:
+    """Return the names of the formats that hold predictions."""
+    return tuple(one.name for one in FORMATS.values() if one.dt)
+
+
+def gt_formats() -> tuple[str, ...]:
+    """Return the names of the formats that hold annotations."""
+    return tuple(one.name for one in FORMATS.values() if one.gt)
+
+
+def sniff(path: Path, side: Side | None = None) -> str:
+    """Tell the format of a path.
+
+    Args:
+        path: A file or folder.
+        side: What it is asked for as; None for either.
+
+    Raises:
+        InputError: There is no such file, or its format cannot be told.
+    """
+    seen = Look(path, side)
+    if not seen.is_dir and not seen.head:
+        raise InputError(path, "", "the file holds nothing but space.")
+    for one in FORMATS.values():
+        fits = {"gt": one.gt, "dt": one.dt, None: True}[side]
+        if fits and one.tells(seen):
+            return one.name
+    hint = f"Say it: --from {'|'.join(FORMATS)}."
+    raise InputError(path, "", "its format cannot be told.", hint)
+
+
+def open(
+    path: str | Path,
+    inputs: Inputs | None = None,
+    truth: Segments | None = None,
+    *,
+    whole: bool = True,
+    some_images: bool = False,
+    report: Report = stop,
+) -> Opened:
+    """Open ground truth or, where ``truth`` is given, predictions for it.
+
+    Args:
+        path: A file or folder of any format.
+        inputs: What the user says of it.
+        truth: Ground truth of the predictions: it gives images, sizes and categories.
+        whole: Read every field of annotations; scoring does without.
+        some_images: Whether predictions may lack the maps of some images.
+        report: Takes the faults that something is left of the file without.
+
+    Raises:
+        InputError: It cannot be told what it is, it is not what the user says, its maps are
+            missing, or it is broken.
+    """
+    path, inputs = Path(path), inputs or Inputs()
+    if truth is None:
+        name = inputs.gt_format or gt_format(path, inputs)
+        opener = getattr(module_of(name), FORMATS[name].opener)
+        opened: Opened = opener(path, inputs, whole=whole, report=report)
+        return opened
+    said: tuple[str, list[str]] | None = (inputs.pred_format, []) if inputs.pred_format else None
+    name, notes = said or pred_format(path, truth)
+    if name in FOLDERS and not path.is_dir():
+        raise InputError(path, "", f"{name} predictions are a folder.", "Name the folder.")
+    opened = module_of(name).open_dt(path, truth, inputs, some_images=some_images, report=report)
+    return dataclasses.replace(opened, notes=[*notes, *opened.notes])
+
+
+def module_of(name: str) -> Any:
+    """Import the module of a format."""
+    return importlib.import_module(f"entityseg_bench.formats.{FORMATS[name].module}")
+
+
+def gt_format(path: Path, inputs: Inputs) -> str:
+    """Tell the format of ground truth; a folder of class maps is told from a data set's.
+
+    Raises:
+        InputError: It cannot be told.
+    """
+    found = sniff(path, "gt")
+    if found == "entityseg" and any(path.glob("*.png")):
+        wanted = (inputs.split, inputs.resolution, inputs.parts)
+        if not any(module_of("entityseg").tasks_below(path, wanted)):
+            return "semantic"
+    return found
+
+
+def pred_format(path: Path, truth: Segments) -> tuple[str, list[str]]:
+    """Tell the format of predictions; also how that was decided, where they could be another.
+
+    Raises:
+        InputError: It cannot be told.
+    """
+    seen = Look(path, "dt")
+    if not seen.is_dir or seen.is_indexed():
+        return sniff(path, "dt"), []
+    maps = [map_ for map_ in path.rglob("*.png") if not map_.name.startswith(".")]
+    if not maps:
+        what = f"there are no PNG maps in this folder, nor an index ({INDEX}) of id maps or NPZ."
+        hint = "Predictions are results JSON, panoptic JSON, or a folder of PNG maps or NPZ."
+        raise InputError(path, "", what, hint)
+    if any(is_deep(map_) for map_ in maps):
+        return "id-png", []
+    if truth.task == "panoptic":
+        raise InputError(
+            path,
+            "",
+            "these maps of 8 bits may be class maps or id maps.",
+            f"Say which: {SEMANTIC_OPTIONS} or {ID_OPTIONS}; or name a panoptic JSON.",
+        )
+    if truth.task == "semantic":
+        return "semantic", [f"read as class maps; if they are id maps, say {ID_OPTIONS}."]
+    return "id-png", [f"read as id maps; if they are class maps, say {SEMANTIC_OPTIONS}."]
+
+
+def is_deep(path: Path) -> bool:
+    """Tell whether a PNG has 16 bits or colours, as maps of ids have and class maps have not."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(26)
+    except OSError as error:
+        raise InputError(path, "", f"the map cannot be read: {error.strerror}.") from None
+    # Bit depth and colour type of the IHDR chunk; 2 is RGB.
+    return len(head) == 26 and (head[24] == 16 or head[25] == 2)

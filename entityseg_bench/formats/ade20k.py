@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from entityseg_bench.contents.layout import ImageFiles
-from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.label_maps import (
     ClassRegions,
     LabelMaps,
@@ -13,6 +12,8 @@ from entityseg_bench.formats.label_maps import (
     jpg_name,
     maps_below,
 )
+from entityseg_bench.formats.opened import Inputs, Opened, agree
+from entityseg_bench.table import LazySegments
 from entityseg_bench.types import Category
 
 __all__ = ["read_ade20k"]
@@ -22,7 +23,7 @@ def read_ade20k(
     maps: str | Path,
     categories: Sequence[Category] | None = None,
     regions: Literal["class", "connected"] = "class",
-) -> EntityDataset:
+) -> LazySegments:
     """Read a folder of label maps as in ADE20K's scene parsing: 0 = unlabelled, 1.. = class.
 
     Such maps do not say where one object ends and the next of its class begins; entities are the
@@ -42,6 +43,12 @@ def read_ade20k(
     folder = Path(maps)
     images, paths = images_of(folder, maps_below(folder, ".png"), jpg_name)
     reader = ClassRegions(frozenset((0, 255)), regions == "connected", deep=True)
-    rows = LabelMaps(images, paths, str(folder), reader)
+    rows = LabelMaps(images, paths, reader)
     table = categories or [Category(k, f"class_{k}") for k in range(1, 151)]
-    return EntityDataset(images, rows, table, image_files=ImageFiles(folder), where=str(folder))
+    return LazySegments(images, rows, categories=table, where_from=str(folder), kind="segment")
+
+
+def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop) -> Opened:
+    """Open such maps; see `entityseg_bench.formats.open`."""
+    agree(path, "entity", inputs.task)
+    return Opened(read_ade20k(path, regions="connected" if inputs.connected else "class"), [path])

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from entityseg_bench.contents.layout import ImageFiles
-from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.check import Report, stop
 from entityseg_bench.formats import png
 from entityseg_bench.formats.label_maps import (
     LabelMaps,
@@ -12,6 +11,8 @@ from entityseg_bench.formats.label_maps import (
     maps_below,
     regions_by_value,
 )
+from entityseg_bench.formats.opened import Inputs, Opened, agree
+from entityseg_bench.table import LazySegments
 from entityseg_bench.types import Category
 
 __all__ = ["CITYSCAPES", "read_cityscapes"]
@@ -42,7 +43,7 @@ class CityscapesRegions:
         return regions, pixels.shape
 
 
-def read_cityscapes(maps: str | Path) -> EntityDataset:
+def read_cityscapes(maps: str | Path) -> LazySegments:
     """Read a folder of Cityscapes' instance maps (``*_gtFine_instanceIds.png``, 16 bits).
 
     A value below 1000 is a class without instances, from 1000 it is class x 1000 + instance. A
@@ -65,5 +66,11 @@ def read_cityscapes(maps: str | Path) -> EntityDataset:
         Category(k, name, type="thing" if k >= FIRST_THING else "stuff")
         for k, name in CITYSCAPES.items()
     ]
-    rows = LabelMaps(images, paths, str(folder), CityscapesRegions())
-    return EntityDataset(images, rows, table, image_files=ImageFiles(folder), where=str(folder))
+    rows = LabelMaps(images, paths, CityscapesRegions())
+    return LazySegments(images, rows, categories=table, where_from=str(folder), kind="segment")
+
+
+def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop) -> Opened:
+    """Open such maps; see `entityseg_bench.formats.open`."""
+    agree(path, "entity", inputs.task)
+    return Opened(read_cityscapes(path), [path])

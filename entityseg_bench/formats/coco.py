@@ -1,21 +1,33 @@
-"""Entity and instance JSON: COCO's format with run-length masks.
+"""COCO JSON: entity and instance annotations, COCO's own, and results.
 
 COCO instance files (polygons, crowds) are read as they are; their categories stay COCO's.
 """
 
 import functools
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
+from entityseg_bench import categories as category_tables
 from entityseg_bench.categories import Task
-from entityseg_bench.contents.coco import CATEGORY_FIELDS, IMAGE_FIELDS, coco_contents
-from entityseg_bench.contents.layout import ImageFiles, Resolution, Split
-from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.check import Report, stop
+from entityseg_bench.formats.coco_masks import JsonMasks
+from entityseg_bench.formats.coco_rows import (
+    CATEGORY_FIELDS,
+    IMAGE_FIELDS,
+    decode_ground_truth,
+    decode_results,
+)
 from entityseg_bench.formats.identity import identity
-from entityseg_bench.io import atomic_path
+from entityseg_bench.formats.maps import map_name
+from entityseg_bench.formats.opened import Inputs, Opened, agree, base_name
+from entityseg_bench.io import InputError, atomic_path, read_bytes
 from entityseg_bench.parallel import Journal
+from entityseg_bench.table import AnnotatedImages, Segments
 from entityseg_bench.types import Annotation, Category, ImageInfo
 
 __all__ = [
@@ -23,47 +35,127 @@ __all__ = [
     "category_row",
     "image_row",
     "read_coco",
+    "read_results",
     "write_coco",
+    "write_results",
 ]
 
 
-def read_coco(
-    path: str | Path,
-    task: Task = "entity",
-    *,
-    split: Split | None = None,
-    resolution: Resolution = "high",
-    image_files: ImageFiles | None = None,
-    cache: bool = True,
-) -> EntityDataset:
+def read_coco(path: str | Path, task: Task = "entity", *, whole: bool = True) -> Segments:
     """Read entity, instance or COCO JSON, plain or ``.gz``.
 
-    Polygons, plain and compressed run lengths are read; area and bbox are computed where missing.
-    Every other field is kept (`ImageInfo.extra`, `Annotation.extra`, `EntityDataset.info`).
+    Polygons, plain and compressed run lengths are read, masks where they lie in the file and when
+    they are asked for.
 
     Args:
         path: The file.
-        task: What it holds; it decides the category table when the file has none.
-        split: Of the data set, where known.
-        resolution: Of the pixels.
-        image_files: Where its images are; the file's folder by default.
-        cache: Keep what was read of a large file in the user's cache folder.
+        task: What it holds.
+        whole: Read boxes and every other field, too (`ImageInfo.extra`, `Annotation.extra`,
+            `Segments.info`); scoring does without.
 
     Raises:
         InputError: With file and record.
     """
     path = Path(path)
-    return EntityDataset(
-        **coco_contents(path, cache)._asdict(),
+    data = read_bytes(path)
+    content = decode_ground_truth(path, data, whole)
+    rows = content.rows
+    image_idx, unknown = _positions(content.images, rows)
+    return Segments.make(
+        content.images,
+        image_idx,
+        JsonMasks(path, [row.segmentation for row in rows], data),
+        _ids([row.id for row in rows]),
+        category_ids=_category_ids(rows),
+        areas=np.array([np.nan if r.area is None else r.area for r in rows], np.float64),
+        boxes=content.boxes,
+        iscrowd=np.array([bool(row.iscrowd) for row in rows], bool),
+        extras=content.extras,
+        categories=content.categories,
         task=task,
-        split=split,
-        resolution=resolution,
-        image_files=image_files or ImageFiles(path.parent, resolution),
+        info=content.info,
+        where_from=str(path),
+        unknown=unknown,
     )
 
 
+def read_results(
+    path: str | Path,
+    images: Sequence[ImageInfo] | None = None,
+    categories: Sequence[Category] | None = None,
+) -> Segments:
+    """Read predictions: a list of COCO results, or one under ``annotations``.
+
+    Args:
+        path: The file, plain or ``.gz``.
+        images: Those of the ground truth, which give names and images without predictions; without
+            them images are what the records name, called ``<image_id>.jpg``.
+        categories: Of ``category_id``.
+
+    Raises:
+        InputError: With file and record.
+    """
+    path = Path(path)
+    data = read_bytes(path)
+    rows = decode_results(path, data)
+    masks = JsonMasks(path, [row.segmentation for row in rows], data)
+    if images is None:
+        images = _images_named(rows, masks, path)
+    image_idx, unknown = _positions(images, rows)
+    return Segments.make(
+        images,
+        image_idx,
+        masks,
+        _ids([row.id for row in rows]),
+        category_ids=_category_ids(rows),
+        scores=np.array([row.score for row in rows], np.float64),
+        predicted=True,
+        categories=categories,
+        where_from=str(path),
+        unknown=unknown,
+    )
+
+
+def _positions(
+    images: Sequence[ImageInfo], rows: Sequence[Any]
+) -> tuple[NDArray[np.int64], dict[int, Any]]:
+    """Return the position of each row's image, -1 where it is unknown, and what those name."""
+    where = {image.id: idx for idx, image in enumerate(images)}
+    image_idx = np.array([where.get(row.image_id, -1) for row in rows], np.int64)
+    lost = np.flatnonzero(image_idx < 0).tolist()
+    return image_idx, {idx: rows[idx].image_id for idx in lost}
+
+
+def _ids(ids: list[Any]) -> NDArray[np.int64] | list[Any]:
+    """Return ids as an array where all are whole numbers that it holds."""
+    if not set(map(type, ids)) <= {int}:
+        return ids
+    try:
+        return np.array(ids, np.int64)
+    except OverflowError:
+        return ids
+
+
+def _category_ids(rows: Sequence[Any]) -> NDArray[np.int64]:
+    return np.array([-1 if r.category_id is None else r.category_id for r in rows], np.int64)
+
+
+def _images_named(rows: Sequence[Any], masks: JsonMasks, path: Path) -> list[ImageInfo]:
+    """Make up the images that the records name, of the size of their first mask."""
+    images: dict[int | str, ImageInfo] = {}
+    for idx, row in enumerate(rows):
+        if row.image_id in images:
+            continue
+        size = masks.stated_size(idx)
+        if size is None:
+            place = f"record {idx}, image {row.image_id}"
+            raise InputError(path, place, "its mask states no size.", "Give the ground truth.")
+        images[row.image_id] = ImageInfo(row.image_id, f"{row.image_id}.jpg", *size)
+    return list(images.values())
+
+
 def write_coco(
-    dataset: EntityDataset, path: str | Path, jobs: int = 1, label: str | None = None
+    dataset: AnnotatedImages, path: str | Path, jobs: int = 1, label: str | None = None
 ) -> dict[str, int]:
     """Write a dataset as entity or instance JSON, ``.gz`` by name; nothing is lost.
 
@@ -80,7 +172,7 @@ def write_coco(
     """
     path = Path(path)
     journal = Journal(path.with_name(f".{path.name}.journal"), identity(dataset, "coco"))
-    journal.run(functools.partial(_rows, dataset), len(dataset), jobs, label)
+    journal.run(functools.partial(_rows, dataset), len(dataset.images), jobs, label)
     head = {
         **dataset.info,
         "images": [image_row(image) for image in dataset.images],
@@ -99,7 +191,7 @@ def write_coco(
     return {}
 
 
-def _rows(dataset: EntityDataset, idx: int) -> list[dict[str, Any]]:
+def _rows(dataset: AnnotatedImages, idx: int) -> list[dict[str, Any]]:
     return [annotation_row(annotation) for annotation in dataset.annotations(idx)]
 
 
@@ -136,3 +228,87 @@ def category_row(category: Category) -> dict[str, Any]:
     fields = {name: getattr(category, name) for name in CATEGORY_FIELDS}
     known = {name: value for name, value in fields.items() if value is not None}
     return {**known, **(category.extra or {})}
+
+
+def write_results(dataset: AnnotatedImages, path: str | Path) -> dict[str, int]:
+    """Write predictions as a list of COCO results, with the boxes of the masks.
+
+    Lost: annotation ids, crowd flags, other extra fields, and images without predictions. A record
+    without a score (bare maps have none) gets 1.0, which is counted.
+
+    Returns:
+        What was lost -> how often.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    n_missing = 0
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(b"[")
+        first = True
+        for image_idx in range(len(dataset.images)):
+            for annotation in dataset.annotations(image_idx):
+                n_missing += "score" not in (annotation.extra or {})
+                file.write((b"\n" if first else b",\n") + msgspec.json.encode(_result(annotation)))
+                first = False
+        file.write(b"\n]\n")
+    return {"scores missing: written as 1.0": n_missing} if n_missing else {}
+
+
+def _result(annotation: Annotation) -> dict[str, Any]:
+    return {
+        "image_id": annotation.image_id,
+        "category_id": annotation.category_id,
+        "score": (annotation.extra or {}).get("score", 1.0),
+        "bbox": annotation.bbox,
+        "segmentation": annotation.segmentation,
+    }
+
+
+def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop) -> Opened:
+    """Open entity, instance or COCO JSON; see `entityseg_bench.formats.open`."""
+    table = read_coco(path, whole=whole)
+    task = inputs.task or _task_of_categories(table.categories)
+    if task not in ("entity", "instance"):
+        agree(path, "entity", task)
+    return Opened(table.replace(task=task), [path])
+
+
+def _task_of_categories(found: Sequence[Category]) -> Task:
+    """Tell entity from instance annotations: the latter have the table of its 206 categories."""
+    instance = [category.id for category in category_tables.table("instance")]
+    ids = sorted(category.id for category in found) if len(found) == len(instance) else []
+    return "instance" if ids == instance else "entity"
+
+
+def open_results(
+    path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop
+) -> Opened:
+    """Open predictions without their ground truth: images are what the records name."""
+    return Opened(read_results(path), [path])
+
+
+def open_dt(
+    path: Path, truth: Segments, inputs: Inputs, *, some_images: bool, report: Report
+) -> Opened:
+    """Open results; an ``image_id`` may be an image's name where that has another id."""
+    table = read_results(path, truth.images, truth.categories)
+    notes = []
+    if table.unknown and len(table.unknown) == len(table):
+        found = _by_name(table.unknown, truth.images)
+        if (found >= 0).any():
+            unknown = {row: table.unknown[row] for row in np.flatnonzero(found < 0).tolist()}
+            table = table.replace(image_idx=found, unknown=unknown)
+            notes.append("no image_id is an image's id: each is matched with the file names.")
+    elif truth.task == "semantic" and len(table):
+        notes.append("each image_id is taken as the image's place in the list of maps, from 1.")
+    return Opened(table, [path], "some", notes)
+
+
+def _by_name(ids: dict[int, Any], images: Sequence[ImageInfo]) -> NDArray[np.int64]:
+    """Return the image of each record whose id is a file name, (N,); -1 where it is none's."""
+    names = {base_name(image): idx for idx, image in enumerate(images)}
+    if len(names) < len(images):
+        # Two images of one name cannot be told apart.
+        return np.full(len(ids), -1, np.int64)
+    stems = (PurePosixPath(map_name(str(image_id))).name for image_id in ids.values())
+    return np.array([names.get(stem, -1) for stem in stems], np.int64)

@@ -1,110 +1,176 @@
-"""Masks and rare fields of a COCO file, read where they lie when they are asked for."""
+"""Masks and rare fields of a COCO file, read where they lie in the mapped file."""
 
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
-from entityseg_bench.io import read_bytes
+from entity_api.counts import Codes, RLEError, compress_list, split_segmentations
+from entityseg_bench.check import mismatch
+from entityseg_bench.io import InputError, read_bytes
+from entityseg_bench.masks import Masks
+from entityseg_bench.table import Segments
 from entityseg_bench.types import RLE
 
-__all__ = ["Data", "JsonMasks", "LiteralMasks", "Places", "TextExtras"]
-
-Data = bytes | mmap.mmap
-Places = NDArray[np.int64]
-
+__all__ = ["JsonMasks", "TextExtras"]
 
 # What the decoder raises for text that is no JSON, of another shape, or no UTF-8.
 BROKEN = (msgspec.MsgspecError, UnicodeDecodeError)
 
+Extent = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 
-class Segmentation(msgspec.Struct, gc=False):
-    """Hold an RLE whose counts are still JSON text: a string or a list."""
+# What may be behind a size that is not the image's.
+HINTS = {
+    "swapped": "Height and width are swapped: size is [height, width].",
+    "scaled": "It looks like the other resolution: score it against that ground truth.",
+    "other": "Masks must have the image's own size.",
+}
 
-    size: tuple[int, int]
+
+class CodedMask(msgspec.Struct, gc=False):
+    """Hold a run-length code whose counts are a JSON literal, a string or a list."""
+
+    size: tuple[Extent, Extent]
     counts: msgspec.Raw
 
 
-class LiteralMasks:
-    """Read compressed counts where they lie in a COCO file.
+SEGMENTATION = msgspec.json.Decoder(CodedMask | list[list[float]])
+
+
+class Slices(Sequence[bytes]):
+    """Give places of a file, mapped again wherever it is unpickled.
 
     Args:
-        path: The file, mapped again in another process.
-        places: (N, 2) start and end of each string with its quotes.
-        sizes: (N, 2) height and width.
-        data: Its content, where it is mapped already.
+        path: The file.
+        places: (N, 2) start and end of each.
     """
 
-    def __init__(
-        self, path: Path, places: Places, sizes: NDArray[np.int64], data: Data | None = None
-    ) -> None:
-        self._state = path, places, sizes
-        self._data = read_bytes(path) if data is None else data
+    def __init__(self, path: Path, places: NDArray[np.int64]) -> None:
+        self._state = path, places
+        self._data = read_bytes(path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LiteralMasks, self._state
+        return Slices, self._state
 
-    def rle(self, idx: int, size: tuple[int, int]) -> RLE:
-        """Return mask ``idx`` as a checked RLE of the image's size."""
-        try:
-            counts = msgspec.json.decode(self.counts(idx, size))
-        except BROKEN as error:
-            raise rle_codes.RLEError(f"the counts cannot be read: {error}") from None
-        return rle_codes.to_rle({"size": size, "counts": counts}, *size)  # type: ignore[return-value]
+    def __len__(self) -> int:
+        return len(self._state[1])
 
-    def counts(self, idx: int, size: tuple[int, int]) -> bytes:
-        """Return its compressed counts, as the JSON literal of the file."""
-        _, places, sizes = self._state
-        found = sizes[idx].tolist()
-        if found != list(size):
-            raise rle_codes.RLEError(
-                f"size {found} is not the image's [height, width] {list(size)}"
-            )
-        start, end = places[idx].tolist()
+    def __getitem__(self, idx: Any) -> Any:
+        start, end = self._state[1][idx].tolist()
         return self._data[start:end]
 
 
-class JsonMasks:
+class JsonMasks(Masks):
     """Read masks of any kind where they lie in a COCO file.
 
     Args:
         path: The file, mapped again in another process.
-        places: (N, 2) start and end of each segmentation.
-        data: Its content, where it is mapped already.
+        texts: (N,) the segmentations as JSON, buffers that lie in the file's content.
+        data: The content.
     """
 
-    def __init__(self, path: Path, places: Places, data: Data | None = None) -> None:
-        self._state = path, places
-        self._data = read_bytes(path) if data is None else data
-        self._decoder = msgspec.json.Decoder(Segmentation)
+    def __init__(
+        self, path: Path, texts: Sequence[Any], data: bytes | mmap.mmap | None = None
+    ) -> None:
+        self._path, self._texts, self._data = path, texts, data
+        self._split: tuple[Codes, NDArray[np.int64], list[int]] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return JsonMasks, self._state
+        if self._data is None:
+            return JsonMasks, (self._path, self._texts)
+        base = np.frombuffer(self._data, np.uint8).ctypes.data
+        places = np.zeros((len(self._texts), 2), np.int64)
+        for idx, text in enumerate(self._texts):
+            view = np.frombuffer(text, np.uint8)
+            start = view.ctypes.data - base
+            places[idx] = start, start + len(view)
+        return JsonMasks, (self._path, Slices(self._path, places))
 
     def rle(self, idx: int, size: tuple[int, int]) -> RLE:
         """Return mask ``idx`` as a checked RLE of the image's size."""
-        start, end = self._state[1][idx].tolist()
-        text = self._data[start:end]
-        found: Any
-        try:
-            if text[:1] == b"[":
-                found = msgspec.json.decode(text, type=list[list[float]])
-            else:
-                segmentation = self._decoder.decode(text)
-                counts = msgspec.json.decode(segmentation.counts, type=str | list[int])
-                found = {"size": list(segmentation.size), "counts": counts}
-        except BROKEN as error:
-            raise rle_codes.RLEError(f"the segmentation cannot be read: {error}") from None
-        return rle_codes.to_rle(found, *size)  # type: ignore[return-value]
+        return rle_codes.to_rle(self._parsed(idx), *size)  # type: ignore[return-value]
 
-    def counts(self, idx: int, size: tuple[int, int]) -> str:
-        """Return its compressed counts."""
-        return self.rle(idx, size)["counts"]
+    def stated_size(self, idx: int) -> tuple[int, int] | None:
+        """Return the (height, width) that mask ``idx`` states, None where it states none."""
+        found = _coded_or_none(self._texts[idx])
+        return found.size if found else None
+
+    def outlined(self, table: Segments) -> frozenset[int]:
+        """Return the positions of polygons."""
+        return frozenset(np.flatnonzero(self._parts(table)[1][:, 0] < 0).tolist())
+
+    def read_all(self, table: Segments) -> tuple[Codes, dict[int, InputError]]:
+        """Find all counts strings in the file; other masks are compressed."""
+        codes, stated, odd = self._parts(table)
+        faults = {}
+        known = table.image_idx >= 0
+        for row in odd:
+            if known[row]:
+                try:
+                    codes.put(row, self._compressed(row, table))
+                except RLEError as error:
+                    faults[row] = table.error(row, str(error), "Write the mask again.")
+        if len(table.images):
+            want = table.sizes[table.image_idx]
+            wrong = known & (stated[:, 0] >= 0) & (stated != want).any(axis=1)
+            for row in np.flatnonzero(wrong).tolist():
+                sizes = stated[row].tolist(), want[row].tolist()
+                what = f"size {sizes[0]} is not its image's {sizes[1]}"
+                faults[row] = table.error(row, what, HINTS[mismatch(*sizes)])
+        return codes, dict(sorted(faults.items()))
+
+    def _parts(self, table: Segments) -> tuple[Codes, NDArray[np.int64], list[int]]:
+        """Find strings, stated sizes (-1 for none), and the masks whose counts are no string."""
+        if self._split is None:
+            slots = np.where(table.image_idx < 0, len(table.images), table.image_idx)
+            self._split = split_segmentations(list(self._texts), slots, _coded_or_none)
+        return self._split
+
+    def _parsed(self, idx: int) -> Any:
+        """Return a segmentation as Python values."""
+        text = self._texts[idx]
+        try:
+            found = SEGMENTATION.decode(text)
+            counts = None if isinstance(found, list) else msgspec.json.decode(found.counts)
+        except BROKEN as error:
+            raise RLEError(
+                f"segmentation is {shown(text)}, which cannot be read: {error}"
+            ) from None
+        if isinstance(found, list):
+            return found
+        listed = isinstance(counts, list) and all(type(count) is int for count in counts)
+        if not listed and not isinstance(counts, str):
+            raise RLEError("counts must be a string or a list of whole numbers")
+        return {"size": list(found.size), "counts": counts}
+
+    def _compressed(self, row: int, table: Segments) -> bytes | str:
+        parsed = self._parsed(row)
+        if isinstance(parsed, list):
+            size = table.size_of_image(int(table.image_idx[row]))
+            return str(rle_codes.from_polygons(parsed, *size)["counts"])
+        return compress_list(parsed["counts"])
+
+
+def shown(text: Any) -> str:
+    """Return the start of a JSON value as it is shown in an error."""
+    try:
+        return f"{msgspec.json.decode(text)!r:.80}"
+    except BROKEN:
+        return f"{bytes(memoryview(text))!r:.80}"
+
+
+def _coded_or_none(text: Any) -> CodedMask | None:
+    try:
+        found = SEGMENTATION.decode(text)
+    except BROKEN:
+        # Named when its counts are asked for.
+        return None
+    return found if isinstance(found, CodedMask) else None
 
 
 class TextExtras:

@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.table import AnnotatedImages
 
 __all__ = ["identity"]
 
 
-def identity(dataset: EntityDataset, target: str) -> dict[str, Any]:
+def identity(dataset: AnnotatedImages, target: str) -> dict[str, Any]:
     """Describe a conversion: its source by name, size and time, and what it is written as."""
     files = []
-    for name in dataset.where.split(", "):
+    for name in dataset.where_from.split(", "):
         path = Path(name)
         if path.is_file():
             stat = path.stat()
@@ -20,6 +20,6 @@ def identity(dataset: EntityDataset, target: str) -> dict[str, Any]:
         "files": files,
         "target": target,
         "task": dataset.task,
-        "images": len(dataset),
+        "images": len(dataset.images),
         "categories": len(dataset.categories),
     }

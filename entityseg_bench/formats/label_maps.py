@@ -1,27 +1,28 @@
 """Maps of labels whose regions become annotations."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
-from entityseg_bench.contents.records import Records
-from entityseg_bench.faults import Report, image_reported, stop, within
+from entityseg_bench.check import Report, image_reported, stop, within
 from entityseg_bench.formats import png
-from entityseg_bench.formats.maps import size_fault
+from entityseg_bench.formats.maps import find_map, is_there, map_name, size_fault
 from entityseg_bench.io import InputError
+from entityseg_bench.table import LazySegments, Segments
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 
 __all__ = [
     "ClassRegions",
     "LabelMaps",
     "Region",
+    "bare_maps",
     "images_of",
     "jpg_name",
     "maps_below",
+    "predicted_maps",
     "regions_by_value",
 ]
 
@@ -42,42 +43,34 @@ class LabelMaps:
 
     Args:
         images: Of the size of their maps.
-        maps: (I,) map of each.
-        where: Name of the source, for errors.
+        maps: (I,) map of each; None for an image without one, which has no annotations.
         regions: From the path of a map to its regions and its (height, width).
     """
 
     def __init__(
         self,
         images: Sequence[ImageInfo],
-        maps: Sequence[Path],
-        where: str,
+        maps: Sequence[Path | None],
         regions: Callable[[Path], tuple[list[Region], tuple[int, int]]],
     ) -> None:
         self._images = images
         self._maps = maps
-        self._where = where
         self._regions = regions
 
-    def of_image(self, image_idx: int) -> list[Annotation]:
+    def __call__(self, image_idx: int) -> list[Annotation]:
         """Return the annotations of one image."""
-        image = self._images[image_idx]
+        image, path = self._images[image_idx], self._maps[image_idx]
+        if path is None:
+            return []
         place = f"image {image.id} ({image.file_name})"
         with within(place):
-            regions, size = self._regions(self._maps[image_idx])
+            regions, size = self._regions(path)
         if size != (image.height, image.width):
-            raise size_fault(self._maps[image_idx], place, size, (image.height, image.width))
+            raise size_fault(path, place, size, (image.height, image.width))
         return [
             _annotation(image, MOST_REGIONS * image_idx + n, region)
             for n, region in enumerate(regions, start=1)
         ]
-
-    def records(self) -> Records:
-        """Read all maps, in threads: decoding releases the interpreter lock."""
-        with ThreadPoolExecutor() as pool:
-            found = pool.map(self.of_image, range(len(self._images)))
-            rows = [annotation for annotations in found for annotation in annotations]
-        return Records.from_annotations(rows, self._images, self._where)
 
 
 def _annotation(image: ImageInfo, number: int, region: Region) -> Annotation:
@@ -157,3 +150,62 @@ def images_of(
             images.append(ImageInfo(number, name, *png.png_size(path)))
             kept.append(path)
     return images, kept
+
+
+def predicted_maps(
+    truth: Segments,
+    maps: Sequence[Path | None],
+    regions: Callable[[Path], tuple[list[Region], tuple[int, int]]],
+    folder: Path,
+) -> LazySegments:
+    """Take the regions of maps as predictions for the images of the ground truth."""
+    return LazySegments(
+        truth.images,
+        LabelMaps(truth.images, maps, regions),
+        categories=truth.categories,
+        task=truth.task,
+        where_from=str(folder),
+        predicted=True,
+        kind="prediction",
+    )
+
+
+def bare_maps(
+    folder: Path, images: Sequence[ImageInfo], some_images: bool, report: Report
+) -> tuple[list[Path | None], list[str]]:
+    """Find maps that are called like the images, and say which are called otherwise.
+
+    Args:
+        folder: Of the maps.
+        images: Of the ground truth.
+        some_images: Whether maps may be missing.
+        report: Takes the faults of single images.
+
+    Returns:
+        (I,) the map of each image, None where there is none; and notes.
+
+    Raises:
+        InputError: No image has a map.
+    """
+    found = [find_map(folder, image.file_name) for image in images]
+    maps: list[Path | None] = [path if is_there(path) else None for path in found]
+    n_missing = sum(path is None for path in maps)
+    for image, path in zip(images, maps, strict=True):
+        if path is not None or (some_images and n_missing < len(images)):
+            continue
+        place = f"image {image.id} ({image.file_name})"
+        what = f"its map {map_name(image.file_name)} is missing ({n_missing} of {len(images)} are)."
+        if n_missing == len(images):
+            raise InputError(folder, place, what)
+        report(InputError(folder, place, what, "--predicted-images-only leaves such images out."))
+    last = {path: image for path, image in zip(maps, images, strict=True) if path is not None}
+    for image, path in zip(images, maps, strict=True):
+        if path is not None and last[path] is not image:
+            place = f"image {image.id} ({image.file_name})"
+            other = last[path]
+            what = f"its map would be that of image {other.id} ({other.file_name}), too."
+            report(InputError(path, place, what, "Put the maps into the folders of their images."))
+    unused = sorted(path.name for path in maps_below(folder, ".png") if path not in last)
+    if not unused:
+        return maps, []
+    return maps, [f"{len(unused)} maps belong to no image, {unused[0]} first: not read."]

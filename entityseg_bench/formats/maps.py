@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
-from entityseg_bench.contents.layout import IMAGE_SUFFIXES, MAPS, Task
-from entityseg_bench.faults import misfit
+from entityseg_bench.categories import Task
+from entityseg_bench.check import MAPS_MISSING, mismatch
 from entityseg_bench.io import InputError, read_bytes
+from entityseg_bench.layout import IMAGE_SUFFIXES, MAPS
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "maps_folder",
     "paint",
     "paint_order",
+    "painting_order",
     "size_fault",
 ]
 
@@ -75,12 +77,20 @@ def paint_order(annotations: Sequence[Annotation]) -> list[int]:
     equal ones, as in AP^e; else the later record does.
     """
 
-    def key(idx: int) -> tuple[bool, float, int]:
-        score = (annotations[idx].extra or {}).get("score")
-        rank = idx if score is None else -idx
-        return not annotations[idx].iscrowd, score or 0.0, rank
+    scores = [(annotation.extra or {}).get("score") for annotation in annotations]
+    return painting_order([annotation.iscrowd for annotation in annotations], scores)
 
-    return sorted(range(len(annotations)), key=key)
+
+def painting_order(
+    iscrowd: Sequence[bool], scores: Sequence[float | None] | None = None
+) -> list[int]:
+    """Order N masks for painting by their crowd flags and scores; see `paint_order`."""
+
+    def key(idx: int) -> tuple[bool, float, int]:
+        score = scores[idx] if scores is not None else None
+        return not iscrowd[idx], score or 0.0, idx if score is None else -idx
+
+    return sorted(range(len(iscrowd)), key=key)
 
 
 def paint(
@@ -169,6 +179,7 @@ def maps_folder(path: Path, task: Task, given: Path | None = None, option: str =
         "",
         "the folder of its maps is not beside it.",
         f"Looked for {', '.join(names)}." + (f" Name it: {option} DIR." if option else ""),
+        MAPS_MISSING,
     )
 
 
@@ -193,7 +204,7 @@ def is_there(path: Path) -> bool:
 
 
 # What may be behind a size that is not the image's.
-MISFITS = {
+MISMATCHES = {
     "swapped": "Height and width are swapped.",
     "scaled": "Is it the other resolution's map?",
     "other": "Maps have their image's own size.",
@@ -207,7 +218,7 @@ def size_fault(path: Path, where: str, found: Sequence[int], expected: Sequence[
         where,
         f"the map's {found[0]} x {found[1]} pixels (height x width) are not the image's "
         f"{expected[0]} x {expected[1]}.",
-        MISFITS[misfit(found, expected)],
+        MISMATCHES[mismatch(found, expected)],
     )
 
 

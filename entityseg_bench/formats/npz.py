@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
-from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.faults import Report, raise_all, stop
+from entityseg_bench.check import Report, raise_all, stop
 from entityseg_bench.formats.identity import identity
-from entityseg_bench.formats.index import INDEX, index_row, read_index, write_index
+from entityseg_bench.formats.index import index_row, open_indexed_dt, read_index, write_index
 from entityseg_bench.formats.maps import check_names, map_name, size_fault
+from entityseg_bench.formats.opened import INDEX, Inputs, Opened, agree
 from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.masks import Masks
 from entityseg_bench.parallel import Journal
+from entityseg_bench.table import AnnotatedImages, Segments
 from entityseg_bench.types import RLE, ImageInfo
 
 __all__ = ["NpzMasks", "read_arrays", "read_npz", "write_npz"]
@@ -32,7 +34,7 @@ BROKEN = (
 
 
 def write_npz(
-    dataset: EntityDataset, folder: str | Path, jobs: int = 1, label: str | None = None
+    dataset: AnnotatedImages, folder: str | Path, jobs: int = 1, label: str | None = None
 ) -> dict[str, int]:
     """Write the masks of each image to ``<stem>.npz``, and ``annotations.json``; nothing is lost.
 
@@ -42,7 +44,7 @@ def write_npz(
     that broke off goes on where it stopped.
 
     Args:
-        dataset: Ground truth, or predictions (`formats.results`).
+        dataset: Ground truth, or predictions.
         folder: Where to write.
         jobs: Processes.
         label: Title of a progress bar.
@@ -51,15 +53,15 @@ def write_npz(
         What was lost: nothing.
     """
     folder = Path(folder)
-    check_names(dataset.images, dataset.where)
+    check_names(dataset.images, dataset.where_from)
     journal = Journal(folder / f".{INDEX}.journal", identity(dataset, "npz"))
-    journal.run(functools.partial(_write_masks, dataset, folder), len(dataset), jobs, label)
+    journal.run(functools.partial(_write_masks, dataset, folder), len(dataset.images), jobs, label)
     write_index(dataset, folder, journal.results())
     journal.finish()
     return {}
 
 
-def _write_masks(dataset: EntityDataset, folder: Path, idx: int) -> list[dict[str, Any]]:
+def _write_masks(dataset: AnnotatedImages, folder: Path, idx: int) -> list[dict[str, Any]]:
     """Write the masks of one image; return the rows of its annotations."""
     image, annotations = dataset.images[idx], dataset.annotations(idx)
     masks = np.zeros((len(annotations), image.height, (image.width + 7) // 8), np.uint8)
@@ -81,7 +83,7 @@ def _write_masks(dataset: EntityDataset, folder: Path, idx: int) -> list[dict[st
     return [index_row(annotation, k) for k, annotation in enumerate(annotations)]
 
 
-def read_npz(folder: str | Path, report: Report = stop) -> EntityDataset:
+def read_npz(folder: str | Path, report: Report = stop) -> Segments:
     """Read a folder of `write_npz`; masks are read when they are asked for.
 
     Args:
@@ -143,7 +145,7 @@ def read_arrays(path: Path, names: Sequence[str], all_of: bool = True) -> dict[s
     return found
 
 
-class NpzMasks:
+class NpzMasks(Masks):
     """Read masks from packed bits.
 
     Args:
@@ -165,6 +167,11 @@ class NpzMasks:
     def paths(self) -> Sequence[Path]:
         """(I,) file of each image, there or not."""
         return self._state[0]
+
+    @property
+    def image_idx(self) -> NDArray[np.int64]:
+        """(N,) position of each mask's file."""
+        return self._state[1]
 
     @property
     def values(self) -> NDArray[np.int64]:
@@ -195,6 +202,18 @@ class NpzMasks:
         dense = np.unpackbits(masks[int(values[idx])], axis=1, count=size[1])
         return rle_codes.encode(dense)  # type: ignore[return-value]
 
-    def counts(self, idx: int, size: tuple[int, int]) -> str:
-        """Return its compressed counts."""
-        return self.rle(idx, size)["counts"]
+
+def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop) -> Opened:
+    """Open NPZ; see `entityseg_bench.formats.open`."""
+    table = read_npz(path, report)
+    agree(path, table.task, inputs.task)
+    return Opened(table, [path])
+
+
+def open_dt(
+    path: Path, truth: Segments, inputs: Inputs, *, some_images: bool, report: Report
+) -> Opened:
+    """Open predictions: NPZ with their index."""
+    if not (path / INDEX).is_file():
+        raise InputError(path, "", f"there is no index ({INDEX}).", "NPZ needs it.")
+    return open_indexed_dt(read_npz(path, report), path, truth, report)

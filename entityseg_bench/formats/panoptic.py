@@ -3,33 +3,123 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from entityseg_bench.contents.layout import ImageFiles, Resolution, Split
-from entityseg_bench.contents.panoptic import panoptic_contents
-from entityseg_bench.contents.panoptic_rows import MOST_ID
-from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.faults import Report, stop
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api import rle as rle_codes
+from entityseg_bench import categories as category_tables
+from entityseg_bench.check import Report, raise_all, stop, within
 from entityseg_bench.formats import png
 from entityseg_bench.formats.coco import category_row, image_row
 from entityseg_bench.formats.identity import identity
-from entityseg_bench.formats.maps import add_up, check_names, map_name, paint, paint_order
-from entityseg_bench.io import write_json
+from entityseg_bench.formats.index import category_rows, image_rows
+from entityseg_bench.formats.maps import (
+    add_up,
+    check_names,
+    find_map,
+    map_name,
+    maps_folder,
+    paint,
+    paint_order,
+    size_fault,
+)
+from entityseg_bench.formats.opened import Inputs, Opened, agree
+from entityseg_bench.formats.panoptic_rows import (
+    MOST_ID,
+    File,
+    Segment,
+    checked_segments,
+    image_segments,
+)
+from entityseg_bench.io import InputError, decode_json, read_bytes, write_json
+from entityseg_bench.masks import Masks
 from entityseg_bench.parallel import Journal
-from entityseg_bench.types import Annotation, Category
+from entityseg_bench.selection import rows_of
+from entityseg_bench.table import AnnotatedImages, Segments
+from entityseg_bench.types import RLE, Annotation, Category, ImageInfo
 
-__all__ = ["read_panoptic", "write_panoptic"]
+__all__ = ["PanopticMasks", "read_panoptic", "write_panoptic"]
+
+# How many segments an error names.
+SHOWN = 10
+
+
+class PanopticMasks(Masks):
+    """Read masks from RGB maps, all of an image at once.
+
+    Args:
+        maps: (I,) map of each image.
+        names: (I,) how errors call each image.
+        image_idx: (N,) image of each segment.
+        segment_ids: (N,) its id in the map.
+    """
+
+    def __init__(
+        self,
+        maps: Sequence[Path],
+        names: Sequence[str],
+        image_idx: NDArray[np.int64],
+        segment_ids: NDArray[np.int64],
+    ) -> None:
+        self._state = maps, names, image_idx, segment_ids
+        self._of_image: dict[int, set[int]] = {}
+        for idx, segment_id in zip(image_idx.tolist(), segment_ids.tolist(), strict=True):
+            self._of_image.setdefault(idx, set()).add(segment_id)
+        # The last maps read: an image's segments are asked for one after the other.
+        self._read_once = functools.lru_cache(maxsize=8)(self._read)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PanopticMasks, self._state
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """(I,) map of each image, there or not."""
+        return self._state[0]
+
+    def rle(self, idx: int, size: tuple[int, int]) -> RLE:
+        """Return the mask of segment ``idx``."""
+        _, _, image_idx, segment_ids = self._state
+        return self._read_once(int(image_idx[idx]), size)[int(segment_ids[idx])]
+
+    def _read(self, image_idx: int, size: tuple[int, int]) -> dict[int, RLE]:
+        path, name = self._state[0][image_idx], self._state[1][image_idx]
+        with within(name):
+            pixels = png.read_ids(path)
+        if pixels.shape != size:
+            raise size_fault(path, name, pixels.shape, size)
+        ids, masks = rle_codes.encode_id_map(pixels)
+        found = dict(zip(ids.tolist(), masks, strict=True))
+        found.pop(0, None)
+        expected = self._of_image.get(image_idx, set())
+        faults = []
+        for missing, place in ((expected - set(found), "map"), (set(found) - expected, "JSON")):
+            if missing:
+                listed = ", ".join(map(str, sorted(missing)[:SHOWN]))
+                more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+                what = f"segments {listed}{more} are not in the {place}."
+                faults.append(InputError(path, name, what, "Map and JSON do not belong together."))
+        raise_all(faults)
+        return found
+
+
+class Row(NamedTuple):
+    """Hold one segment, the position of its image, and its other fields."""
+
+    image_idx: int
+    segment: Segment
+    extra: dict[str, Any] | None
 
 
 def read_panoptic(
     path: str | Path,
     maps: str | Path | None = None,
     *,
-    split: Split | None = None,
-    resolution: Resolution = "high",
-    image_files: ImageFiles | None = None,
+    images: Sequence[ImageInfo] | None = None,
     report: Report = stop,
-) -> EntityDataset:
+) -> Segments:
     """Read panoptic JSON and its maps; each segment becomes an annotation.
 
     Annotation ids are the segments' where no two images share one. Else annotations are numbered
@@ -39,27 +129,72 @@ def read_panoptic(
         path: The JSON.
         maps: Folder of the PNGs, read when a mask is asked for; looked for beside the JSON by
             default (see `maps_folder`).
-        split: Of the data set, where known.
-        resolution: Of the pixels.
-        image_files: Where the images are.
+        images: Those of the ground truth, where the file is one of predictions, whose own list may
+            be missing.
         report: Takes the faults of single records.
 
     Raises:
-        InputError: A broken record; later, a map that is missing, of another size, or whose
-            segments are not those of the JSON.
+        InputError: A broken record, or no folder of maps; later, a map that is missing, of another
+            size, or whose segments are not those of the JSON.
     """
     path = Path(path)
-    return EntityDataset(
-        **panoptic_contents(path, Path(maps) if maps else None, report)._asdict(),
+    content = decode_json(path, read_bytes(path), msgspec.json.Decoder(File))
+    predicted = images is not None
+    if images is None:
+        if content.images is None:
+            raise InputError(path, "images", "it is missing or no list.")
+        images = image_rows(content.images, path, report)
+    table = category_rows(content.categories, path, report)
+    of_images = image_segments(content.annotations, images, path, report, predicted)
+    rows = []
+    for idx, row in of_images.items():
+        place = f"image {row.image_id} ({row.file_name or images[idx].file_name})"
+        segments = checked_segments(row.segments_info, path, place, report)
+        rows += [Row(idx, segment, extra) for segment, extra in segments]
+    given = Path(maps) if maps else None
+    # A file of no images has no maps that could be looked for.
+    folder = maps_folder(path, "panoptic", given) if images else path.parent
+    named = {idx: row.file_name for idx, row in of_images.items() if row.file_name}
+    found = [find_map(folder, named.get(i, image.file_name)) for i, image in enumerate(images)]
+    info = {k: v for k in ("info", "licenses") if (v := getattr(content, k)) is not None}
+    columns = _columns(rows, images, found, path)
+    return columns.replace(categories=table or category_tables.table("panoptic"), info=info)
+
+
+def _columns(
+    rows: Sequence[Row], images: Sequence[ImageInfo], maps: Sequence[Path], path: Path
+) -> Segments:
+    """Put segments into columns, numbered anew where images share an id."""
+    image_idx = np.array([row.image_idx for row in rows], np.int64)
+    segments = [row.segment for row in rows]
+    segment_ids = np.array([segment.id for segment in segments], np.int64)
+    names = [f"image {image.id} ({image.file_name})" for image in images]
+    ids, extras = segment_ids, [row.extra for row in rows]
+    if len(np.unique(ids)) != len(ids):
+        ids = np.arange(1, len(ids) + 1, dtype=np.int64)
+        extras = [{"segment_id": row.segment.id, **(row.extra or {})} for row in rows]
+    nan = float("nan")
+    scores = np.array([nan if s.score is None else s.score for s in segments], np.float64)
+    return Segments.make(
+        images,
+        image_idx,
+        PanopticMasks(maps, names, image_idx, segment_ids),
+        ids,
+        category_ids=np.array([s.category_id for s in segments], np.int64),
+        scores=scores,
+        predicted=not np.isnan(scores).all(),
+        areas=np.array([nan if s.area is None else s.area for s in segments], np.float64),
+        boxes=np.array([s.bbox or (nan,) * 4 for s in segments]).reshape(-1, 4),
+        iscrowd=np.array([bool(s.iscrowd) for s in segments], bool),
+        extras=extras if any(extras) else None,
         task="panoptic",
-        split=split,
-        resolution=resolution,
-        image_files=image_files or ImageFiles(path.parent, resolution),
+        where_from=str(path),
+        kind="segment",
     )
 
 
 def write_panoptic(
-    dataset: EntityDataset,
+    dataset: AnnotatedImages,
     path: str | Path,
     maps: str | Path,
     jobs: int = 1,
@@ -83,10 +218,10 @@ def write_panoptic(
         What was lost -> how often.
     """
     path, maps = Path(path), Path(maps)
-    check_names(dataset.images, dataset.where)
+    check_names(dataset.images, dataset.where_from)
     journal = Journal(path.with_name(f".{path.name}.journal"), identity(dataset, str(maps)))
     work = functools.partial(_write_map, dataset, maps)
-    journal.run(work, len(dataset), jobs, label)
+    journal.run(work, len(dataset.images), jobs, label)
     rows = (
         {"image_id": image.id, "file_name": image.file_name, "segments_info": made["segments"]}
         for image, made in zip(dataset.images, journal.results(), strict=True)
@@ -103,7 +238,7 @@ def write_panoptic(
     return lost
 
 
-def _write_map(dataset: EntityDataset, maps: Path, idx: int) -> dict[str, Any]:
+def _write_map(dataset: AnnotatedImages, maps: Path, idx: int) -> dict[str, Any]:
     """Write the map of one image; return its segments and what was lost."""
     image, annotations = dataset.images[idx], dataset.annotations(idx)
     ids, renumbered = segment_ids(annotations)
@@ -149,3 +284,26 @@ def _isthing_row(category: Category) -> dict[str, Any]:
     if "type" in row:
         row["isthing"] = int(row.pop("type") == "thing")
     return row
+
+
+def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop) -> Opened:
+    """Open panoptic JSON; see `entityseg_bench.formats.open`."""
+    agree(path, "panoptic", inputs.task)
+    try:
+        maps = maps_folder(path, "panoptic", inputs.gt_maps, "--gt-maps")
+    except InputError as fault:
+        report(fault)
+        # The records can be checked all the same.
+        table = read_panoptic(path, path.parent, report=report)
+        return Opened(rows_of(table, np.zeros(0, np.int64)), [path])
+    return Opened(read_panoptic(path, maps, report=report), [path, maps])
+
+
+def open_dt(
+    path: Path, truth: Segments, inputs: Inputs, *, some_images: bool, report: Report
+) -> Opened:
+    """Open predictions in panoptic JSON; its own list of images may be missing."""
+    maps = maps_folder(path, "panoptic", inputs.pred_maps, "--pred-maps")
+    table = read_panoptic(path, maps, images=truth.images, report=report)
+    table = table.replace(categories=truth.categories, predicted=True)
+    return Opened(table, [path, maps], "all" if truth.task == "panoptic" else "none")

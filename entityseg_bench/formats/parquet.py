@@ -4,19 +4,22 @@ import functools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from entityseg_bench.categories import TASKS, Task
-from entityseg_bench.contents.coco import to_category
-from entityseg_bench.contents.layout import SPLITS, ImageFiles
-from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.coco import category_row
+from entityseg_bench.formats.coco_rows import to_category
 from entityseg_bench.formats.identity import identity
+from entityseg_bench.formats.opened import Inputs, Opened
 from entityseg_bench.formats.rows import features, from_row, image_bytes, to_row
 from entityseg_bench.io import InputError, atomic_path, decode_json, read_bytes, write_json
+from entityseg_bench.layout import SPLITS, Resolution, Split
 from entityseg_bench.parallel import Journal
+from entityseg_bench.table import AnnotatedImages, Segments
+from entityseg_bench.types import ImageInfo
 
 __all__ = ["read_parquet", "write_parquet"]
 
@@ -61,18 +64,29 @@ The annotations are under the Adobe Research License (non-commercial); see LICEN
 """
 
 
+class SplitImages(AnnotatedImages, Protocol):
+    """What is written as Parquet: images of a known split, with their files."""
+
+    @property
+    def split(self) -> Split | None: ...
+    @property
+    def resolution(self) -> Resolution: ...
+    def image_path(self, image: ImageInfo, /) -> Path:
+        """Return the file of an image."""
+
+
 class Meta(msgspec.Struct):
     """Hold what a row has no place for."""
 
     task: str
-    split: str
-    resolution: str
+    split: Split
+    resolution: Resolution
     categories: list[dict[str, Any]]
     info: dict[str, Any] = {}
 
 
 def write_parquet(
-    dataset: EntityDataset,
+    dataset: SplitImages,
     folder: str | Path,
     embed_images: bool = False,
     jobs: int = 1,
@@ -98,9 +112,9 @@ def write_parquet(
     """
     folder = Path(folder)
     if dataset.split is None:
-        raise InputError(dataset.where or "dataset", "", "nothing says of which split it is.")
+        raise InputError(dataset.where_from or "dataset", "", "nothing says of which split it is.")
     size = SHARD_EMBEDDED if embed_images else SHARD
-    total = max(-(-len(dataset) // size), 1)
+    total = max(-(-len(dataset.images) // size), 1)
     own = folder / dataset.task
     own.mkdir(parents=True, exist_ok=True)
     made = {**identity(dataset, "parquet"), "embedded": embed_images}
@@ -127,14 +141,14 @@ def write_parquet(
 
 
 def _write_shard(
-    dataset: EntityDataset, folder: Path, embed_images: bool, total: int, shard: int
+    dataset: SplitImages, folder: Path, embed_images: bool, total: int, shard: int
 ) -> int:
     """Write one shard, row group by row group; return its number of rows."""
     import pyarrow as pa
     from pyarrow import parquet
 
     size, group = (SHARD_EMBEDDED, GROUP_EMBEDDED) if embed_images else (SHARD, GROUP)
-    end = min((shard + 1) * size, len(dataset))
+    end = min((shard + 1) * size, len(dataset.images))
     schema = features(dataset, embed_images).arrow_schema
     path = folder / f"{dataset.split}-{shard:05d}-of-{total:05d}.parquet"
     with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
@@ -146,7 +160,7 @@ def _write_shard(
     return end - shard * size
 
 
-def _row(dataset: EntityDataset, idx: int, embed_images: bool) -> dict[str, Any]:
+def _row(dataset: SplitImages, idx: int, embed_images: bool) -> dict[str, Any]:
     row = to_row(dataset, idx)
     if embed_images:
         image = dataset.images[idx]
@@ -170,9 +184,15 @@ def _write_card(folder: Path) -> None:
             temporary.write_text(text, encoding="utf-8")
 
 
-def read_parquet(
-    folder: str | Path, task: Task, split: str, image_files: ImageFiles | None = None
-) -> EntityDataset:
+class ReadParquet(NamedTuple):
+    """Hold what a Parquet export says of one task and split."""
+
+    segments: Segments
+    split: Split
+    resolution: Resolution
+
+
+def read_parquet(folder: str | Path, task: Task, split: str) -> ReadParquet:
     """Read shards of `write_parquet` back; embedded images are not touched.
 
     Raises:
@@ -182,17 +202,15 @@ def read_parquet(
     path = folder / task / f"{split}.meta.json"
     meta = decode_json(path, read_bytes(path), msgspec.json.Decoder(Meta))
     pairs = [from_row(row) for row in _rows(folder / task, split)]
-    return EntityDataset(
-        [image for image, _ in pairs],
+    segments = Segments.from_annotations(
         [annotation for _, annotations in pairs for annotation in annotations],
-        [to_category(row, path, idx) for idx, row in enumerate(meta.categories)],
-        task,
-        split=meta.split,  # type: ignore[arg-type]
-        resolution=meta.resolution,  # type: ignore[arg-type]
-        image_files=image_files,
+        [image for image, _ in pairs],
+        categories=[to_category(row, path, idx) for idx, row in enumerate(meta.categories)],
+        task=task,
         info=meta.info,
-        where=str(path),
+        where_from=str(path),
     )
+    return ReadParquet(segments, meta.split, meta.resolution)
 
 
 def _rows(folder: Path, split: str) -> Iterator[dict[str, Any]]:
@@ -214,3 +232,16 @@ def _rows(folder: Path, split: str) -> Iterator[dict[str, Any]]:
                 yield from batch.to_pylist()
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(path, "", f"the shard is broken: {error}.", "Copy it again.") from None
+
+
+def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop) -> Opened:
+    """Open one task and split of an export; see `entityseg_bench.formats.open`."""
+    tasks = [inputs.task] if inputs.task else list(TASKS)
+    found = [task for task in tasks if (path / task / f"{inputs.split}.meta.json").is_file()]
+    if not found:
+        what = f"no Parquet export of {' or '.join(tasks)} {inputs.split} is here."
+        raise InputError(path, "", what)
+    if len(found) > 1:
+        what = f"the export has annotations of the types {', '.join(found)}."
+        raise InputError(path, "", what, f"Say which: --task {'|'.join(found)}.")
+    return Opened(read_parquet(path, found[0], inputs.split).segments, [path])

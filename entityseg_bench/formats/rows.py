@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.io import InputError
+from entityseg_bench.table import AnnotatedImages
 from entityseg_bench.types import Annotation, Category, ImageInfo
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def label_names(categories: Sequence[Category]) -> list[str]:
     ]
 
 
-def features(dataset: EntityDataset, images: bool) -> "datasets.Features":
+def features(dataset: AnnotatedImages, images: bool) -> "datasets.Features":
     """Describe the columns.
 
     ``category_id`` is the id of the table, ``category`` the class label: its number is the place
@@ -45,7 +45,10 @@ def features(dataset: EntityDataset, images: bool) -> "datasets.Features":
     kinds = {type(image.id) for image in dataset.images}
     if len(kinds) > 1:
         raise InputError(
-            dataset.where or "images", "", "image ids are both numbers and strings.", "Use one."
+            dataset.where_from or "images",
+            "",
+            "image ids are both numbers and strings.",
+            "Use one.",
         )
     names = label_names(dataset.categories)
     annotation = {
@@ -69,7 +72,7 @@ def features(dataset: EntityDataset, images: bool) -> "datasets.Features":
     return Features({"image": Image(), **columns} if images else columns)
 
 
-def to_row(dataset: EntityDataset, idx: int) -> dict[str, Any]:
+def to_row(dataset: AnnotatedImages, idx: int) -> dict[str, Any]:
     """Return the row of an image, without the image itself.
 
     Raises:
@@ -81,7 +84,7 @@ def to_row(dataset: EntityDataset, idx: int) -> dict[str, Any]:
     for annotation in dataset.annotations(idx):
         if place_of and annotation.category_id not in place_of:
             raise InputError(
-                dataset.where or "annotations",
+                dataset.where_from or "annotations",
                 f"image {image.id} ({image.file_name}), annotation {annotation.id}",
                 f"category {annotation.category_id} is not in the table of categories.",
             )

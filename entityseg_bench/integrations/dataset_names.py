@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from entityseg_bench.categories import Task
-from entityseg_bench.contents.layout import PARTS, RESOLUTIONS, SPLITS, SUFFIX, Resolution, Split
+from entityseg_bench.layout import PARTS, RESOLUTIONS, SPLITS, SUFFIX, Resolution, Split
 
 __all__ = ["DATASETS", "Subset"]
 

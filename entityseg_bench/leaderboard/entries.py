@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from entityseg_bench.contents.layout import Resolution, Split
 from entityseg_bench.io import InputError, decode_json, read_bytes, write_json
+from entityseg_bench.layout import Resolution, Split
 from entityseg_bench.leaderboard.schema import (
     SCHEMA,
     FiledResult,
@@ -159,12 +159,12 @@ def _words(
     for key, given in said.items():
         words[key] = given or named.get(key)
         if given and named and given != named[key]:
-            what, mend = f"{name} is {named[key]} by its name, not {given}.", ""
+            what, hint = f"{name} is {named[key]} by its name, not {given}.", ""
         elif words[key] is None:
-            what, mend = f"its name, {name}, does not tell the {key}.", f"Say it with --{key}."
+            what, hint = f"its name, {name}, does not tell the {key}.", f"Say it with --{key}."
         else:
             continue
-        raise InputError(result_path, "files.ground_truth", what, mend)
+        raise InputError(result_path, "files.ground_truth", what, hint)
     return words
 
 

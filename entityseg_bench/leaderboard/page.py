@@ -2,7 +2,7 @@
 
 from html import escape
 
-from entityseg_bench.contents.layout import RESOLUTIONS, Resolution
+from entityseg_bench.layout import RESOLUTIONS, Resolution
 from entityseg_bench.leaderboard.tables import (
     ABOUT_ORIGIN,
     Column,

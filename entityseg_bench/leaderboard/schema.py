@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from entityseg_bench.categories import Task
-from entityseg_bench.contents.layout import Resolution, Split
 from entityseg_bench.io import InputError
+from entityseg_bench.layout import Resolution, Split
 
 __all__ = [
     "SCHEMA",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from entityseg_bench.categories import TASKS, Task
-from entityseg_bench.contents.layout import Resolution
+from entityseg_bench.layout import Resolution
 from entityseg_bench.leaderboard.schema import ModelFile, Published
 
 __all__ = ["ABOUT_ORIGIN", "Column", "Row", "Table", "collect", "millions", "percent"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from entityseg_bench.inputs import Inputs
+from entityseg_bench.formats import Inputs
 from entityseg_bench.io import InputError, decode_json, read_bytes
 from entityseg_bench.leaderboard.entries import ANYTHING, read_model
 
@@ -35,7 +35,7 @@ def verify(
         InputError: A filed model has no result for these files, or one cannot be scored.
     """
     from entity_api import EvalParams
-    from entityseg_bench.evaluate import evaluate_files, result_record
+    from entityseg_bench.score import evaluate_files, result_record
 
     params = EvalParams(threads=min(os.cpu_count() or 1, 8))
     found = result_record(evaluate_files(gt, predictions, params, inputs=inputs))

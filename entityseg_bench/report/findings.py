@@ -13,9 +13,9 @@ from entity_api.result import Scored
 from entityseg_bench.compare import Comparison, compare
 from entityseg_bench.compare.comparison import unique_names
 from entityseg_bench.errors import ErrorReport, find_errors
-from entityseg_bench.evaluate import Scoring, evaluate_files
 from entityseg_bench.io import InputError
 from entityseg_bench.resampling import Interval, confidence_intervals, image_metrics
+from entityseg_bench.score import Scoring, evaluate_files
 
 __all__ = ["Findings", "Side", "choose_images", "gather", "moved_images"]
 
@@ -93,7 +93,7 @@ def gather(
     """
     params = EvalParams(threads=threads)
     scorings = [evaluate_files(gt_path, path, params, progress) for path in dt_paths]
-    if not scorings[0].gt.records:
+    if not len(scorings[0].gt):
         raise InputError(gt_path, "annotations", "there is none.", "A report needs entities.")
     names = name_sides([Path(path) for path in dt_paths])
     comparison = None

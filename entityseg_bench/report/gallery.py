@@ -82,9 +82,9 @@ def image_list(sides: Sequence[Side], shown: Collection[int]) -> str:
         heads.append("difference")
     rows = []
     for idx in order[:MOST_LISTED]:
-        cells = [link(gt.images[idx].id, idx in shown), str(gt.records_per_image[idx])]
+        cells = [link(gt.images[idx].id, idx in shown), str(gt.n_per_image[idx])]
         for side in sides:
-            cells += [str(side.scoring.dt.records_per_image[idx]), number(side.per_image[idx])]
+            cells += [str(side.scoring.dt.n_per_image[idx]), number(side.per_image[idx])]
         if len(sides) > 1:
             moved = sides[1].per_image[idx] - sides[0].per_image[idx]
             cells.append("-" if math.isnan(moved) else f"{100 * moved:+.1f}")

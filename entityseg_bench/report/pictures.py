@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from entity_api import remove_overlaps
 from entity_api.rle import area
-from entityseg_bench.coco_records import FileRecords
-from entityseg_bench.contents.layout import ImageFiles
+from entityseg_bench.layout import ImageFiles
 from entityseg_bench.report.findings import Side
-from entityseg_bench.types import ImageInfo
-from entityseg_bench.visualize import draw, masks_of, matching_colours, read_pixels, records_of
+from entityseg_bench.table import Segments
+from entityseg_bench.visualize import draw, matching_colours, read_pixels
 
 __all__ = ["Pictures"]
 
@@ -47,7 +46,6 @@ class Pictures:
         self.sides = sides
         self.files = ImageFiles(folder)
         self.share = budget // max(n_pictures, 1)
-        self.rows = [records_of(file) for file in (self.gt, *(s.scoring.dt for s in sides))]
 
     def of_image(self, image_idx: int) -> Iterator[Picture]:
         """Draw the ground truth and each prediction file.
@@ -56,23 +54,22 @@ class Pictures:
             InputError: The image file is missing or of another size.
         """
         image = self.gt.images[image_idx]
-        info = ImageInfo(image.id, image.file_name, image.height, image.width)
-        pixels = read_pixels(self.files.find(info), image)
-        gt_masks = masks_of(self.gt, self.rows[0][image_idx], image)
+        pixels = read_pixels(self.files.find(image), image)
+        gt_masks = list(self.gt.rles(image_idx).values())
         share = self.share // (1 + len(self.sides))
         yield encode(f"ground truth: {len(gt_masks)}", draw(pixels, gt_masks), share)
-        for side, rows in zip(self.sides, self.rows[1:], strict=True):
-            masks = visible_masks(side.scoring.dt, rows[image_idx], image)
+        for side in self.sides:
+            masks = visible_masks(side.scoring.dt, image_idx)
             colours = matching_colours(masks, gt_masks)
             picture = draw(pixels, masks, colour_idxs=colours)
             yield encode(f"{side.name}: {len(masks)}", picture, share)
 
 
-def visible_masks(dt: FileRecords, rows: Sequence[int], image: Any) -> list[dict[str, Any]]:
+def visible_masks(dt: Segments, image_idx: int) -> list[dict[str, Any]]:
     """Return what AP^e sees: of the 100 surest predictions that which no surer one covers."""
-    scores = dt.scores
-    kept = sorted(rows, key=lambda row: -scores[row])[:100]
-    masks = remove_overlaps(masks_of(dt, kept, image), scores[kept].tolist())
+    scores = dt.detections().scores
+    kept = sorted(dt.of_image(image_idx).tolist(), key=lambda row: -scores[row])[:100]
+    masks = remove_overlaps([dt.rle(row) for row in kept], scores[kept].tolist())
     return [mask for mask in masks if area(mask)]
 
 

@@ -43,7 +43,7 @@ def cards(side: Side) -> str:
          f"95 %: {span(side.intervals['AP'])}"),
         ("overlap", share, "of the covered pixels"),
         ("images", f"{len(counts.gt.images):,}",
-         f"{len(counts.gt.records):,} entities, {len(counts.dt.records):,} predictions"),
+         f"{len(counts.gt):,} entities, {len(counts.dt):,} predictions"),
     ]  # fmt: skip
     parts = [f'<div><dt>{name}</dt><dd class="big">{big}</dd><dd class="muted">{small}</dd></div>'
              for name, big, small in shown]  # fmt: skip

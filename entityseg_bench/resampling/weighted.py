@@ -113,7 +113,7 @@ class Columns:
     @classmethod
     def of(cls, result: EvalResult, matches: Matches, k: int, area: int) -> "Columns":
         """Cut one category and area range out of a result."""
-        groups = result.groups
+        groups = matches.groups
         n_images = len(groups.place)
         own = slice(int(groups.category_start[k]), int(groups.category_start[k + 1]))
         lengths = np.diff(groups.group_start)

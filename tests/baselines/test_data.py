@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from datasets_read import read_coco
 from PIL import Image
 
 from baselines.config import ModelConfig
@@ -13,9 +14,8 @@ from baselines.data import PartPositions, TrainingSamples, collate, make_loader
 from baselines.ranks import Ranks
 from baselines.train_config import AugmentConfig, TrainConfig
 from entity_api import rle
-from entityseg_bench.contents.layout import ImageFiles
-from entityseg_bench.formats.coco import read_coco
 from entityseg_bench.io import InputError
+from entityseg_bench.layout import ImageFiles
 
 PLAIN = AugmentConfig(short_sides=(40,), max_side=1000, flip=0.0)
 PLAIN_TRAINING = TrainConfig(augment=PLAIN)

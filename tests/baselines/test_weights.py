@@ -14,8 +14,8 @@ from baselines.weights import find_weights, list_weights
 from entity_api import evaluate
 from entityseg_bench.cli import main
 from entityseg_bench.demo import VAL_FILE, predict_val, write_demo
-from entityseg_bench.evaluate import evaluate_files
 from entityseg_bench.io import InputError
+from entityseg_bench.score import evaluate_files
 
 # In AP^e over the classical baseline, fixed before it was first tried: about half of the difference
 # on 300 images that docs/train.md reports, as on these twelve it varies.

@@ -23,9 +23,9 @@ from baselines.learner import Learner, Run
 from baselines.presets import get_preset
 from baselines.ranks import Ranks
 from entity_api import rle
-from entityseg_bench.contents.layout import ImageFiles
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.demo import write_demo
+from entityseg_bench.layout import ImageFiles
 from entityseg_bench.types import Annotation, ImageInfo
 
 # About 4 megapixels, as most of EntitySeg; entities of the mean number.

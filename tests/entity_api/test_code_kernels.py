@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entity_api import _codes, _rle
-from entityseg_bench import coco_records
+from entityseg_bench.formats import coco_masks
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_runs_keep_empty_runs_where_the_counts_have_them():
 
 
 def parse(text):
-    """Read a segmentation as `coco_records` does."""
-    found = coco_records.SEGMENTATION.decode(text)
+    """Read a segmentation as `coco_masks` does."""
+    found = coco_masks.SEGMENTATION.decode(text)
     return None if isinstance(found, list) else found
 
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from entity_api import RLEError, rle
-from entityseg_bench.evaluate import evaluate_files
 from entityseg_bench.io import InputError
+from entityseg_bench.score import evaluate_files
 from entityseg_bench.validate import validate
 
 # pycocotools' own decode, under numpy 2.
@@ -185,7 +185,7 @@ def test_json_that_hangs_others(tmp_path):
     out = in_a_child(
         """
         import itertools, json, pathlib, sys
-        from entityseg_bench.evaluate import evaluate_files
+        from entityseg_bench.score import evaluate_files
         from entityseg_bench.io import InputError
         from entityseg_bench.validate import validate
         folder = pathlib.Path(sys.argv[1])
@@ -389,7 +389,7 @@ def test_a_polygon_that_would_take_all_memory(tmp_path):
     out = in_a_child(
         """
         import json, pathlib, sys
-        from entityseg_bench.evaluate import evaluate_files
+        from entityseg_bench.score import evaluate_files
         from entityseg_bench.io import InputError
         folder = pathlib.Path(sys.argv[1])
         zigzag = [number for k in range(20000) for number in (39000 * (k % 2), k % 3000)]

@@ -145,14 +145,27 @@ def test_ap_e_is_ap_after_removal(content, class_aware, max_dets):
         ):
             ours[row]["segmentation"] = code
     assert ours == removed
-    expected = evaluate(gt, removed, dataclasses.replace(params, remove_overlaps=False))
+    # A mask that others hide whole takes no rank; one that was empty before stays.
+    kept = [
+        row for row, own in enumerate(removed)
+        if rle.area(own["segmentation"]) or not rle.area(dt[row]["segmentation"])
+    ]  # fmt: skip
+    assert result.overlap.hidden.sum() == len(dt) - len(kept)
+    visible = [removed[row] for row in kept]
+    expected = evaluate(gt, visible, dataclasses.replace(params, remove_overlaps=False))
     for name in ("precision", "recall", "scores"):
         np.testing.assert_array_equal(
             getattr(result.disjoint, name), getattr(expected.submitted, name)
         )
-    for name in ("records", "ranks", "outcome", "dt_gt", "gt_dt", "gt_ignored"):
+    for name in ("ranks", "outcome", "dt_gt", "gt_ignored"):
         np.testing.assert_array_equal(
             getattr(result.disjoint.matches, name), getattr(expected.matches, name)
+        )
+    # Records are numbered in the whole list; position -1 stands for no record.
+    number = np.array([*kept, -1])
+    for name in ("records", "gt_dt"):
+        np.testing.assert_array_equal(
+            getattr(result.disjoint.matches, name), number[getattr(expected.matches, name)]
         )
     for name, value in expected.metrics.items():
         np.testing.assert_equal(result.metrics[f"{name[:2]}e{name[2:]}"], value)

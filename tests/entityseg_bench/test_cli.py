@@ -69,7 +69,7 @@ def test_table_on_stdout(paths, capsys):
     rows = [line.split() for line in out.splitlines()]
     # In percent; AP and AP^e of set A.
     assert [row[4] for row in rows if row[:2] == ["AP", "masks"]] == ["48.63"]
-    assert [row[3] for row in rows if row[:2] == ["AP^e", "overlaps"]] == ["41.27"]
+    assert [row[3] for row in rows if row[:2] == ["AP^e", "overlaps"]] == ["42.92"]
     assert "Predictions overlap in 29 of 30 images" in out
 
 
@@ -83,7 +83,7 @@ def test_json(paths, tmp_path, contents):
 def test_json_packed(paths, tmp_path):
     result = tmp_path / "result.json.gz"
     assert main(["evaluate", *paths, "--json", str(result)]) == 0
-    assert json.loads(gzip.decompress(result.read_bytes()))["schema"] == 1
+    assert json.loads(gzip.decompress(result.read_bytes()))["schema"] == 2
 
 
 def test_class_aware(paths, tmp_path, contents):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from entity_api import Detections, GroundTruth, evaluate, rle
-from entityseg_bench.coco_records import bad_records, read_ground_truth, read_predictions
+from entityseg_bench.formats.coco import read_coco, read_results
+from entityseg_bench.formats.coco_rows import bad_records
 from entityseg_bench.io import InputError
 
 POLYGON = [[0.5, 0.5, 3.5, 0.5, 3.0, 3.25]]
@@ -48,6 +49,14 @@ def contents():
         {"image_id": 3, "score": 0.25, "segmentation": noise[1]},
     ]
     return gt, dt
+
+
+def read_ground_truth(path):
+    return read_coco(path, whole=False)
+
+
+def read_predictions(path, gt):
+    return read_results(path, gt.images, gt.categories)
 
 
 def write(folder, gt, dt, indent=None):
@@ -144,12 +153,12 @@ def test_bad_records_names_each(contents, tmp_path):
     gt["annotations"][4]["segmentation"] = {"size": [9, 7]}
     gt["categories"][0]["id"] = "five"
     gt_path, dt_path = write(tmp_path, gt, dt)
-    assert [where for where, _ in bad_records(dt_path, predictions=True)] == [
+    assert [where for where, _ in bad_records(dt_path.read_bytes(), predictions=True)] == [
         "annotations record 0 (image_id 'x')",
         "annotations record 1",
         "annotations record 2",
     ]
-    found = dict(bad_records(gt_path, predictions=False))
+    found = dict(bad_records(gt_path.read_bytes(), predictions=False))
     assert found["images record 1 (id 'x')"] == "height is -5: Expected `int` >= 1"
     assert "`counts`" in found["annotations record 4 (id 't', image_id 3)"]
     assert "id is 'five'" in found["categories record 0 (id 'five')"]

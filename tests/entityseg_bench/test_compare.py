@@ -15,8 +15,8 @@ from entityseg_bench.compare.comparison import (
     unique_names,
 )
 from entityseg_bench.compare.tables import comparison_table
-from entityseg_bench.evaluate import evaluate_files
 from entityseg_bench.resampling import confidence_intervals
+from entityseg_bench.score import evaluate_files
 
 SIDE = 32
 N_IMAGES = 12

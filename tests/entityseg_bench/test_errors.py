@@ -14,7 +14,7 @@ from entityseg_bench.errors.kinds import FOUND, KINDS, NONE
 from entityseg_bench.errors.score_quality import best_point, calibrate, operating_points
 from entityseg_bench.errors.sorting import sort_errors
 from entityseg_bench.errors.tables import error_table
-from entityseg_bench.evaluate import evaluate_files
+from entityseg_bench.score import evaluate_files
 
 SIDE = 40
 

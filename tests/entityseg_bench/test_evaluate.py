@@ -11,8 +11,8 @@ import pytest
 
 import entityseg_bench
 from entity_api import EvalParams, evaluate, overlapping_pairs
-from entityseg_bench.evaluate import evaluate_files, result_record
 from entityseg_bench.io import InputError
+from entityseg_bench.score import evaluate_files, result_record
 
 AP = 0.4862908961370443
 
@@ -49,7 +49,7 @@ def test_the_record(scoring, paths, contents):
     record = result_record(scoring)
     # It must survive JSON as it is.
     assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert record["schema"] == 1
+    assert record["schema"] == 2
     assert record["toolkit"] == {
         "name": "entityseg-bench",
         "version": entityseg_bench.__version__,

@@ -5,17 +5,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from datasets_read import (
+    read_ade20k,
+    read_cityscapes,
+    read_id_png,
+    read_npz,
+    read_panoptic,
+    read_semantic,
+)
 
-from entityseg_bench.contents.semantic import split_names
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats import png
-from entityseg_bench.formats.ade20k import read_ade20k
-from entityseg_bench.formats.cityscapes import CITYSCAPES, read_cityscapes
-from entityseg_bench.formats.id_png import read_id_png
+from entityseg_bench.formats.cityscapes import CITYSCAPES
 from entityseg_bench.formats.maps import check_names, map_name
-from entityseg_bench.formats.npz import read_npz, write_npz
-from entityseg_bench.formats.panoptic import read_panoptic, write_panoptic
-from entityseg_bench.formats.semantic import read_semantic, write_semantic
+from entityseg_bench.formats.npz import write_npz
+from entityseg_bench.formats.panoptic import write_panoptic
+from entityseg_bench.formats.semantic import split_names, write_semantic
 from entityseg_bench.io import InputError
 from entityseg_bench.types import ImageInfo
 

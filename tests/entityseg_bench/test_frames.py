@@ -8,7 +8,6 @@ import pytest
 
 from entity_api import EvalParams, rle
 from entityseg_bench.errors import find_errors
-from entityseg_bench.evaluate import evaluate_files
 from entityseg_bench.frames import (
     curve_frame,
     metrics_frame,
@@ -16,6 +15,7 @@ from entityseg_bench.frames import (
     per_image,
     per_prediction,
 )
+from entityseg_bench.score import evaluate_files
 
 pd = pytest.importorskip("pandas")
 

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from datasets_read import read_parquet
 
+from entityseg_bench import layout
 from entityseg_bench.categories import TASKS, table
-from entityseg_bench.contents import layout
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.demo import write_demo
 from entityseg_bench.formats import parquet as parquet_format
-from entityseg_bench.formats.huggingface import from_huggingface, load_dataset
-from entityseg_bench.formats.parquet import read_parquet, write_parquet
+from entityseg_bench.formats.parquet import write_parquet
 from entityseg_bench.formats.rows import label_names
+from entityseg_bench.huggingface import from_huggingface, load_dataset
 from entityseg_bench.io import InputError
 
 from .conftest import coco, dataset_of, from_map, record, same, save_image, write
@@ -78,8 +79,8 @@ def test_missing_images_are_our_error(tmp_path: Path) -> None:
 
 
 def test_maps_are_part_of_the_key(demo: Path, tmp_path: Path) -> None:
-    from entityseg_bench.formats.huggingface import source_digest
     from entityseg_bench.formats.panoptic import write_panoptic
+    from entityseg_bench.huggingface import source_digest
 
     source = EntityDataset.open(demo, "panoptic", "val")
     place = layout.documented(tmp_path, "panoptic", "val", "high")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from entityseg_bench.cli import main
-from entityseg_bench.dataset.describe import describe, describe_dataset
 from entityseg_bench.demo import write_demo
+from entityseg_bench.describe import describe, describe_dataset
 from entityseg_bench.formats import png
 
 from .conftest import coco, dataset_of, from_map, record, save_image, write

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from entityseg_bench.contents.layout import ImageFiles, find_sources
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.io import InputError
+from entityseg_bench.layout import ImageFiles, find_sources
 from entityseg_bench.types import ImageInfo
 
 from .conftest import coco, record, save_image, write

@@ -12,7 +12,6 @@ import pytest
 
 from entity_api import rle
 from entityseg_bench.cli import main
-from entityseg_bench.evaluate import evaluate_files, result_record
 from entityseg_bench.io import InputError
 from entityseg_bench.leaderboard import (
     add,
@@ -30,6 +29,7 @@ from entityseg_bench.leaderboard.entries import file_name, words_of
 from entityseg_bench.leaderboard.page import to_html
 from entityseg_bench.leaderboard.tables import Column, Row, Table
 from entityseg_bench.leaderboard.writers import to_csv, to_latex, to_markdown
+from entityseg_bench.score import evaluate_files, result_record
 
 OWN = Path(__file__).resolve().parents[2] / "leaderboard"
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entity_api import rle
-from entityseg_bench.contents.layout import ImageFiles
-from entityseg_bench.dataset.resolution import low_size, resize_mask, to_low, write_low_images
+from entityseg_bench.layout import ImageFiles
+from entityseg_bench.resolution import low_size, resize_mask, to_low, write_low_images
 
 from .conftest import dataset_of, from_map, save_image
 

@@ -14,8 +14,8 @@ from scoring_sides import (
     write_semantic_side,
 )
 
-from entityseg_bench.evaluate import evaluate_files
 from entityseg_bench.io import InputError
+from entityseg_bench.score import evaluate_files
 
 
 class TestErrors:

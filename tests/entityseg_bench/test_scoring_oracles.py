@@ -10,7 +10,7 @@ from scoring_sides import (
 )
 
 from entity_api import EvalParams, evaluate, panoptic, rle, semantic
-from entityseg_bench.evaluate import evaluate_files
+from entityseg_bench.score import evaluate_files
 
 
 def random_map(rng, size, values):

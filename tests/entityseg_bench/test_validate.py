@@ -203,7 +203,7 @@ def test_errors(name, write, capsys):
         return
     errors = [problem for problem in problems if problem.severity == "error"]
     said = [p for p in errors if p.file == str(paths[file]) and where in p.where]
-    assert any(what in f"{p.what} {p.mend}" for p in said), problems
+    assert any(what in f"{p.what} {p.hint}" for p in said), problems
     assert main(["validate", *arguments]) == 1
     out, message = capsys.readouterr()
     assert what in out

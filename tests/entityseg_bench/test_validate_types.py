@@ -34,8 +34,8 @@ from broken_files import (
     words,
 )
 
+from entityseg_bench.check import SeveralFaults
 from entityseg_bench.cli import main
-from entityseg_bench.faults import SeveralFaults
 from entityseg_bench.io import InputError
 from entityseg_bench.validate import Problem
 
@@ -121,7 +121,7 @@ def test_warnings(name, capsys):
     break_it()
     problems, code = problems_of(capsys, *words(pair))
     found = [
-        (Path(p.file).name, p.where, f"{p.what} {p.mend}")
+        (Path(p.file).name, p.where, f"{p.what} {p.hint}")
         for p in problems if p.severity == "warning" and not UNSCORED.search(p.what)
     ]  # fmt: skip
     assert bool(found) == bool(expected)
@@ -147,7 +147,7 @@ def test_a_broken_file_does_not_stop_the_listing_of_the_others(capsys):
     assert code == 1
     assert {problem.severity for problem in problems} == {"error"}
     assert [Path(problem.file).name for problem in problems] == [
-        "pan.json", f"{A}.png", f"{B}.png", "pan.json", f"{C}.png", f"{A}.npz", f"{C}.npz"
+        "pan.json", f"{A}.png", f"{B}.png", f"{C}.png", "pan.json", f"{A}.npz", f"{C}.npz"
     ]  # fmt: skip
 
 

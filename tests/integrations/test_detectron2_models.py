@@ -33,9 +33,9 @@ from baselines.integrations.detectron2.mapper import inference_input
 from baselines.original import config_from_detectron2, read_yaml
 from baselines.predict import main as predict
 from entity_api import rle
-from entityseg_bench.evaluate import evaluate_files
-from entityseg_bench.inputs import Inputs
+from entityseg_bench.formats import Inputs
 from entityseg_bench.io import InputError
+from entityseg_bench.score import evaluate_files
 
 FILES = ("base", "cropformer", "instance", "panoptic", "semantic")
 CPU = ("MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", 0)

@@ -10,10 +10,10 @@ from PIL import Image
 from entityseg_bench import demo
 from entityseg_bench.cli import main
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.formats.id_png import write_id_png
+from entityseg_bench.formats.coco import write_results
+from entityseg_bench.formats.id_maps import write_id_png
 from entityseg_bench.formats.npz import write_npz
 from entityseg_bench.formats.panoptic import write_panoptic
-from entityseg_bench.formats.results import write_results
 from entityseg_bench.formats.semantic import write_semantic
 from entityseg_bench.validate import Problem
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 from PIL import Image
 
-from entityseg_bench.evaluate import evaluate_files
-from entityseg_bench.inputs import Inputs
+from entityseg_bench.formats import Inputs
+from entityseg_bench.score import evaluate_files
 
 PANOPTIC_TABLE = [
     {"id": 10, "name": "dog", "isthing": 1},

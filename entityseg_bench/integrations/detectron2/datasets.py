@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from entityseg_bench import categories
+from entityseg_bench import categories, layout
 from entityseg_bench.categories import IGNORE, Task
-from entityseg_bench.contents import layout
-from entityseg_bench.contents.semantic import split_names
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.maps import find_map
+from entityseg_bench.formats.semantic import split_names
 from entityseg_bench.integrations.dataset_names import DATASETS, Subset
 from entityseg_bench.io import InputError, read_bytes
 from entityseg_bench.types import ImageInfo

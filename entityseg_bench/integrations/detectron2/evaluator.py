@@ -16,12 +16,11 @@ from detectron2.utils import comm
 from entity_api import EvalParams, rle
 from entityseg_bench.categories import IGNORE, Task
 from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.evaluate import Scoring, evaluate_files, result_record
-from entityseg_bench.formats import png
+from entityseg_bench.formats import Inputs, png
 from entityseg_bench.formats.maps import map_name
-from entityseg_bench.inputs import Inputs
 from entityseg_bench.integrations.detectron2.datasets import open_registered, source_of
 from entityseg_bench.io import write_json
+from entityseg_bench.score import Scoring, evaluate_files, result_record
 from entityseg_bench.types import ImageInfo
 
 __all__ = ["EntityEvaluator"]

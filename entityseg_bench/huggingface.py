@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from entityseg_bench.cache import file_hash
+from entityseg_bench import layout
 from entityseg_bench.categories import Task
-from entityseg_bench.contents import layout
-from entityseg_bench.contents.layout import Resolution, Split
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.rows import from_row
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, sha256
+from entityseg_bench.layout import Resolution, Split
 from entityseg_bench.types import Category
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def load_dataset(
     """
     import datasets
 
-    from entityseg_bench.formats.huggingface_builder import EntitySeg
+    from entityseg_bench.huggingface_builder import EntitySeg
 
     root = Path(root).resolve()
     builder = EntitySeg(
@@ -82,7 +81,7 @@ def source_digest(
     """
     digest = hashlib.sha256()
     for source in layout.find_sources(root, task, split, resolution, parts):
-        digest.update(file_hash(source.annotations).encode())
+        digest.update(sha256(source.annotations).encode())
         for path in sorted(source.maps.rglob("*.png")) if source.maps else ():
             stat = path.stat()
             digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())

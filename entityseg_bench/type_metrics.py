@@ -1,23 +1,30 @@
-"""The metric that each annotation type has of its own: class-aware AP, mIoU, PQ."""
+"""The metric that each annotation type has beside AP^e: class-aware AP, mIoU, PQ."""
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalResult, panoptic, semantic
-from entityseg_bench.types import Annotation, Category
+from entityseg_bench.check import Report, reported
+from entityseg_bench.formats.maps import Painted, paint, painting_order
+from entityseg_bench.formats.opened import Classes
+from entityseg_bench.io import InputError
+from entityseg_bench.table import Segments
+from entityseg_bench.types import RLE, Category
 
 __all__ = [
-    "OwnMetrics",
     "PanopticCounter",
     "SemanticCounter",
+    "TypeMetrics",
     "class_fault",
+    "count_type",
     "instance_metrics",
-    "own_table",
+    "type_table",
+    "why_not_by_class",
 ]
 
 Row = dict[str, float]
@@ -37,8 +44,8 @@ UNLIKE = "not to be compared with published AP^e, which is over all entities"
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnMetrics:
-    """Hold a type's own metric; fractions in [0, 1], nan where there is nothing to measure.
+class TypeMetrics:
+    """Hold the metric of an annotation type: fractions in [0, 1], nan where nothing is measured.
 
     Attributes:
         task: instance, semantic or panoptic.
@@ -91,14 +98,47 @@ def class_fault(
     return ""
 
 
-def instance_metrics(result: EvalResult) -> OwnMetrics:
+def instance_metrics(result: EvalResult) -> TypeMetrics:
     """Take class-aware AP, masks as submitted, from an evaluation grouped by category."""
     each = {k: value for k, value in result.per_category().items() if not math.isnan(value)}
     plain = {
         name: value for name, value in result.metrics.items() if not name.startswith(("APe", "ARe"))
     }
     per_category = {k: {"AP": value} for k, value in each.items()}
-    return OwnMetrics("instance", {"all": {**plain, "n": len(each)}}, per_category)
+    return TypeMetrics("instance", {"all": {**plain, "n": len(each)}}, per_category)
+
+
+class ImageSegments(NamedTuple):
+    """Hold the segments of one image on one side, N of them.
+
+    Attributes:
+        masks: (N,) of the image's size.
+        category_ids: (N,).
+        iscrowd: (N,).
+        scores: (N,) of predictions, None for annotations.
+    """
+
+    masks: list[RLE]
+    category_ids: list[int]
+    iscrowd: list[bool]
+    scores: list[float] | None
+
+    @classmethod
+    def of(cls, table: Segments, image_idx: int, known: Container[int]) -> "ImageSegments":
+        """Take an image's segments that can be read and are of known categories."""
+        masks = table.rles(image_idx)
+        rows = [row for row in masks if int(table.category_ids[row]) in known]
+        return cls(
+            [masks[row] for row in rows],
+            table.category_ids[rows].tolist(),
+            table.iscrowd[rows].tolist(),
+            table.scores[rows].tolist() if table.predicted else None,
+        )
+
+    def painted(self, values: Sequence[int], size: tuple[int, int], background: int = 0) -> Painted:
+        """Paint the masks with values, (N,), over each other."""
+        order = painting_order(self.iscrowd, self.scores)
+        return paint(self.masks, values, order, size, background)
 
 
 class SemanticCounter:
@@ -115,35 +155,25 @@ class SemanticCounter:
         self._counts = np.zeros((self._n_classes + 1, self._n_classes), np.int64)
 
     def add(
-        self,
-        size: tuple[int, int],
-        gt: Sequence[Annotation],
-        dt: Sequence[Annotation],
-        by_class: bool,
+        self, size: tuple[int, int], gt: ImageSegments, dt: ImageSegments, by_class: bool
     ) -> None:
         """Count an image of (height, width); where predictions overlap the higher score wins."""
         if by_class:
-            maps = (_class_map(gt, size), _class_map(dt, size))
-            self._counts += semantic.count(*maps, self._n_classes)
+            truth, found = (
+                side.painted(side.category_ids, size, semantic.IGNORE).pixels for side in (gt, dt)
+            )
+            self._counts += semantic.count(truth, found, self._n_classes)
 
-    def result(self, left_out: str = "") -> OwnMetrics:
+    def result(self, left_out: str = "") -> TypeMetrics:
         """Summarise what was counted."""
         if left_out:
-            return OwnMetrics("semantic", {}, {}, left_out)
+            return TypeMetrics("semantic", {}, {}, left_out)
         found = semantic.summarize(self._counts)
         present = np.flatnonzero(self._counts.sum(axis=0)).tolist()
         names = ("mIoU", "fwIoU", "mACC", "pACC")
         row: Row = {name: getattr(found, name) for name in names}
         each = {k: {"IoU": float(found.iou[k]), "ACC": float(found.accuracy[k])} for k in present}
-        return OwnMetrics("semantic", {"all": {**row, "n": len(present)}}, each)
-
-
-def _class_map(annotations: Sequence[Annotation], size: tuple[int, int]) -> NDArray[np.int64]:
-    from entityseg_bench.formats.maps import paint, paint_order
-
-    masks = [annotation.segmentation for annotation in annotations]
-    values = [annotation.category_id for annotation in annotations]
-    return paint(masks, values, paint_order(annotations), size, semantic.IGNORE).pixels
+        return TypeMetrics("semantic", {"all": {**row, "n": len(present)}}, each)
 
 
 class PanopticCounter:
@@ -162,11 +192,7 @@ class PanopticCounter:
         self._agnostic: dict[int, panoptic.Tally] = {}
 
     def add(
-        self,
-        size: tuple[int, int],
-        gt: Sequence[Annotation],
-        dt: Sequence[Annotation],
-        by_class: bool,
+        self, size: tuple[int, int], gt: ImageSegments, dt: ImageSegments, by_class: bool
     ) -> None:
         """Count an image of (height, width); where predictions overlap the higher score wins."""
         sides = (*_segments(gt, size), *_segments(dt, size))
@@ -175,11 +201,11 @@ class PanopticCounter:
         if by_class:
             _add(self._by_class, panoptic.tally(*sides))
 
-    def result(self, left_out: str = "") -> OwnMetrics:
+    def result(self, left_out: str = "") -> TypeMetrics:
         """Summarise what was counted."""
         agnostic = {"class_agnostic": _quality(panoptic.summarize([self._agnostic]).all)}
         if left_out:
-            return OwnMetrics("panoptic", agnostic, {}, left_out)
+            return TypeMetrics("panoptic", agnostic, {}, left_out)
         found = panoptic.summarize([self._by_class], self._is_thing)
         groups = {"all": _quality(found.all)}
         if self._is_thing is not None:
@@ -187,23 +213,84 @@ class PanopticCounter:
         each = {
             k: {"PQ": one.PQ, "SQ": one.SQ, "RQ": one.RQ} for k, one in found.per_category.items()
         }
-        return OwnMetrics("panoptic", groups | agnostic, each)
+        return TypeMetrics("panoptic", groups | agnostic, each)
 
 
 def _segments(
-    annotations: Sequence[Annotation], size: tuple[int, int]
+    side: ImageSegments, size: tuple[int, int]
 ) -> tuple[NDArray[np.int64], list[dict[str, Any]]]:
     """Paint an image's segments as 1..N and list those that can be seen."""
-    from entityseg_bench.formats.maps import paint, paint_order
-
-    masks = [annotation.segmentation for annotation in annotations]
-    painted = paint(masks, range(1, len(masks) + 1), paint_order(annotations), size)
-    rows = [
-        {"id": k, "category_id": a.category_id, "iscrowd": int(a.iscrowd)}
-        for k, a in enumerate(annotations, start=1)
+    painted = side.painted(range(1, len(side.masks) + 1), size)
+    rows = zip(side.category_ids, side.iscrowd, strict=True)
+    listed = [
+        {"id": k, "category_id": category_id, "iscrowd": int(iscrowd)}
+        for k, (category_id, iscrowd) in enumerate(rows, start=1)
         if painted.areas[k - 1]
     ]
-    return painted.pixels, rows
+    return painted.pixels, listed
+
+
+COUNTERS: dict[str, type[SemanticCounter] | type[PanopticCounter]] = {
+    "semantic": SemanticCounter,
+    "panoptic": PanopticCounter,
+}
+
+
+def count_type(
+    gt: Segments,
+    dt: Segments,
+    classes: Classes,
+    only_predicted: bool,
+    report: Report,
+    progress: Callable[[int, int], None],
+) -> "TypeMetrics | None":
+    """Count the metric of semantic and panoptic ground truth; None for other types.
+
+    Args:
+        gt: Ground truth.
+        dt: Predictions.
+        classes: What their categories are worth.
+        only_predicted: Leave out images without predictions.
+        report: Takes the faults of images.
+        progress: Called with (images counted, images to count).
+    """
+    if gt.task not in COUNTERS:
+        return None
+    table = gt.categories
+    counter = COUNTERS[gt.task](table)
+    known = {category.id for category in table}
+    left_out = why_not_by_class(gt, dt, classes)
+    # Without categories every prediction counts, for the class-agnostic numbers.
+    predicted: Container[int] = known if classes == "all" else Everything()
+    for image_idx, image in enumerate(gt.images):
+        with reported(report):
+            own = ImageSegments.of(dt, image_idx, predicted)
+            if own.masks or not only_predicted:
+                truth = ImageSegments.of(gt, image_idx, known)
+                try:
+                    counter.add(gt.size_of_image(image_idx), truth, own, not left_out)
+                except (panoptic.PanopticError, semantic.SemanticError) as error:
+                    place = f"image {image.id} ({image.file_name})"
+                    raise InputError(gt.where_from, place, f"{error}.") from None
+        progress(image_idx + 1, len(gt.images))
+    return counter.result(left_out)
+
+
+def why_not_by_class(gt: Segments, dt: Segments, classes: Classes) -> str:
+    """Say why predictions cannot be scored by category, or return an empty string."""
+    if classes == "all":
+        return ""
+    if classes == "none":
+        return f"these predictions do not have the {gt.task} categories"
+    used, present = (set(np.unique(side.category_ids).tolist()) for side in (dt, gt))
+    return class_fault(used, gt.categories, present)
+
+
+class Everything(Container[int]):
+    """Hold every category."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
 
 
 def _add(total: dict[int, panoptic.Tally], more: Mapping[int, panoptic.Tally]) -> None:
@@ -215,23 +302,23 @@ def _quality(found: panoptic.Quality) -> Row:
     return {"PQ": found.PQ, "SQ": found.SQ, "RQ": found.RQ, "n": found.n}
 
 
-def own_table(own: OwnMetrics) -> str:
+def type_table(found: TypeMetrics) -> str:
     """Lay out the metrics in percent, one row a group of categories; a dash where none was.
 
     Of the twelve numbers of class-aware AP the six precisions are printed.
     """
-    note = f"AP^e above takes each {SEGMENTS[own.task]} as an entity: {UNLIKE}."
-    if not own.groups:
-        return f"{TITLES[own.task]} left out: {own.left_out}.\n{note}"
-    first = next(iter(own.groups.values()))
+    note = f"AP^e above takes each {SEGMENTS[found.task]} as an entity: {UNLIKE}."
+    if not found.groups:
+        return f"{TITLES[found.task]} left out: {found.left_out}.\n{note}"
+    first = next(iter(found.groups.values()))
     names = [name for name in first if name != "n" and not name.startswith("AR")]
-    lines = [f"{TITLES[own.task]:28}" + "".join(f"{name:>8}" for name in names) + "  categories"]
-    for group, row in own.groups.items():
+    lines = [f"{TITLES[found.task]:28}" + "".join(f"{name:>8}" for name in names) + "  categories"]
+    for group, row in found.groups.items():
         cells = "".join(f"{_percent(row[name]):>8}" for name in names)
         number = "" if group == "class_agnostic" else f"{row['n']:>12.0f}"
         lines.append(f"{group.replace('_', '-'):28}{cells}{number}".rstrip())
-    if own.left_out:
-        lines.append(f"By category left out: {own.left_out}.")
+    if found.left_out:
+        lines.append(f"By category left out: {found.left_out}.")
     lines.append(note)
     return "\n".join(lines)
 

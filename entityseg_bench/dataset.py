@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api.tables import GroundTruth
+from entity_api import GroundTruth
 from entityseg_bench import categories as category_tables
+from entityseg_bench import layout
 from entityseg_bench.categories import TASKS, Task
-from entityseg_bench.contents import layout, records
-from entityseg_bench.contents.contents import LazyAnnotations, check_images
-from entityseg_bench.contents.layout import ImageFiles, Resolution, Split
-from entityseg_bench.contents.opening import open_folder
-from entityseg_bench.contents.records import Records
-from entityseg_bench.dataset.truth import ground_truth
-from entityseg_bench.faults import Report, stop
+from entityseg_bench.check import Report, check_image, known_images, stop
+from entityseg_bench.formats.entityseg import Part, read_folder
 from entityseg_bench.formats.png import read_rgb
 from entityseg_bench.io import InputError
+from entityseg_bench.layout import ImageFiles, Resolution, Split
+from entityseg_bench.selection import take
+from entityseg_bench.table import LazySegments, Segments
 from entityseg_bench.types import Annotation, Category, ImageInfo
 
 __all__ = ["EntityDataset", "one_of"]
@@ -48,7 +47,7 @@ class EntityDataset:
     def __init__(
         self,
         images: Iterable[ImageInfo],
-        annotations: Iterable[Annotation] | Records | LazyAnnotations,
+        annotations: Iterable[Annotation] | Segments | LazySegments,
         categories: Iterable[Category] | None = None,
         task: Task = "entity",
         *,
@@ -66,15 +65,34 @@ class EntityDataset:
         self.image_files = image_files
         self.info = dict(info or {})
         self.where = where
-        check_images(self.images, where)
-        self._lazy: LazyAnnotations | None = None
-        self._records: Records | None = None
-        if isinstance(annotations, Records):
-            self._records = annotations
-        elif isinstance(annotations, LazyAnnotations):
-            self._lazy = annotations
-        else:
-            self._records = Records.from_annotations(annotations, self.images, where)
+        seen: set[int | str] = set()
+        for image in self.images:
+            check_image(image, seen, where or "images")
+            seen.add(image.id)
+        if not isinstance(annotations, Segments | LazySegments):
+            annotations = Segments.from_annotations(annotations, self.images, where_from=where)
+        if isinstance(annotations, Segments):
+            known_images(annotations)
+            annotations = _numbered(annotations)
+        self._source = annotations
+
+    @classmethod
+    def of(cls, segments: Segments | LazySegments, **about: Any) -> "EntityDataset":
+        """Make a data set of what a file says (`entityseg_bench.formats.open`).
+
+        Args:
+            segments: The file's.
+            about: Other arguments of the constructor, which go before what the file says.
+        """
+        said = {
+            "images": segments.images,
+            "annotations": segments,
+            "categories": segments.categories or None,
+            "task": segments.task,
+            "info": segments.info,
+            "where": segments.where_from,
+        }
+        return cls(**{**said, **about})
 
     @classmethod
     def open(
@@ -99,7 +117,7 @@ class EntityDataset:
             split: train or val.
             resolution: high, or low for the ``_lr`` files.
             parts: Some of "01", "02", "03"; None takes all that are there.
-            cache: Keep what was read of a large JSON file in the user's cache folder.
+            cache: Nothing is kept between runs any more; the argument changes nothing.
             report: Takes the faults of single records of maps; by default the first is raised.
 
         Raises:
@@ -109,13 +127,13 @@ class EntityDataset:
         one_of("split", split, layout.SPLITS)
         one_of("resolution", resolution, layout.RESOLUTIONS)
         root = Path(root)
-        contents, part = open_folder(root, task, split, resolution, parts, cache, report)
-        return cls(
-            **contents._asdict(),
+        found = read_folder(root, task, Part(split, resolution, parts), report=report)
+        return cls.of(
+            found.segments,
             task=task,
             split=split,
             resolution=resolution,
-            image_files=ImageFiles(root, resolution, part),
+            image_files=ImageFiles(root, resolution, found.part),
         )
 
     def __len__(self) -> int:
@@ -135,19 +153,21 @@ class EntityDataset:
         Raises:
             InputError: A broken mask, or a map that does not fit, with file, image and record.
         """
-        if self._records is None and self._lazy is not None:
-            return self._lazy.of_image(image_idx)
-        image = self.images[image_idx]
-        rows = self.records.of_image(image_idx)
-        return [self.records.annotation(int(row), image) for row in rows]
+        return self._source.annotations(image_idx)
 
     @property
-    def records(self) -> Records:
-        """All annotations as columns; semantic maps are read for it, once."""
-        if self._records is None:
-            assert self._lazy is not None
-            self._records = self._lazy.records()
-        return self._records
+    def records(self) -> Segments:
+        """All annotations as columns; maps are read for it, once."""
+        if isinstance(self._source, LazySegments):
+            self._source = self._source.read()
+        return self._source.replace(
+            images=self.images, categories=self.categories, task=self.task, info=self.info
+        )
+
+    @property
+    def where_from(self) -> str:
+        """Name of the file, as writers ask for it."""
+        return self.where
 
     def image_path(self, image: ImageInfo) -> Path:
         """Return the file of an image.
@@ -188,8 +208,7 @@ class EntityDataset:
         In semantic and panoptic data the pixels of no segment are void: they do not count against
         a prediction.
         """
-        has_void = self.task in ("semantic", "panoptic")
-        return ground_truth(self.images, self.records, has_void)
+        return self.records.ground_truth()
 
     def take(
         self,
@@ -210,7 +229,7 @@ class EntityDataset:
             kept = tuple(category for category in kept if category.id in wanted)
         return self.replace(
             images=[self.images[idx] for idx in picked],
-            annotations=records.take(self.records, picked, len(self), wanted),
+            annotations=take(self.records, picked, wanted),
             categories=kept,
         )
 
@@ -218,7 +237,7 @@ class EntityDataset:
         """Return a dataset with some arguments of the constructor changed."""
         kept: dict[str, Any] = {
             "images": self.images,
-            "annotations": self._lazy if self._records is None else self._records,
+            "annotations": self._source,
             "categories": self.categories,
             "task": self.task,
             "split": self.split,
@@ -228,6 +247,25 @@ class EntityDataset:
             "where": self.where,
         }
         return EntityDataset(**{**kept, **changes})
+
+
+def _numbered(segments: Segments) -> Segments:
+    """Return annotations whose ids are whole numbers; predictions are numbered from 1.
+
+    Raises:
+        InputError: An annotation without a whole number as id, or without a category.
+    """
+    if segments.predicted and segments.kind == "record":
+        ids = np.arange(1, len(segments) + 1, dtype=np.int64)
+        category_ids = np.maximum(segments.category_ids, 0)
+        return segments.replace(ids=ids, category_ids=category_ids)
+    if not isinstance(segments.ids, np.ndarray):
+        fits = [type(own) is int and -(2**63) <= own < 2**63 for own in segments.ids]
+        what = "its id is no whole number of 64 bits"
+        raise segments.error(fits.index(False), what, "Number the annotations.")
+    for row in np.flatnonzero(segments.category_ids == -1).tolist():
+        raise segments.error(row, "it has no category_id", "Write 0 for unknown.")
+    return segments
 
 
 def one_of(name: str, value: Any, allowed: Sequence[Any]) -> Any:

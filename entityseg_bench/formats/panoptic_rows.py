@@ -2,64 +2,65 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from entityseg_bench.contents.checked_rows import Whole, converted, placed
-from entityseg_bench.faults import Report, reported
+from entityseg_bench.check import Report, reported
+from entityseg_bench.formats.coco_rows import Whole
+from entityseg_bench.formats.index import converted, placed
 from entityseg_bench.io import InputError
 from entityseg_bench.types import ImageInfo
 
-__all__ = ["MOST_ID", "File", "Segment", "Segments", "checked_segments", "image_segments"]
-
-T = TypeVar("T")
+__all__ = ["MOST_ID", "File", "ImageRow", "Segment", "checked_segments", "image_segments"]
 
 MOST_ID = (1 << 24) - 1
-SEGMENT_FIELDS = ("id", "category_id", "area", "bbox", "iscrowd")
+SEGMENT_FIELDS = ("id", "category_id", "area", "bbox", "iscrowd", "score")
 
 
-class Segments(msgspec.Struct):
-    """Hold one image's row of the JSON."""
+class ImageRow(msgspec.Struct):
+    """Hold one image's row of the JSON; predictions may leave the name out."""
 
     image_id: int | str
-    file_name: str
     segments_info: list[Any]
+    file_name: str = ""
 
 
 class File(msgspec.Struct):
-    """Hold the JSON."""
+    """Hold the JSON; predictions may leave images and categories out."""
 
-    images: list[Any]
     annotations: list[Any]
+    images: list[Any] | None = None
     categories: list[Any] = []
     info: Any = None
     licenses: Any = None
 
 
 class Segment(msgspec.Struct):
-    """Hold what is known of a segment beside its pixels."""
+    """Hold what is known of a segment beside its pixels.
+
+    A score is no part of COCO's format, but is read where predictions have it.
+    """
 
     id: Whole
     category_id: Whole
     area: float | None = None
     bbox: tuple[float, float, float, float] | None = None
     iscrowd: bool | int = 0
+    score: float | None = None
 
 
 def image_segments(
     rows: Sequence[Any],
-    kind: type[T],
     images: Sequence[ImageInfo],
     path: Path,
     report: Report,
     predicted: bool = False,
-) -> dict[int, T]:
+) -> dict[int, ImageRow]:
     """Give the position of each image its row; rows at fault are reported and left out.
 
     Args:
         rows: As the file has them.
-        kind: What each should be.
         images: Of the ground truth.
         path: The file.
         report: Takes the faults.
@@ -67,11 +68,11 @@ def image_segments(
     """
     if rows and not any(isinstance(row, dict) and "segments_info" in row for row in rows):
         what = "no record has segments_info: this is no panoptic JSON."
-        mend = "Is it COCO JSON with masks in it, of another type?"
-        report(InputError(path, "annotations", what, mend))
+        hint = "Is it COCO JSON with masks in it, of another type?"
+        report(InputError(path, "annotations", what, hint))
         return {}
-    found: dict[int, T] = {}
-    read = converted(rows, kind, path, report)
+    found: dict[int, ImageRow] = {}
+    read = converted(rows, ImageRow, path, report)
     for image_idx, idx, row in placed(read, images, path, report, predicted):
         if image_idx in found:
             place = f"annotations[{idx}] (image_id {images[image_idx].id!r})"
@@ -82,8 +83,8 @@ def image_segments(
 
 
 def checked_segments(
-    rows: Sequence[Any], kind: type[T], path: Path, place: str, report: Report
-) -> list[tuple[T, dict[str, Any] | None]]:
+    rows: Sequence[Any], path: Path, place: str, report: Report
+) -> list[tuple[Segment, dict[str, Any] | None]]:
     """Read the segments of one image, and other fields that they have; faults are reported."""
     found = []
     taken: set[int] = set()
@@ -91,7 +92,7 @@ def checked_segments(
         with reported(report):
             where = f"{place}, segments_info[{idx}]"
             try:
-                segment: Any = msgspec.convert(fields, kind)
+                segment = msgspec.convert(fields, Segment)
             except msgspec.ValidationError as error:
                 raise InputError(path, where, f"{error}.") from None
             if not 0 < segment.id <= MOST_ID:

@@ -4,20 +4,19 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from entityseg_bench.contents.layout import ImageFiles
-from entityseg_bench.contents.panoptic import PanopticMasks
-from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.faults import Report, stop
+from entityseg_bench.check import Report, stop
 from entityseg_bench.formats import png
 from entityseg_bench.formats.identity import identity
-from entityseg_bench.formats.index import INDEX, index_row, read_index, write_index
+from entityseg_bench.formats.index import index_row, open_indexed_dt, read_index, write_index
 from entityseg_bench.formats.label_maps import (
     ClassRegions,
     LabelMaps,
     Region,
+    bare_maps,
     images_of,
     jpg_name,
     maps_below,
+    predicted_maps,
 )
 from entityseg_bench.formats.maps import (
     add_up,
@@ -27,13 +26,16 @@ from entityseg_bench.formats.maps import (
     paint,
     paint_order,
 )
+from entityseg_bench.formats.opened import INDEX, Inputs, Opened, agree
+from entityseg_bench.formats.panoptic import PanopticMasks
 from entityseg_bench.parallel import Journal
+from entityseg_bench.table import AnnotatedImages, LazySegments, Segments
 
 __all__ = ["read_id_png", "write_id_png"]
 
 
 def write_id_png(
-    dataset: EntityDataset, folder: str | Path, jobs: int = 1, label: str | None = None
+    dataset: AnnotatedImages, folder: str | Path, jobs: int = 1, label: str | None = None
 ) -> dict[str, int]:
     """Write id maps, and ``annotations.json`` with everything else.
 
@@ -43,7 +45,7 @@ def write_id_png(
     anew. A run that broke off goes on where it stopped.
 
     Args:
-        dataset: Ground truth, or predictions (`formats.results`).
+        dataset: Ground truth, or predictions.
         folder: Where to write.
         jobs: Processes.
         label: Title of a progress bar.
@@ -55,16 +57,16 @@ def write_id_png(
         InputError: An image with more than 65535 segments.
     """
     folder = Path(folder)
-    check_names(dataset.images, dataset.where)
+    check_names(dataset.images, dataset.where_from)
     journal = Journal(folder / f".{INDEX}.journal", identity(dataset, "id maps"))
-    journal.run(functools.partial(_write_map, dataset, folder), len(dataset), jobs, label)
+    journal.run(functools.partial(_write_map, dataset, folder), len(dataset.images), jobs, label)
     write_index(dataset, folder, (made["rows"] for made in journal.results()))
     lost = add_up(journal.results())
     journal.finish()
     return lost
 
 
-def _write_map(dataset: EntityDataset, folder: Path, idx: int) -> dict[str, Any]:
+def _write_map(dataset: AnnotatedImages, folder: Path, idx: int) -> dict[str, Any]:
     """Write the map of one image; return the rows of its segments and what was lost."""
     image, annotations = dataset.images[idx], dataset.annotations(idx)
     values = range(1, len(annotations) + 1)
@@ -80,7 +82,7 @@ def _write_map(dataset: EntityDataset, folder: Path, idx: int) -> dict[str, Any]
     return {"rows": rows, "lost": painted.losses()}
 
 
-def read_id_png(folder: str | Path, report: Report = stop) -> EntityDataset:
+def read_id_png(folder: str | Path, report: Report = stop) -> Segments | LazySegments:
     """Read id maps with their ``annotations.json``, or bare ones.
 
     Bare maps give each value but 0 as a segment of category 0 (unknown); images are numbered from
@@ -95,18 +97,39 @@ def read_id_png(folder: str | Path, report: Report = stop) -> EntityDataset:
     """
     folder = Path(folder)
     if (folder / INDEX).is_file():
-
-        def masks_of(images: Any, image_idx: Any, values: Any) -> PanopticMasks:
-            maps = [find_map(folder, image.file_name) for image in images]
-            names = [f"image {image.id} ({image.file_name})" for image in images]
-            return PanopticMasks(maps, names, image_idx, values)
-
-        return read_index(folder, masks_of, report)
+        return _read_indexed(folder, report)
     images, paths = images_of(folder, maps_below(folder, ".png"), jpg_name)
-    rows = LabelMaps(images, paths, str(folder), _ids_alone)
-    return EntityDataset(images, rows, image_files=ImageFiles(folder), where=str(folder))
+    rows = LabelMaps(images, paths, _ids_alone)
+    return LazySegments(images, rows, where_from=str(folder), kind="segment")
+
+
+def _read_indexed(folder: Path, report: Report) -> Segments:
+    def masks_of(images: Any, image_idx: Any, values: Any) -> PanopticMasks:
+        maps = [find_map(folder, image.file_name) for image in images]
+        names = [f"image {image.id} ({image.file_name})" for image in images]
+        return PanopticMasks(maps, names, image_idx, values)
+
+    return read_index(folder, masks_of, report)
 
 
 def _ids_alone(path: Path) -> tuple[list[Region], tuple[int, int]]:
     regions, size = ClassRegions(frozenset((0,)), deep=True)(path)
     return [Region(0, region.mask) for region in regions], size
+
+
+def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop) -> Opened:
+    """Open id maps; see `entityseg_bench.formats.open`."""
+    table = read_id_png(path, report)
+    agree(path, table.task, inputs.task)
+    return Opened(table, [path])
+
+
+def open_dt(
+    path: Path, truth: Segments, inputs: Inputs, *, some_images: bool, report: Report
+) -> Opened:
+    """Open predictions: id maps with their index, or bare ones called like the images."""
+    if (path / INDEX).is_file():
+        return open_indexed_dt(_read_indexed(path, report), path, truth, report)
+    maps, notes = bare_maps(path, truth.images, some_images, report)
+    table = predicted_maps(truth, maps, ClassRegions(frozenset((0,)), deep=True), path)
+    return Opened(table, [path], "none", notes)

@@ -7,7 +7,7 @@ import numpy as np
 
 from entityseg_bench import categories
 from entityseg_bench.categories import Task
-from entityseg_bench.dataset.entity_dataset import EntityDataset
+from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.io import InputError
 
 __all__ = ["Subset", "has_entity_categories", "subset"]
@@ -72,7 +72,7 @@ def subset(dataset: EntityDataset, task: Task) -> Subset:
     return Subset(
         kept.replace(
             task=task,
-            annotations=rows.with_categories(new_ids),
+            annotations=rows.replace(category_ids=new_ids),
             categories=categories.table(task),
         ),
         {name: n for name, n in lost.items() if n > 0},

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
+from entityseg_bench import layout
 from entityseg_bench.categories import TASKS
-from entityseg_bench.contents import layout
-from entityseg_bench.dataset.entity_dataset import EntityDataset
-from entityseg_bench.dataset.resolution import low_size
+from entityseg_bench.check import MAPS_MISSING
+from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.io import InputError
+from entityseg_bench.resolution import low_size
 from entityseg_bench.types import ImageInfo
 
 __all__ = ["AREA_EDGES", "Summary", "TypeSummary", "describe", "describe_dataset"]
@@ -72,13 +73,12 @@ class Summary(msgspec.Struct):
     problems: list[str]
 
 
-def describe(root: str | Path, deep: bool = False, cache: bool = True) -> Summary:
+def describe(root: str | Path, deep: bool = False) -> Summary:
     """Describe everything that is in a folder.
 
     Args:
         root: Of the data set.
         deep: Read every mask and map too.
-        cache: As in `EntityDataset.open`.
 
     Raises:
         InputError: No annotation file is there.
@@ -92,11 +92,11 @@ def describe(root: str | Path, deep: bool = False, cache: bool = True) -> Summar
             sources = layout.find_sources(root, task, split, resolution)
         except InputError as error:
             missing = missing or error
-            if "maps is missing" in error.what:
+            if error.code == MAPS_MISSING:
                 problems.append(str(error))
             continue
         try:
-            dataset = EntityDataset.open(root, task, split, resolution, cache=cache)
+            dataset = EntityDataset.open(root, task, split, resolution)
             types.append(describe_dataset(dataset, deep))
         except InputError as error:
             problems.append(str(error))
@@ -147,7 +147,7 @@ def describe_dataset(dataset: EntityDataset, deep: bool = False) -> TypeSummary:
 
 def _count(dataset: EntityDataset, summary: TypeSummary) -> None:
     rows = dataset.records
-    per_image = rows.counts_per_image(len(dataset))
+    per_image = rows.n_per_image
     summary.n_annotations = len(rows)
     summary.n_categories_used = len(np.unique(rows.category_ids))
     summary.n_crowds = int(rows.iscrowd.sum())
@@ -223,11 +223,11 @@ def _record_problems(dataset: EntityDataset) -> Iterator[str]:
     for what, flags in checks.items():
         hits = np.flatnonzero(flags)
         if len(hits):
-            ids = ", ".join(map(str, rows.ids[hits[:5]].tolist()))
-            yield f"{rows.where}: {len(hits)} {what} (ids {ids}{', ...' * (len(hits) > 5)})."
-    empty = int((rows.counts_per_image(len(dataset)) == 0).sum())
+            ids = ", ".join(map(str, np.asarray(rows.ids)[hits[:5]].tolist()))
+            yield f"{rows.where_from}: {len(hits)} {what} (ids {ids}{', ...' * (len(hits) > 5)})."
+    empty = int((rows.n_per_image == 0).sum())
     if empty:
-        yield f"{rows.where}: {empty} images without annotations."
+        yield f"{rows.where_from}: {empty} images without annotations."
 
 
 def _deep_problems(dataset: EntityDataset) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from entityseg_bench.categories import Task
+from entityseg_bench.check import MAPS_MISSING
 from entityseg_bench.io import InputError
 from entityseg_bench.types import ImageInfo
 
@@ -159,6 +160,7 @@ def _maps(root: Path, folder: Path, task: Task, words: dict[str, str]) -> Path |
         "",
         f"the folder of the {task} maps is missing.",
         f"Expected {names[0]} or {names[1]} here, in {root / 'annotations'} or in {root}.",
+        MAPS_MISSING,
     )
 
 
@@ -259,8 +261,8 @@ class ImageFiles:
                 "Say which: write the path below the image folder into file_name.",
             )
         near = difflib.get_close_matches(base, self._by_name(), n=1, cutoff=0.8)
-        mend = f"The nearest name is {near[0]}." if near else f"Looked in {self._folders()}."
-        raise InputError(self.root, where, "there is no such image file.", mend)
+        hint = f"The nearest name is {near[0]}." if near else f"Looked in {self._folders()}."
+        raise InputError(self.root, where, "there is no such image file.", hint)
 
     def _direct(self, file_name: str) -> Iterator[Path]:
         """Yield the places where the two layouts keep an image."""

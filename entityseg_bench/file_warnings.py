@@ -1,4 +1,4 @@
-"""What is odd of files that hold maps, and scored all the same: warnings, one rule a generator."""
+"""What is unusual about files of maps and images, but scored: warnings, one rule a generator."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,50 +8,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entityseg_bench.contents.layout import ImageFiles
-from entityseg_bench.contents.panoptic import PanopticMasks
-from entityseg_bench.contents.records import Records
-from entityseg_bench.contents.semantic import listed_maps
-from entityseg_bench.dataset import EntityDataset
-from entityseg_bench.formats.index import INDEX
+from entityseg_bench.check import Problem
 from entityseg_bench.formats.npz import NpzMasks, read_arrays
+from entityseg_bench.formats.opened import INDEX
+from entityseg_bench.formats.panoptic import PanopticMasks
+from entityseg_bench.formats.semantic import listed_maps
 from entityseg_bench.io import InputError
-from entityseg_bench.rules import Problem
-from entityseg_bench.typed.predictions import Predictions
-from entityseg_bench.typed.truth import Truth
+from entityseg_bench.layout import ImageFiles
+from entityseg_bench.table import Segments
 from entityseg_bench.types import ImageInfo
 
-__all__ = ["image_files", "of_predictions", "of_truth"]
+__all__ = ["image_files", "of_files"]
 
 
-def of_truth(truth: Truth) -> Iterator[Problem]:
-    """Run the rules on ground truth."""
-    yield from _repeated_names(truth.dataset)
-    yield from _of_folders(truth.read, truth.dataset)
+def of_files(table: Segments, read: Sequence[Path]) -> Iterator[Problem]:
+    """Run the rules on the files that a table was read from.
+
+    Args:
+        table: The segments, with their masks as the format gives them.
+        read: A file and the folder of its maps, or a folder.
+    """
+    if not table.predicted:
+        yield from _repeated_names(table)
+    yield from _of_folders(read, table)
 
 
-def of_predictions(predictions: Predictions) -> Iterator[Problem]:
-    """Run the rules on predictions."""
-    yield from _of_folders(predictions.read, predictions.dataset)
+def _warning(path: Path | str, where: str, what: str, hint: str = "") -> Problem:
+    return Problem(str(path), where, what, hint, "warning")
 
 
-def _warning(path: Path | str, where: str, what: str, mend: str = "") -> Problem:
-    return Problem(str(path), where, what, mend, "warning")
-
-
-def _repeated_names(dataset: EntityDataset) -> Iterator[Problem]:
+def _repeated_names(table: Segments) -> Iterator[Problem]:
     """An image that a list of maps names twice."""
-    if dataset.task != "semantic":
+    if table.task != "semantic":
         return
-    for name, n in Counter(image.file_name for image in dataset.images).items():
+    for name, n in Counter(image.file_name for image in table.images).items():
         if n > 1:
-            mend = "It counts as often: take the other lines out."
+            hint = "It counts as often: take the other lines out."
             yield _warning(
-                dataset.where, f"image {name}", f"it stands {n} times in the list.", mend
+                table.where_from, f"image {name}", f"it stands {n} times in the list.", hint
             )
 
 
-def _of_folders(read: Sequence[Path], dataset: EntityDataset) -> Iterator[Problem]:
+def _of_folders(read: Sequence[Path], table: Segments) -> Iterator[Problem]:
     """Run the rules on the folder of maps that a list, a JSON file or an index belongs to."""
     first, folder = read[0], read[-1]
     indexed = first == folder and (folder / INDEX).is_file()
@@ -60,11 +58,11 @@ def _of_folders(read: Sequence[Path], dataset: EntityDataset) -> Iterator[Proble
     if first.suffix == ".txt":
         yield from _unused_maps(folder, set(listed_maps(first, folder)), first)
         return
-    masks = dataset.records.masks
+    masks = table.masks
     if isinstance(masks, PanopticMasks | NpzMasks):
         yield from _unused_maps(folder, set(masks.paths), folder / INDEX if indexed else first)
     if isinstance(masks, NpzMasks):
-        yield from _unlike_the_index(dataset, masks)
+        yield from _unlike_the_index(table, masks)
 
 
 def _unused_maps(folder: Path, used: set[Path], names: Path) -> Iterator[Problem]:
@@ -79,20 +77,19 @@ def _unused_maps(folder: Path, used: set[Path], names: Path) -> Iterator[Problem
         yield _warning(folder, "", what, f"They are not read: {names.name} does not name them.")
 
 
-def _unlike_the_index(dataset: EntityDataset, masks: NpzMasks) -> Iterator[Problem]:
+def _unlike_the_index(table: Segments, masks: NpzMasks) -> Iterator[Problem]:
     """Arrays beside the masks of an NPZ file that say other things than the index, which counts."""
-    records = dataset.records
     for image_idx, path in enumerate(masks.paths):
-        rows = records.of_image(image_idx)
+        rows = np.flatnonzero(masks.image_idx == image_idx)
         try:
             arrays = read_arrays(path, ("ids", "category_ids", "scores"), all_of=False)
         except InputError:
             # A file that masks are read from was named by the reader.
             continue
         index = {
-            "ids": records.ids[rows],
-            "category_ids": records.category_ids[rows],
-            "scores": np.array([(_extra(records, row)).get("score", np.nan) for row in rows]),
+            "ids": np.asarray(table.ids)[rows],
+            "category_ids": table.category_ids[rows],
+            "scores": np.array([table.extra(int(row)).get("score", np.nan) for row in rows]),
         }
         values = masks.values[rows]
         for name, array in arrays.items():
@@ -102,11 +99,6 @@ def _unlike_the_index(dataset: EntityDataset, masks: NpzMasks) -> Iterator[Probl
         if "ids" in arrays and arrays["ids"].size > len(rows):
             what = f"the index names {len(rows)} of its {arrays['ids'].size} masks."
             yield _warning(path, "masks", what, "The others are not read.")
-
-
-def _extra(records: Records, row: int) -> dict[str, Any]:
-    extra = records.extras[int(row)] if records.extras is not None else None
-    return extra or {}
 
 
 def _unlike(array: NDArray[Any], values: NDArray[np.int64], index: NDArray[Any]) -> str:
@@ -137,7 +129,7 @@ def image_files(files: ImageFiles, images: Sequence[Any], annotations: Path) -> 
             with Image.open(path) as opened:
                 have, want = opened.size[::-1], (image.height, image.width)
         except InputError as fault:
-            absent.append((image, f"{fault.what} {fault.mend}".rstrip()))
+            absent.append((image, f"{fault.what} {fault.hint}".rstrip()))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             unread.append((image, f"{error}."))
         else:

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
-from entityseg_bench.contents import layout
-from entityseg_bench.contents.records import Records
-from entityseg_bench.dataset.entity_dataset import EntityDataset
+from entityseg_bench import layout
+from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.maps import check_names
 from entityseg_bench.io import atomic_path
 from entityseg_bench.parallel import in_order
+from entityseg_bench.table import LazySegments
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 
 __all__ = ["low_size", "resize_mask", "to_low", "write_low_images"]
@@ -56,7 +56,7 @@ class LowAnnotations:
         self._source = source
         self._images = images
 
-    def of_image(self, image_idx: int) -> list[Annotation]:
+    def __call__(self, image_idx: int) -> list[Annotation]:
         """Return what is left of an image's annotations; those without a pixel are gone."""
         image = self._images[image_idx]
         found = []
@@ -80,11 +80,6 @@ class LowAnnotations:
             )
         return found
 
-    def records(self) -> Records:
-        """Resize all annotations into columns."""
-        rows = [row for idx in range(len(self._images)) for row in self.of_image(idx)]
-        return Records.from_annotations(rows, self._images, self._source.where)
-
 
 def to_low(dataset: EntityDataset) -> EntityDataset:
     """Return a dataset in low resolution; masks are resized when they are asked for.
@@ -95,9 +90,8 @@ def to_low(dataset: EntityDataset) -> EntityDataset:
         ImageInfo(image.id, image.file_name, *low_size(image.height, image.width), image.extra)
         for image in dataset.images
     ]
-    return dataset.replace(
-        images=images, annotations=LowAnnotations(dataset, images), resolution="low"
-    )
+    low = LazySegments(images, LowAnnotations(dataset, images), where_from=dataset.where)
+    return dataset.replace(images=images, annotations=low, resolution="low")
 
 
 def write_low_images(

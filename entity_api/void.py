@@ -1,0 +1,77 @@
+"""Void: pixels of the ground truth that belong to no segment, and count nowhere."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api import _sweep
+from entity_api.counts import Codes, RLEError, from_bounds, pack
+from entity_api.tables import Detections, GroundTruth, RecordError
+
+__all__ = ["cut_to_labelled"]
+
+Bounds = NDArray[np.int64]
+
+
+def cut_to_labelled(gt: GroundTruth, dt: Detections) -> tuple[Detections, NDArray[np.bool_]]:
+    """Cut detections to the pixels that the ground truth labels.
+
+    Panoptic quality treats void the same way (Kirillov et al., "Panoptic Segmentation", CVPR 2019).
+    It comes before everything else, so that nothing drawn on void changes a score.
+
+    Args:
+        gt: With its void.
+        dt: On the same images.
+
+    Returns:
+        The detections, those that reach into void without their pixels there; and (D,) which lie
+        on void alone. An empty mask lies on nothing and stays.
+
+    Raises:
+        RecordError: A broken mask.
+    """
+    on_void = np.zeros(len(dt.image_idx), bool)
+    if gt.void is None or all(void is None for void in gt.void):
+        return dt, on_void
+    counts = [dt.counts[idx] for idx in range(len(dt.image_idx))]
+    codes = Codes(counts)
+    order = np.argsort(dt.image_idx, kind="stable")
+    starts = np.searchsorted(dt.image_idx[order], np.arange(len(gt.image_ids) + 1))
+    for image_idx, void in enumerate(gt.void):
+        rows = order[starts[image_idx] : starts[image_idx + 1]]
+        if void is None or not len(rows):
+            continue
+        height, width = gt.sizes[image_idx].tolist()
+        try:
+            masks = pack(codes, (height, width), rows)
+        except RLEError as error:
+            raise RecordError("dt", int(rows[error.idx]), str(error)) from None
+        outside = pack([void], (height, width))
+        areas = masks.areas()
+        lost = _sweep.Regions(outside).intersections(masks)[:, 0]
+        on_void[rows] = (lost == areas) & (areas > 0)
+        kept = complement(outside.bounds_of(0).astype(np.int64).reshape(-1, 2), height * width)
+        for k in np.flatnonzero((lost > 0) & (lost < areas)).tolist():
+            cut = common(masks.bounds_of(k).astype(np.int64).reshape(-1, 2), kept)
+            code = from_bounds(cut.astype(np.uint32).reshape(-1), (height, width))
+            counts[int(rows[k])] = code["counts"]
+    return dataclasses.replace(dt, counts=counts), on_void
+
+
+def complement(bounds: Bounds, pixels: int) -> Bounds:
+    """Return the runs between runs, (R, 2) start and end, ascending."""
+    gaps = np.stack([np.append(0, bounds[:, 1]), np.append(bounds[:, 0], pixels)], axis=1)
+    return gaps[gaps[:, 0] < gaps[:, 1]]
+
+
+def common(first: Bounds, second: Bounds) -> Bounds:
+    """Return the runs in which two lists of ascending, disjoint runs overlap, (R, 2)."""
+    begin = np.searchsorted(second[:, 1], first[:, 0], side="right")
+    end = np.searchsorted(second[:, 0], first[:, 1], side="left")
+    n = np.maximum(end - begin, 0)
+    of_first = np.repeat(np.arange(len(first)), n)
+    of_second = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n) + np.repeat(begin, n)
+    start = np.maximum(first[of_first, 0], second[of_second, 0])
+    stop = np.minimum(first[of_first, 1], second[of_second, 1])
+    return np.stack([start, stop], axis=1)

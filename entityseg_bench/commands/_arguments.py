@@ -1,0 +1,62 @@
+"""What several verbs ask for alike: what GT and PRED are, and a bar while they work."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from entityseg_bench.categories import TASKS
+from entityseg_bench.formats import Inputs, gt_formats, prediction_formats
+from entityseg_bench.layout import PARTS, RESOLUTIONS, SPLITS
+
+__all__ = ["add_input_arguments", "inputs_of", "late_bar"]
+
+# Work that ends sooner shows no bar, which would only flicker.
+SECONDS_BEFORE_BAR = 1.5
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what GT and PRED are, where their files do not say it."""
+    add = parser.add_argument_group("what GT and PRED are").add_argument
+    add("--task", choices=TASKS, help="type of GT")
+    add("--split", choices=SPLITS, default="val", help="of a data set (default: val)")
+    add("--resolution", choices=RESOLUTIONS, default="high", help="of a data set")
+    add("--part", action="append", choices=PARTS, help="of a data set; repeatable")
+    add("--gt-maps", type=Path, metavar="DIR", help="PNG maps of GT (default: look beside it)")
+    add("--pred-maps", type=Path, metavar="DIR", help="PNG maps of a panoptic PRED")
+    add("--gt-format", choices=gt_formats(), help="format of GT (default: look)")
+    add("--pred-format", choices=prediction_formats(), help="format of PRED (default: look)")
+
+
+def inputs_of(args: argparse.Namespace) -> Inputs:
+    """Gather what the arguments say of GT and PRED."""
+    return Inputs(
+        task=args.task,
+        split=args.split,
+        resolution=args.resolution,
+        parts=tuple(args.part) if args.part else None,
+        gt_maps=args.gt_maps,
+        pred_maps=args.pred_maps,
+        gt_format=args.gt_format,
+        pred_format=args.pred_format,
+    )
+
+
+def late_bar():  # type: ignore[no-untyped-def]
+    """Make a progress callback that shows a bar on a terminal once the work takes long."""
+    from tqdm import tqdm
+
+    start = time.monotonic()
+    bar: tqdm | None = None
+
+    def show(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None and time.monotonic() - start > SECONDS_BEFORE_BAR:
+            bar = tqdm(total=total, unit="image", disable=not sys.stderr.isatty(), leave=False)
+        if bar is not None:
+            bar.update(done - bar.n)
+            if done == total:
+                bar.close()
+                bar = None
+
+    return show

@@ -1,0 +1,315 @@
+"""Files in, result and provenance out."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from entity_api import EvalParams, EvalResult, RecordError, evaluate
+from entityseg_bench import __version__, formats
+from entityseg_bench.categories import Task
+from entityseg_bench.check import Problem, Report, problems, refuse, stop
+from entityseg_bench.formats import Inputs, Opened
+from entityseg_bench.formats.opened import Classes
+from entityseg_bench.io import InputError, collector_paused, fingerprint
+from entityseg_bench.table import VOID_TASKS, Segments
+
+if TYPE_CHECKING:
+    from entityseg_bench.type_metrics import TypeMetrics
+
+__all__ = [
+    "Scoring",
+    "Sides",
+    "evaluate_files",
+    "read_checked",
+    "read_predictions",
+    "read_sides",
+    "result_record",
+]
+
+# Version of the result JSON: raised when a field changes its meaning. From 2 on, masks that overlap
+# removal hides whole cost nothing in AP^e.
+SCHEMA = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Sides:
+    """Hold what is scored.
+
+    Attributes:
+        gt: Ground truth; its ``task`` is the type.
+        dt: Predictions on the same images, each with a score.
+        classes: What the categories of the predictions are worth.
+        notes: What the user should know of how they were read.
+        read: Side -> files and folders it was read from.
+    """
+
+    gt: Segments
+    dt: Segments
+    classes: Classes
+    notes: list[Problem]
+    read: dict[str, list[Path]]
+
+    @property
+    def task(self) -> Task:
+        """Type of the ground truth."""
+        return self.gt.task
+
+    def files(self) -> dict[str, dict[str, str]]:
+        """Name and hash what each side was read from."""
+        return {
+            side: {"name": paths[0].name, "sha256": fingerprint(paths)}
+            for side, paths in self.read.items()
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+    """Hold a scored pair of files.
+
+    Attributes:
+        gt: Ground truth, one record a segment whatever its type.
+        dt: Predictions likewise.
+        result: AP and AP^e.
+        warnings: What is unusual, but scored.
+        sides: Both sides, and where they came from.
+        own: The type's metric; None for entities, which have none.
+        boundary: Boundary AP and AP^e, where they were asked for.
+    """
+
+    gt: Segments
+    dt: Segments
+    result: EvalResult
+    warnings: list[Problem]
+    sides: Sides
+    own: "TypeMetrics | None" = None
+    boundary: EvalResult | None = None
+
+
+def evaluate_files(
+    gt_path: str | Path,
+    dt_path: str | Path,
+    params: EvalParams | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    predicted_images_only: bool = False,
+    inputs: Inputs | None = None,
+    boundary: bool = False,
+) -> Scoring:
+    """Check and score predictions against ground truth of any of the four types.
+
+    Args:
+        gt_path: COCO or panoptic JSON, plain or ``.gz``, a semantic list (.txt) or folder of class
+            maps, or the root of a data set.
+        dt_path: COCO results, a list or wrapped in ``annotations``; panoptic JSON; or a folder of
+            class maps, id maps or NPZ.
+        params: What to measure.
+        progress: Called with (images finished, images to go through) now and then; each time that
+            all images are gone through it begins anew.
+        predicted_images_only: Leave out images without predictions instead of counting them as
+            missed.
+        inputs: What the two sides are, where they do not say it.
+        boundary: Whether to measure Boundary AP, too.
+
+    Raises:
+        InputError: A file or record that would give a wrong number.
+    """
+    params = params or EvalParams()
+    with collector_paused():
+        sides = read_sides(gt_path, dt_path, inputs or Inputs(), predicted_images_only)
+        return _evaluate_sides(sides, params, progress, predicted_images_only, boundary)
+
+
+def read_sides(
+    gt_path: str | Path,
+    dt_path: str | Path,
+    inputs: Inputs,
+    some_images: bool = False,
+    report: Report = stop,
+) -> Sides:
+    """Read both sides, whatever their formats.
+
+    Args:
+        gt_path: Ground truth of any type.
+        dt_path: Predictions of any format.
+        inputs: What they are, where they do not say it.
+        some_images: Whether maps of predictions may be missing.
+        report: Takes the faults that something is left of the sides without.
+
+    Raises:
+        InputError: They cannot be told, are missing or broken, or do not fit each other.
+    """
+    truth = formats.open(gt_path, inputs, whole=False, report=report)
+    gt = truth.segments.read(report)
+    return read_predictions(truth, gt, Path(dt_path), inputs, some_images, report)
+
+
+def read_predictions(
+    truth: Opened, gt: Segments, path: Path, inputs: Inputs, some_images: bool, report: Report
+) -> Sides:
+    """Read predictions for ground truth that was opened and read; see `read_sides`."""
+    found = formats.open(path, inputs, gt, some_images=some_images, report=report)
+    dt = found.segments.read(report).replace(task=gt.task, predicted=True)
+    dt, notes = _scored(dt, list(found.notes), report)
+    problems = [Problem(str(path), "", note, "", "warning") for note in notes]
+    read = {"ground_truth": truth.read, "predictions": found.read}
+    return Sides(gt, dt, found.classes, problems, read)
+
+
+def read_checked(gt_path: str | Path, dt_path: str | Path | None, inputs: Inputs) -> list[Segments]:
+    """Read ground truth and, if given, predictions, checked as scoring checks them.
+
+    Raises:
+        InputError: As `read_sides`, and for every rule that scoring refuses a file by.
+    """
+    if dt_path is not None:
+        sides = read_sides(gt_path, dt_path, inputs)
+        refuse(list(problems(sides.gt, sides.dt, all_classes=sides.classes == "all")))
+        return [sides.gt, sides.dt]
+    gt = formats.open(gt_path, inputs, whole=False).segments.read()
+    refuse(list(problems(gt, None)))
+    return [gt]
+
+
+def _scored(dt: Segments, notes: list[str], report: Report) -> tuple[Segments, list[str]]:
+    """Give predictions without scores 1 each, and say so."""
+    n, n_missing = len(dt), int(np.isnan(dt.scores).sum())
+    if not n_missing:
+        return dt, notes
+    if n_missing < n:
+        what = f"{n_missing} of {n} predictions have no score, the others do."
+        report(InputError(dt.where_from, "", what, "Write a score for each, or for none."))
+    notes.append("the predictions have no scores: each gets 1.")
+    return dt.replace(scores=np.nan_to_num(dt.scores, nan=1.0)), notes
+
+
+def _evaluate_sides(
+    sides: Sides,
+    params: EvalParams,
+    progress: Callable[[int, int], None] | None,
+    predicted_images_only: bool,
+    boundary: bool,
+) -> Scoring:
+    gt, dt = sides.gt, sides.dt
+    if predicted_images_only:
+        predicted = np.flatnonzero(dt.n_per_image).tolist()
+        params = dataclasses.replace(params, image_ids=[gt.images[idx].id for idx in predicted])
+    n_images = len(gt.images if params.image_ids is None else params.image_ids)
+    max_det = params.max_dets[-1]
+    rules = problems(gt, dt, params.class_aware, max_det, sides.classes == "all")
+    found = [*sides.notes, *rules]
+    refuse(found)
+    counted = None
+    if gt.task in VOID_TASKS:
+        from entityseg_bench.type_metrics import count_type
+
+        read = progress or (lambda done, total: None)
+        counted = count_type(gt, dt, sides.classes, predicted_images_only, stop, read)
+    columns = gt.ground_truth(), dt.detections()
+
+    def score(**changes: Any) -> EvalResult:
+        done = 0
+
+        def report(n: int) -> None:
+            nonlocal done
+            done += n
+            if progress:
+                progress(done, n_images)
+
+        try:
+            return evaluate(*columns, dataclasses.replace(params, **changes), report)
+        except RecordError as error:
+            side = gt if error.side == "gt" else dt
+            hint = "entityseg validate lists every one."
+            raise side.error(error.idx, error.what, hint) from None
+
+    result = score()
+    n_on_void = int(result.on_void.sum())
+    if n_on_void:
+        what = f"{n_on_void} predictions lie on unlabelled pixels alone and are left out."
+        found.append(Problem(dt.where_from, "", what, "", "warning", "on-void"))
+    return Scoring(
+        gt,
+        dt,
+        result,
+        found,
+        sides,
+        _instance_metrics(sides, score) if gt.task == "instance" else counted,
+        score(iou_type="boundary") if boundary else None,
+    )
+
+
+def _instance_metrics(sides: Sides, score: Callable[..., EvalResult]) -> "TypeMetrics":
+    """Return class-aware AP, or why the predictions cannot be scored by category."""
+    from entityseg_bench.type_metrics import TypeMetrics, instance_metrics, why_not_by_class
+
+    fault = why_not_by_class(sides.gt, sides.dt, sides.classes)
+    if fault:
+        return TypeMetrics("instance", {}, {}, fault)
+    return instance_metrics(score(class_aware=True, remove_overlaps=False))
+
+
+def result_record(scoring: Scoring) -> dict[str, Any]:
+    """Make the result JSON: metrics, parameters, provenance, counts, overlap.
+
+    Metrics are fractions in [0, 1], null where there is nothing to measure. ``task`` is the type of
+    the ground truth, and ``own_metrics`` the type's metric beside AP^e, null for entities (the
+    keys are those of `type_metrics.TypeMetrics`: groups of categories, ``per_category``, and
+    ``left_out``, why something is missing). ``boundary_metrics`` is ``metrics`` by Boundary IoU,
+    null unless asked for.
+    """
+    result, params = scoring.result, scoring.result.params
+    return {
+        "schema": SCHEMA,
+        "toolkit": {"name": "entityseg-bench", "version": __version__},
+        "task": scoring.sides.task,
+        "metrics": plain(result.metrics),
+        "own_metrics": scoring.own.record() if scoring.own else None,
+        "boundary_metrics": plain(scoring.boundary.metrics) if scoring.boundary else None,
+        "parameters": {
+            "iou_thrs": list(params.iou_thrs),
+            "area_ranges": {label: list(ends) for label, ends in params.area_ranges.items()},
+            "max_dets": list(params.max_dets),
+            "class_aware": params.class_aware,
+            "iou_type": params.iou_type,
+            "images": "all" if params.image_ids is None else len(params.image_ids),
+        },
+        "files": scoring.sides.files(),
+        "counts": {
+            "images": len(scoring.gt.images),
+            "ground_truth": len(scoring.gt),
+            "predictions": len(scoring.dt),
+        },
+        "overlap": overlap_record(result, scoring.gt),
+        "warnings": [str(problem) for problem in scoring.warnings],
+    }
+
+
+def plain(metrics: dict[str, float]) -> dict[str, float | None]:
+    """Turn nan into null."""
+    return {name: None if math.isnan(value) else value for name, value in metrics.items()}
+
+
+def overlap_record(result: EvalResult, gt: Segments, most: int = 10) -> dict[str, Any] | None:
+    """Say how much predictions overlap, and in which images most."""
+    overlap = result.overlap
+    if overlap is None:
+        return None
+    worst = (-overlap.pixels).argsort(kind="stable")[: min(most, overlap.n_images)]
+    return {
+        "images": overlap.n_images,
+        "pixels": int(overlap.pixels.sum()),
+        "share_of_covered": overlap.share,
+        "hidden": int(overlap.hidden.sum()),
+        "pairs": int(overlap.pairs.sum()) if (overlap.pairs >= 0).all() else None,
+        "most": [
+            {
+                "image_id": gt.images[idx].id,
+                "pixels": int(overlap.pixels[idx]),
+                "pairs": int(overlap.pairs[idx]) if overlap.pairs[idx] >= 0 else None,
+            }
+            for idx in worst
+        ],
+    }

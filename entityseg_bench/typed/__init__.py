@@ -1,1 +1,0 @@
-"""Scoring of all four annotation types, whatever format each side is in."""
