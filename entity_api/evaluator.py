@@ -204,6 +204,8 @@ class _Run:
         stated = self.gt.areas[gt_rows]
         if self.some_areas_missing:
             stated = np.where(np.isnan(stated), gt_area, stated)
+        if self.dt.areas is not None:
+            dt_area = self.dt.areas[dt_rows]
         dt_area, crowd = dt_area.astype(np.float64), self.crowd[gt_rows]
         for rows, columns, start in self.groups.parts_of(image_idx):
             _match.match_group(
