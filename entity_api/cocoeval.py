@@ -242,8 +242,10 @@ class COCOeval:
     def summarize(self) -> None:
         """Print pycocotools' lines, twelve or ten for keypoints, and keep them in ``stats``.
 
-        As there, the first line is that of 100 detections, -1 if ``params.maxDets`` has no 100;
-        and the others need three limits.
+        As there, the first line is that of 100 detections: -1 if ``params.maxDets`` has no 100.
+
+        Raises:
+            IndexError: Fewer than three limits in ``params.maxDets``.
         """
         if not self.eval:
             raise ValueError("run accumulate() first")
@@ -253,7 +255,10 @@ class COCOeval:
             rows[3:3] = [("AP", None, label, 20) for label in ("medium", "large")]
             rows += [("AR", None, label, 20) for label in ("medium", "large")]
         else:
-            few, some, most = self.params.maxDets[:3]
+            limits = self.params.maxDets
+            if len(limits) < 3:
+                raise IndexError(f"summarize() needs three limits in params.maxDets: {limits}")
+            few, some, most = limits[:3]
             rows = [("AP", None, "all", 100)]
             rows += [("AP", thr, "all", most) for thr in (0.5, 0.75)]
             rows += [("AP", None, label, most) for label in ("small", "medium", "large")]
