@@ -37,7 +37,7 @@ def completed(coco: "COCO", records: Sequence[Record]) -> list[Record]:
             out.append({**record, **complete(record), "id": idx + 1})
         except KeyError as error:
             raise ValueError(f"result {idx}: it has no {error}, unlike result 0") from None
-        except RLEError as error:
+        except ValueError as error:
             raise RLEError(f"result {idx}: {error}", idx) from None
     return out
 

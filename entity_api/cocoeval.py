@@ -119,7 +119,7 @@ class COCOeval:
             for ann in coco.loadAnns(coco.getAnnIds(**chosen)):
                 ann = dict(ann)
                 if p.iouType == "segm":
-                    ann["segmentation"] = coco.annToRLE(ann)
+                    ann["segmentation"] = coded(coco, ann)
                 if ann.get("area") is None:
                     ann["area"] = area_of(ann, p.iouType)
                 side[ann["image_id"], ann["category_id"]].append(ann)
@@ -310,3 +310,12 @@ def area_of(ann: dict[str, Any], iou_type: str) -> float:
         return float(maskUtils.area(ann["segmentation"]))
     _, _, width, height = ann["bbox"]
     return float(width * height)
+
+
+def coded(coco: COCO, ann: dict[str, Any]) -> Any:
+    """Return an annotation's mask as RLE; what is wrong with it is said with its id."""
+    try:
+        return coco.annToRLE(ann)
+    except ValueError as error:
+        where = f"annotation id {ann['id']!r}, image {ann['image_id']!r}"
+        raise ValueError(f"{where}: {error}") from None

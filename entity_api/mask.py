@@ -1,7 +1,7 @@
 """The face of ``pycocotools.mask``: same names, same arguments, checked codes.
 
 Counts come back as bytes, as pycocotools gives them. Broken codes, and polygons so far outside of
-their image that they cannot be drawn, raise `RLEError` where pycocotools hangs, reads past its
+their image that they cannot be drawn, raise `ValueError` where pycocotools hangs, reads past its
 memory or takes all of it.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from entity_api import rle
 from entity_api.boxes import iou_of_boxes
-from entity_api.counts import pixels_of
+from entity_api.counts import counts_of, pixels_of
 
 __all__ = ["area", "decode", "encode", "frPyObjects", "iou", "merge", "toBbox"]
 
@@ -134,13 +134,15 @@ def frPyObjects(pyobj: Any, h: int, w: int) -> Any:
         A list of RLEs for several, one RLE for one.
 
     Raises:
-        RLEError: What is none of these, or reaches too far out of the image to be drawn.
+        RLEError: What is none of these.
+        ValueError: What reaches too far out of the image to be drawn.
 
     >>> frPyObjects([[0, 0, 2, 0, 2, 2, 0, 2]], 2, 3)
     [{'size': [2, 3], 'counts': b'042'}]
     """
     if isinstance(pyobj, dict):
-        return _as_bytes(rle.to_rle(pyobj, *rle.size_of(pyobj)))
+        # Whether they fill the mask is looked at where it is read, as for any other code.
+        return {"size": list(rle.size_of(pyobj)), "counts": counts_of(pyobj)}
     several = isinstance(pyobj, list | tuple | np.ndarray) and len(pyobj) > 0
     if several and all(isinstance(one, dict) for one in pyobj):
         return [frPyObjects(one, h, w) for one in pyobj]
@@ -149,6 +151,10 @@ def frPyObjects(pyobj: Any, h: int, w: int) -> Any:
     if several:
         return _drawn(pyobj, h, w)
     raise rle.RLEError("a mask is drawn from polygons, boxes or RLE dicts, at least one")
+
+
+# One for each kind of shape in pycocotools' compiled module.
+frBbox = frPoly = frUncompressedRLE = frPyObjects
 
 
 def _drawn(shapes: Sequence[Any], h: int, w: int) -> Any:
@@ -179,14 +185,14 @@ def _check_reach(shapes: list[NDArray[np.float64]], boxes: bool) -> None:
         if boxes:
             points = np.stack([points[0], points[0] + points[1]])
         if not np.abs(points).max() <= rle.MAX_REACH:
-            raise rle.RLEError(
+            raise ValueError(
                 "a polygon or box must be finite and reach no further than "
                 f"{rle.MAX_REACH} pixels from its image's corner"
             )
         steps = np.abs(points - np.roll(points, 1, axis=0))
         length += 2 * steps[0].sum() if boxes else steps.max(axis=1).sum()
     if length > rle.MAX_OUTLINE:
-        raise rle.RLEError(f"an outline of {length:.0f} pixels is too long to be drawn")
+        raise ValueError(f"an outline of {length:.0f} pixels is too long to be drawn")
 
 
 def _as_bytes(code: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,10 @@ def coco(face):
     return index(face, DATASET)
 
 
+def broken(counts):
+    return {"size": [4, 5], "counts": counts}
+
+
 MASK_CALLS = {
     "encode one": lambda f: f.mask.encode(ONE),
     "encode several": codes,
@@ -84,6 +88,12 @@ MASK_CALLS = {
     "plain run lengths of another size": lambda f: f.mask.frPyObjects(
         {"size": [4, 5], "counts": [3, 17]}, 40, 50
     ),
+    "plain run lengths that fill no mask": lambda f: f.mask.frPyObjects(broken([3, 12]), 4, 5),
+    "each kind by its name": lambda f: [
+        f.mask._mask.frBbox(np.array([[1.0, 1, 3, 3]]), 10, 12),
+        f.mask._mask.frPoly([SQUARE], 10, 12),
+        f.mask._mask.frUncompressedRLE([broken([3, 17])], 4, 5),
+    ],
     "nothing to draw": lambda f: isinstance(
         outcome(lambda g: g.mask.frPyObjects([], 4, 5), f), type
     ),
@@ -230,10 +240,6 @@ def test_the_same_answer(name):
     assert alike(ours, theirs), (theirs, ours)
 
 
-def broken(counts):
-    return {"size": [4, 5], "counts": counts}
-
-
 # name: (call, what pycocotools raises or None where it answers, what is raised here or None, why)
 DIFFERENT = {
     "a short code": (
@@ -242,7 +248,7 @@ DIFFERENT = {
         lambda f: f.mask.merge([f.mask.encode(ONE), broken(b"0d0")]), None, RLEError,
         "the answer there is an empty mask of no size"),
     "plain run lengths that do not fill the mask": (
-        lambda f: f.mask.frPyObjects(broken([3, 12]), 4, 5), None, RLEError,
+        lambda f: f.mask.toBbox(f.mask.frPyObjects(broken([3, 12]), 4, 5)), None, RLEError,
         "its pixels are not known"),
     "memory by rows": (
         lambda f: f.mask.encode(np.ones((4, 5), np.uint8)), ValueError, None, "it is clear"),

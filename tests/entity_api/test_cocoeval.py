@@ -403,6 +403,14 @@ def test_a_broken_mask_is_named():
     run(load(OURS, dataset, results, "bbox"))
 
 
+def test_a_polygon_that_cannot_be_drawn_is_named():
+    dataset, results = scene(0)
+    dataset["annotations"][1]["segmentation"] = [[0, 0, 1e9, 0, 1, 1e9]]
+    scoring = load(OURS, dataset, results)
+    with pytest.raises(ValueError, match=r"annotation id 2, image \d+: a polygon or box"):
+        scoring.evaluate()
+
+
 def test_areas_and_crowd_flags_that_are_not_stated():
     """KeyError in pycocotools; here the mask's own area, and no crowd."""
     dataset, results = scene(0, crowds=0)
