@@ -3,6 +3,7 @@
 from entity_api import mask
 from entity_api.coco import COCO
 from entity_api.cocoeval import COCOeval
+from entity_api.dropin import init_as_pycocotools
 from entity_api.evaluator import evaluate
 from entity_api.overlap import Overlap, overlapping_pairs, remove_overlaps
 from entity_api.params import EvalParams
@@ -26,22 +27,3 @@ __all__ = [
     "overlapping_pairs",
     "remove_overlaps",
 ]
-
-
-def init_as_pycocotools() -> None:
-    """Let code that imports pycocotools get these modules instead, from now on.
-
-    Call it before that code is imported.
-    """
-    import sys
-    import types
-
-    from entity_api import coco, cocoeval, rle
-
-    rle.coco_rasteriser()
-    package = types.ModuleType("pycocotools", "entity_api in the place of pycocotools")
-    for name, module in {"coco": coco, "cocoeval": cocoeval, "mask": mask}.items():
-        setattr(package, name, module)
-        sys.modules[f"pycocotools.{name}"] = module
-    package.__path__ = []
-    sys.modules["pycocotools"] = package

@@ -1,51 +1,62 @@
-"""The face of ``pycocotools.cocoeval``: COCOeval on our evaluator."""
+"""The face of ``pycocotools.cocoeval``: the same calls, attributes and numbers.
 
+Ordinary settings run on this package's evaluator. What that cannot imitate (a subclass's own
+matching, keypoints, parameters in no order, masks of several sizes in one image, ...) runs on
+`entity_api.cocoeval_plain`, which is as slow as pycocotools and gives the same bits.
+"""
+
+import copy
 import datetime
+import functools
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from entity_api import cocoeval_fast, cocoeval_plain
+from entity_api import mask as maskUtils
 from entity_api.coco import COCO
-from entity_api.evaluator import evaluate
-from entity_api.params import AREA_RANGES, EvalParams
+from entity_api.coco_params import Params
+from entity_api.keypoints import oks
 from entity_api.result import EvalResult
-from entity_api.tables import Detections, GroundTruth
+from entity_api.tables import RecordError
 
 __all__ = ["COCOeval", "Params"]
 
-
-class Params:
-    """Hold what an evaluation measures under pycocotools' names."""
-
-    def __init__(self, iouType: str = "segm") -> None:
-        if iouType not in ("segm", "bbox"):
-            raise ValueError(f"iouType {iouType!r} is not supported: segm and bbox are")
-        default = EvalParams()
-        self.iouType = iouType
-        self.imgIds: list[Any] = []
-        self.catIds: list[Any] = []
-        self.iouThrs = np.array(default.iou_thrs)
-        self.recThrs = np.array(default.rec_thrs)
-        self.maxDets = list(default.max_dets)
-        self.areaRng = [list(ends) for ends in AREA_RANGES.values()]
-        self.areaRngLbl = list(AREA_RANGES)
-        self.useCats = 1
-        self.useSegm: int | None = None
+# What `accumulate` reads: as long as it stays, the arrays of the fast way stay right.
+ACCUMULATED = ("imgIds", "catIds", "iouThrs", "recThrs", "maxDets", "areaRng", "useCats")
 
 
 class COCOeval:
     """Evaluate as pycocotools does: ``evaluate()``, ``accumulate()``, ``summarize()``.
 
-    The annotations of both sides stay as they are. Where pycocotools is wrong this is right: a
-    match to annotation id 0 counts.
+    The annotations of both sides stay as they are.
+
+    Args:
+        cocoGt: Ground truth.
+        cocoDt: Results, as `COCO.loadRes` returns them.
+        iouType: "segm", "bbox" or "keypoints".
+        match_id_zero: A match to annotation id 0 counts. pycocotools takes it for no match; False
+            gives its numbers.
 
     Attributes:
-        params: Set before `evaluate`.
-        evalImgs: One dict (or None) a category, area range and image.
+        params: What is measured.
+        evalImgs: One dict (or None) a category, area range and image, after `evaluate`.
+        ious: (image id, category id) -> (D, G), after `evaluate`.
         eval: ``precision`` (T, R, K, A, M), ``recall`` (T, K, A, M) and ``scores``, after
             `accumulate`.
-        stats: (12,) after `summarize`; -1 where there is nothing to measure.
-        result: The `EvalResult` behind it, after `evaluate`.
+        stats: (12,) after `summarize`, (10,) for keypoints; -1 where there is nothing to measure.
+        result: The `EvalResult` behind it, after `evaluate`; None where the plain way was taken.
+
+    >>> gt = COCO({"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [
+    ...     {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "area": 81}]})
+    >>> dt = gt.loadRes([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 8], "score": 0.5}])
+    >>> scoring = COCOeval(gt, dt, "bbox")
+    >>> scoring.evaluate()
+    >>> scoring.accumulate()
+    >>> float(scoring.eval["precision"][:, :, 0, 0, -1].mean().round(3))
+    0.8
     """
 
     def __init__(
@@ -53,151 +64,217 @@ class COCOeval:
         cocoGt: COCO | None = None,
         cocoDt: COCO | None = None,
         iouType: str = "segm",
+        match_id_zero: bool = True,
     ) -> None:
         self.cocoGt = cocoGt
         self.cocoDt = cocoDt
+        self.match_id_zero = match_id_zero
         self.params = Params(iouType)
         self.eval: dict[str, Any] = {}
         self.stats: Any = []
-        self.result: EvalResult | None = None
-        self._gt_records: list[dict[str, Any]] = []
-        self._dt_records: list[dict[str, Any]] = []
+        self._gts: dict[tuple[Any, Any], list[dict[str, Any]]] = defaultdict(list)
+        self._dts: dict[tuple[Any, Any], list[dict[str, Any]]] = defaultdict(list)
+        self._paramsEval: Any = {}
+        self._fast: cocoeval_fast.FastResult | None = None
         if cocoGt is not None:
             self.params.imgIds = sorted(cocoGt.getImgIds())
             self.params.catIds = sorted(cocoGt.getCatIds())
 
-    def evaluate(self) -> None:
-        """Match every image; with ``useCats = 0``, across categories."""
+    @property
+    def result(self) -> EvalResult | None:
+        """What the package's evaluator found, if it was asked."""
+        return self._fast.result if self._fast else None
+
+    # The two are worked out when they are first read, and may be set, as in pycocotools.
+    @functools.cached_property
+    def evalImgs(self) -> Any:
+        """Ids, matches and scores of each category, area range and image."""
+        return list(self._fast.entries()) if self._fast else defaultdict(list)
+
+    @functools.cached_property
+    def ious(self) -> dict[tuple[Any, Any], Any]:
+        """IoU of all detections with all ground truth of each image and category."""
+        if self._fast is None:
+            return {}
+        current, self.params = self.params, self._paramsEval
+        try:
+            return self._all_ious()
+        finally:
+            self.params = current
+
+    def _all_ious(self) -> dict[tuple[Any, Any], Any]:
+        p = self.params
+        compute = self.computeOks if p.iouType == "keypoints" else self.computeIoU
+        category_ids = p.catIds if p.useCats else [-1]
+        return {(i, k): compute(i, k) for i in p.imgIds for k in category_ids}
+
+    def _prepare(self) -> None:
+        """Gather the records to score, as copies, masks as RLE, by image and category."""
         p = self.params
         if self.cocoGt is None or self.cocoDt is None:
             raise ValueError("COCOeval needs ground truth and results: COCOeval(cocoGt, cocoDt)")
+        chosen = {"imgIds": p.imgIds, **({"catIds": p.catIds} if p.useCats else {})}
+        self._gts, self._dts = defaultdict(list), defaultdict(list)
+        for coco, side in ((self.cocoGt, self._gts), (self.cocoDt, self._dts)):
+            for ann in coco.loadAnns(coco.getAnnIds(**chosen)):
+                ann = dict(ann)
+                if p.iouType == "segm":
+                    ann["segmentation"] = coded(coco, ann)
+                if ann.get("area") is None:
+                    ann["area"] = area_of(ann, p.iouType)
+                side[ann["image_id"], ann["category_id"]].append(ann)
+        for anns in self._gts.values():
+            for gt in anns:
+                gt["ignore"] = gt.get("iscrowd") or 0
+                gt["iscrowd"] = int(gt["ignore"])
+                if p.iouType == "keypoints":
+                    gt["ignore"] = gt["num_keypoints"] == 0 or gt["ignore"]
+        for anns in self._dts.values():
+            for dt in anns:
+                if "score" not in dt or dt["score"] != dt["score"]:
+                    what = f"annotation {dt['id']!r}: its score must be a number, not nan"
+                    raise RecordError("dt", 0, what)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what an earlier evaluation found."""
+        self.eval, self._fast = {}, None
+        for name in ("evalImgs", "ious"):
+            self.__dict__.pop(name, None)
+
+    def evaluate(self) -> None:
+        """Match every image; with ``useCats = 0``, across the categories of ``params.catIds``."""
+        p = self.params
         if p.useSegm is not None:
             p.iouType = "segm" if p.useSegm == 1 else "bbox"
-        p.imgIds = list(np.unique(p.imgIds)) if len(p.imgIds) else []
-        p.catIds = list(np.unique(p.catIds)) if len(p.catIds) else []
+        p.imgIds = list(np.unique(p.imgIds))
+        if p.useCats:
+            p.catIds = list(np.unique(p.catIds))
         p.maxDets = sorted(p.maxDets)
-        boxes = p.iouType == "bbox"
-        self._gt_records = self._of_categories(self.cocoGt)
-        self._dt_records = self._of_categories(self.cocoDt)
-        gt = GroundTruth.from_coco(
-            {"images": self.cocoGt.dataset["images"], "annotations": self._gt_records}, boxes
+        self._prepare()
+        ordinary = cocoeval_fast.is_ordinary(p, self._gts, self._dts, self.match_id_zero)
+        if ordinary and self._matches_as_here():
+            self._fast = cocoeval_fast.run(p, self._gts, self._dts)
+        else:
+            self.ious = self._all_ious()
+            self.evalImgs = [
+                self.evaluateImg(image_id, category_id, area_range, p.maxDets[-1])
+                for category_id in (p.catIds if p.useCats else [-1])
+                for area_range in p.areaRng
+                for image_id in p.imgIds
+            ]
+        self._paramsEval = copy.deepcopy(p)
+
+    def _matches_as_here(self) -> bool:
+        """Tell whether no subclass, and no assignment, has put other steps in place."""
+        return all(
+            getattr(type(self), name) is step and name not in self.__dict__
+            for name, step in STEPS.items()
         )
-        dt = Detections.from_coco(self._dt_records, gt, boxes)
-        self.result = evaluate(
-            gt,
-            dt,
-            EvalParams(
-                iou_thrs=np.asarray(p.iouThrs).tolist(),
-                rec_thrs=np.asarray(p.recThrs).tolist(),
-                area_ranges={
-                    label: (float(least), float(greatest))
-                    for label, (least, greatest) in zip(p.areaRngLbl, p.areaRng, strict=True)
-                },
-                max_dets=p.maxDets,
-                class_aware=bool(p.useCats),
-                category_ids=p.catIds if p.useCats else None,
-                image_ids=p.imgIds,
-                remove_overlaps=False,
-                iou_type="bbox" if boxes else "segm",
-            ),
+
+    def _group(self, imgId: Any, catId: Any) -> tuple[list[dict[str, Any]], ...]:
+        """Return ground truth and detections of an image and category, or of all categories."""
+        p = self.params
+        category_ids = [catId] if p.useCats else p.catIds
+        gt, dt = (
+            [ann for category_id in category_ids for ann in side.get((imgId, category_id), ())]
+            for side in (self._gts, self._dts)
         )
-        self.eval = {}
+        return gt, dt
 
-    def _of_categories(self, coco: COCO) -> list[dict[str, Any]]:
-        """Return the records that count; without categories in pycocotools' order, by category.
+    def computeIoU(self, imgId: Any, catId: Any) -> Any:
+        """Compute IoU (D, G) of one image and category, detections by score, descending."""
+        p = self.params
+        gt, dt = self._group(imgId, catId)
+        if p.iouType not in ("segm", "bbox"):
+            raise ValueError(f"there is no IoU for iouType {p.iouType!r}")
+        field = "segmentation" if p.iouType == "segm" else "bbox"
+        shapes = [ann[field] for ann in best(dt, p.maxDets[-1])]
+        return maskUtils.iou(shapes, [ann[field] for ann in gt], [ann["iscrowd"] for ann in gt])
 
-        A category that the ground truth lacks drops a record only where categories matter.
-        """
-        records = coco.dataset.get("annotations", [])
-        place = {category_id: idx for idx, category_id in enumerate(self.params.catIds)}
-        if self.params.useCats:
-            return [ann for ann in records if ann.get("category_id") in place]
-        return sorted(records, key=lambda ann: place.get(ann.get("category_id"), len(place)))
-
-    @property
-    def evalImgs(self) -> list[dict[str, Any] | None]:
-        """Per category, area range and image: ids, matches, scores, as pycocotools lists them."""
-        if self.result is None:
+    def computeOks(self, imgId: Any, catId: Any) -> Any:
+        """Compute keypoint similarity (D, G) of one image and category; [] if a side is empty."""
+        gt, dt = self._gts.get((imgId, catId), []), self._dts.get((imgId, catId), [])
+        if not gt or not dt:
             return []
-        groups = self.result.groups
-        place = {image["id"]: idx for idx, image in enumerate(self.cocoGt.dataset["images"])}  # type: ignore[union-attr]
-        out = []
-        for k, category_id in enumerate(groups.category_ids):
-            for a, area_range in enumerate(self.params.areaRng):
-                for image_id in self.params.imgIds:
-                    entry = self._entry(place[image_id], k, a)
-                    if entry is not None:
-                        entry |= {
-                            "image_id": image_id,
-                            "category_id": category_id,
-                            "aRng": area_range,
-                            "maxDet": self.params.maxDets[-1],
-                        }
-                    out.append(entry)
-        return out
+        return oks(best(dt, self.params.maxDets[-1]), gt, self.params.kpt_oks_sigmas)
 
-    def _entry(self, image_idx: int, k: int, a: int) -> dict[str, Any] | None:
-        """List what was matched in one group at one area range; None for a group of nothing."""
-        assert self.result is not None
-        groups, matches = self.result.groups, self.result.matches
-        dt_rows, gt_rows = groups.dt_of(image_idx), groups.gt_of(image_idx)
-        dt_rows = dt_rows[groups.dt_category[dt_rows] == k][: groups.max_det]
-        gt_rows = gt_rows[groups.gt_category[gt_rows] == k]
-        if not len(dt_rows) and not len(gt_rows):
+    def evaluateImg(
+        self, imgId: Any, catId: Any, aRng: Sequence[float], maxDet: int
+    ) -> dict[str, Any] | None:
+        """Match one image and category at one area range; None where there is nothing."""
+        gt, dt = self._group(imgId, catId)
+        if not gt and not dt:
             return None
-        gt_rows = gt_rows[np.argsort(matches.gt_ignored[a, gt_rows], kind="stable")]
-        columns = groups.columns(image_idx, k)
-        # Position -1, no match, reads the zero that is put behind the ids.
-        gt_ids = np.array([*(ann["id"] for ann in self._gt_records), 0])
-        dt_ids = np.array([*(ann["id"] for ann in self._dt_records), 0])
-        return {
-            "dtIds": dt_ids[dt_rows].tolist(),
-            "gtIds": gt_ids[gt_rows].tolist(),
-            "dtMatches": gt_ids[matches.dt_gt[a][:, columns]].astype(float),
-            "gtMatches": dt_ids[matches.gt_dt[a][:, gt_rows]].astype(float),
-            "dtScores": [self._dt_records[idx]["score"] for idx in dt_rows],
-            "gtIgnore": matches.gt_ignored[a, gt_rows].astype(int),
-            "dtIgnore": matches.outcome[a][:, columns] == 2,
-        }
+        ious = self.ious[imgId, catId]
+        name = {"image_id": imgId, "category_id": catId, "aRng": aRng, "maxDet": maxDet}
+        thrs = self.params.iouThrs
+        return name | cocoeval_plain.match(gt, dt, ious, thrs, aRng, maxDet, self.match_id_zero)
 
     def accumulate(self, p: Any = None) -> None:
-        """Put the arrays into ``eval``; parameters other than those of `evaluate` are refused."""
-        if self.result is None:
+        """Put the arrays into ``eval``, with other parameters than `evaluate` had if need be."""
+        if not self._paramsEval:
             raise ValueError("run evaluate() first")
-        if p is not None and p is not self.params:
-            raise ValueError("set params before evaluate() instead of passing others here")
-        scored = self.result.submitted
-        n_thrs, n_recs, n_cats, n_areas, n_dets = scored.precision.shape
+        p = self.params if p is None else p
+        if p.useCats != 1:
+            p.catIds = [-1]
+        if self._fast is not None and "evalImgs" not in self.__dict__ and self._unchanged(p):
+            scored = self._fast.result.submitted
+            arrays = scored.precision.copy(), scored.recall.copy(), scored.scores.copy()
+        else:
+            arrays = cocoeval_plain.accumulate(self.evalImgs, p, self._paramsEval)
         self.eval = {
-            "params": self.params,
-            "counts": [n_thrs, n_recs, n_cats, n_areas, n_dets],
+            "params": p,
+            "counts": list(arrays[0].shape),
             "date": datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S"),
-            "precision": scored.precision,
-            "recall": scored.recall,
-            "scores": scored.scores,
+            **dict(zip(("precision", "recall", "scores"), arrays, strict=True)),
         }
 
+    def _unchanged(self, p: Any) -> bool:
+        """Tell whether parameters are those of the evaluation."""
+        names = [name for name in ACCUMULATED if p.useCats or name != "catIds"]
+        return all(
+            len(np.shape(getattr(p, name))) == len(np.shape(getattr(self._paramsEval, name)))
+            and np.array_equal(getattr(p, name), getattr(self._paramsEval, name))
+            for name in names
+        )
+
     def summarize(self) -> None:
-        """Print pycocotools' twelve lines and keep the numbers in ``stats``."""
+        """Print pycocotools' lines, twelve or ten for keypoints, and keep them in ``stats``.
+
+        As there, the first line is that of 100 detections: -1 if ``params.maxDets`` has no 100.
+
+        Raises:
+            IndexError: Fewer than three limits in ``params.maxDets``.
+        """
         if not self.eval:
             raise ValueError("run accumulate() first")
-        dets = self.params.maxDets
-        rows: list[tuple[str, float | None, str, int]] = [
-            ("AP", None, "all", 100 if 100 in dets else dets[-1])
-        ]
-        rows += [("AP", thr, "all", dets[-1]) for thr in (0.5, 0.75)]
-        rows += [("AP", None, label, dets[-1]) for label in ("small", "medium", "large")]
-        rows += [("AR", None, "all", n) for n in (dets * 3)[:3]]
-        rows += [("AR", None, label, dets[-1]) for label in ("small", "medium", "large")]
+        rows: list[tuple[str, float | None, str, int]]
+        if self.params.iouType == "keypoints":
+            rows = [(kind, thr, "all", 20) for kind in ("AP", "AR") for thr in (None, 0.5, 0.75)]
+            rows[3:3] = [("AP", None, label, 20) for label in ("medium", "large")]
+            rows += [("AR", None, label, 20) for label in ("medium", "large")]
+        else:
+            limits = self.params.maxDets
+            if len(limits) < 3:
+                raise IndexError(f"summarize() needs three limits in params.maxDets: {limits}")
+            few, some, most = limits[:3]
+            rows = [("AP", None, "all", 100)]
+            rows += [("AP", thr, "all", most) for thr in (0.5, 0.75)]
+            rows += [("AP", None, label, most) for label in ("small", "medium", "large")]
+            rows += [("AR", None, "all", limit) for limit in (few, some, most)]
+            rows += [("AR", None, label, most) for label in ("small", "medium", "large")]
         self.stats = np.array([self._line(*row) for row in rows])
 
     def _line(self, kind: str, thr: float | None, label: str, max_det: int) -> float:
+        """Average and print one number."""
         p = self.params
         values = self.eval["precision" if kind == "AP" else "recall"]
         if thr is not None:
-            values = values[np.isclose(p.iouThrs, thr)]
-        area = [idx for idx, name in enumerate(p.areaRngLbl) if name == label]
-        values = values[..., area, :][..., [p.maxDets.index(max_det)]]
+            values = values[np.asarray(p.iouThrs) == thr]
+        areas = [idx for idx, name in enumerate(p.areaRngLbl) if name == label]
+        limits = [idx for idx, limit in enumerate(p.maxDets) if limit == max_det]
+        values = values[..., areas, limits]
         values = values[values > -1]
         mean = float(np.mean(values)) if values.size else -1.0
         title = "Average Precision" if kind == "AP" else "Average Recall"
@@ -207,3 +284,38 @@ class COCOeval:
             f"maxDets={max_det:>3d} ] = {mean:0.3f}"
         )
         return mean
+
+    def __str__(self) -> str:
+        """Print the summary, as pycocotools does for ``print(scoring)``."""
+        self.summarize()
+        return ""
+
+
+# What a subclass, or an assignment to the class, may replace.
+STEPS = {
+    name: getattr(COCOeval, name)
+    for name in ("_prepare", "computeIoU", "computeOks", "evaluateImg")
+}
+
+
+def best(dt: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
+    """Return the detections by score, descending, no more than the limit."""
+    order = np.argsort([-ann["score"] for ann in dt], kind="stable")
+    return [dt[idx] for idx in order[:limit]]
+
+
+def area_of(ann: dict[str, Any], iou_type: str) -> float:
+    """Measure a record that states no area: its mask, or its box."""
+    if iou_type == "segm":
+        return float(maskUtils.area(ann["segmentation"]))
+    _, _, width, height = ann["bbox"]
+    return float(width * height)
+
+
+def coded(coco: COCO, ann: dict[str, Any]) -> Any:
+    """Return an annotation's mask as RLE; what is wrong with it is said with its id."""
+    try:
+        return coco.annToRLE(ann)
+    except ValueError as error:
+        where = f"annotation id {ann['id']!r}, image {ann['image_id']!r}"
+        raise ValueError(f"{where}: {error}") from None

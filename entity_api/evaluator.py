@@ -285,6 +285,8 @@ class _Run:
         stated = self.gt.areas[gt_rows]
         if self.some_areas_missing:
             stated = np.where(np.isnan(stated), gt_area, stated)
+        if self.dt.areas is not None:
+            dt_area = self.dt.areas[self.groups.dt_of(image_idx)]
         _match.match_group(
             iou,
             self.iou_thrs,

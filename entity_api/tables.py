@@ -98,6 +98,7 @@ class Detections:
         category_ids: (D,), read only by class-aware scoring.
         scores: (D,) finite, higher is surer.
         boxes: (D, 4) COCO xywh in pixels, for box AP only.
+        areas: (D,) pixels that put each into its area range; the mask's own, or the box's, if None.
     """
 
     image_idx: NDArray[np.int64]
@@ -105,6 +106,7 @@ class Detections:
     category_ids: NDArray[np.int64]
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64] | None = None
+    areas: NDArray[np.float64] | None = None
 
     @classmethod
     def from_coco(

@@ -1,0 +1,27 @@
+"""The modules of pycocotools, replaced by those of this package."""
+
+import sys
+import types
+
+__all__ = ["init_as_pycocotools"]
+
+
+def init_as_pycocotools() -> None:
+    """Let code that imports pycocotools get these modules instead, from now on.
+
+    Call it before that code is imported::
+
+        entity_api.init_as_pycocotools()
+        from pycocotools.cocoeval import COCOeval  # entity_api's
+    """
+    from entity_api import coco, cocoeval, mask, rle
+
+    # Polygons are drawn by the real package, which is out of sight after this.
+    rle.coco_rasteriser()
+    package = types.ModuleType("pycocotools", "entity_api in the place of pycocotools")
+    package.__path__ = []
+    modules = {"coco": coco, "cocoeval": cocoeval, "mask": mask, "_mask": mask}
+    for name, module in modules.items():
+        setattr(package, name, module)
+        sys.modules[f"pycocotools.{name}"] = module
+    sys.modules["pycocotools"] = package
