@@ -9,7 +9,8 @@ from entityseg_bench.names import inside
 
 
 @pytest.mark.parametrize(
-    "name", ["a.jpg", "sub/a.jpg", "a..b.jpg", "..a.jpg", "Ünïcode 図.jpeg", "a/./b.jpg", "xx:y.jpg"]
+    "name",
+    ["a.jpg", "sub/a.jpg", "a..b.jpg", "..a.jpg", "Ünïcode 図.jpeg", "a/./b.jpg", "xx:y.jpg"],
 )
 def test_names_of_the_folder(tmp_path, name):
     assert inside(tmp_path, name) == tmp_path / name
