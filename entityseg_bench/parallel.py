@@ -136,6 +136,10 @@ class Journal:
         identity: What makes two runs the same, as plain values: sources, options, version. See
             `formats.identity`.
 
+    Attributes:
+        head: The first line.
+        n_done: How many results it holds.
+
     Raises:
         InputError: The journal there is of a run with another identity, or another process is
             writing it.
@@ -144,7 +148,7 @@ class Journal:
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self._held = contextlib.ExitStack()
         self.path = path
-        self._head = msgspec.json.encode({"identity": identity}, order="deterministic") + b"\n"
+        self.head = msgspec.json.encode({"identity": identity}, order="deterministic") + b"\n"
         self.n_done = 0
         try:
             self._held.enter_context(locks.locked(path))
@@ -180,14 +184,14 @@ class Journal:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         with open(descriptor, "r+b") as file:  # noqa: PTH123 - of what was opened
             head = file.readline()
-            if head != self._head:
+            if head != self.head:
                 self._check_torn(head)
                 file.seek(0)
                 file.truncate()
-                file.write(self._head)
+                file.write(self.head)
                 return
-        end = len(self._head)
-        for line in lines_of(self.path, self._head):
+        end = len(self.head)
+        for line in lines_of(self.path, self.head):
             end = line.offset + len(line.text)
             self.n_done += 1
         os.truncate(self.path, end)
@@ -200,7 +204,7 @@ class Journal:
             before = None
         if not isinstance(before, dict):
             return
-        now = msgspec.json.decode(self._head)["identity"]
+        now = msgspec.json.decode(self.head)["identity"]
         changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
         raise InputError(
             self.path,
@@ -253,7 +257,7 @@ class Journal:
 
     def lines(self) -> Iterator[bytes]:
         """Yield each result in the order in which they were added, as JSON."""
-        return (line.text for line in lines_of(self.path, self._head))
+        return (line.text for line in lines_of(self.path, self.head))
 
     def results(self) -> Iterator[Any]:
         """Yield each result in the order in which they were added."""

@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import time
 from pathlib import Path
 from typing import Any
 
@@ -208,19 +207,6 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write(tmp_path / "entities.json", coco([record(), record(id=2, extra=1)], info={"a": 1}))
 
 
-def test_the_cache_gives_what_the_file_holds(
-    large: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = read_coco(large)
-    assert len(list(own_cache.glob("*.npz"))) == 1
-    monkeypatch.setattr(coco_scan, "_parse", None)
-    same(first, read_coco(large))
-    # A copy has another signature but the same hash.
-    copy = large.with_name("copy.json")
-    copy.write_bytes(large.read_bytes())
-    same(first, read_coco(copy))
-
-
 def test_a_changed_file_is_read_anew(large: Path) -> None:
     assert read_coco(large).annotations(0)[0].category_id == 3
     stat = large.stat()
@@ -251,15 +237,6 @@ def test_a_cache_that_cannot_be_written_is_no_harm(
 ) -> None:
     monkeypatch.setenv("ENTITYSEG_CACHE", str(large / "below a file"))
     assert len(read_coco(large)) == 1
-
-
-def test_old_entries_go(large: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "MOST_ENTRIES", 2)
-    for n in range(4):
-        write(large, coco([record(id=n + 1)]))
-        read_coco(large)
-        time.sleep(0.01)
-    assert len(list(own_cache.glob("*.npz"))) == 2
 
 
 @pytest.mark.parametrize(
