@@ -24,6 +24,7 @@ __all__ = [
     "check_writable",
     "decode_json",
     "fingerprint",
+    "locked",
     "open_regular",
     "printable",
     "read_bytes",
@@ -231,6 +232,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if error.filename is None or str(error.filename).endswith(".part"):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+@contextlib.contextmanager
+def locked(target: str | Path, wait: float = 0.0) -> Iterator[None]:
+    """Hold the lock on a file or folder that is written while the block runs, see `locks.locked`.
+
+    Args:
+        target: What is written.
+        wait: For how long to wait for another process, seconds.
+
+    Raises:
+        InputError: Another process writes it.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locks.locked(target, wait))
+        except locks.Busy as busy:
+            raise InputError(target, "", f"{busy}.", "Wait for it, or stop it.") from None
+        yield
 
 
 def check_writable(path: str | Path) -> None:

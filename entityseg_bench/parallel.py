@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from entityseg_bench import locks
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, locked
 
 __all__ = ["Journal", "Line", "in_order", "lines_of"]
 
@@ -150,10 +149,7 @@ class Journal:
         self.path = path
         self.head = msgspec.json.encode({"identity": identity}, order="deterministic") + b"\n"
         self.n_done = 0
-        try:
-            self._held.enter_context(locks.locked(path))
-        except locks.Busy as busy:
-            raise InputError(path, "", f"{busy}.", "Wait for it, or stop it.") from None
+        self._held.enter_context(locked(path))
         try:
             self._take_up()
         except BaseException:
