@@ -40,7 +40,9 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 # What a type's own metrics may be, over all its categories; `n` counts those.
 OWN_METRICS: dict[Task, frozenset[str]] = {
     "entity": frozenset(),
-    "instance": frozenset("n AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl".split()),
+    "instance": frozenset(("n", *(f"AP{end}" for end in ("", 50, 75, "s", "m", "l")))).union(
+        f"AR{end}" for end in (1, 10, 100, "s", "m", "l")
+    ),
     "semantic": frozenset(("n", "mIoU", "fwIoU", "mACC", "pACC")),
     "panoptic": frozenset(("n", "PQ", "SQ", "RQ")),
 }
