@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from baselines.trainer import Run, TrainingStopped, train
 from entityseg_bench.contents.layout import ImageFiles
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.coco import read_coco
-from entityseg_bench.io import InputError, write_json
+from entityseg_bench.io import InputError, locked, write_json
 
 __all__ = ["main"]
 
@@ -96,10 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _joined(args.device) as ranks:
         try:
             run = _prepare(args, ranks)
-            state = _state_to_resume(args, run)
-            if ranks.is_first:
-                write_json(run.out / "config.json", run.resolved(), indent=1)
-            done = train(run, state)
+            # One process holds the folder for all: two runs would take each other's checkpoints.
+            with locked(run.out) if ranks.is_first else nullcontext():
+                state = _state_to_resume(args, run)
+                if ranks.is_first:
+                    write_json(run.out / "config.json", run.resolved(), indent=1)
+                done = train(run, state)
         except TrainingStopped as error:
             print(f"training stopped: {error}", file=sys.stderr)
             return 1

@@ -58,6 +58,8 @@ def _opened(path: Path) -> Any:
         with open_regular(path) as file:
             image = Image.open(file)
             image.load()
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(path, "", "there is no such file.") from None
     except UnidentifiedImageError:
