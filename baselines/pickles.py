@@ -1,6 +1,8 @@
 """Read detectron2's pickled weights without letting the file run code."""
 
+import io
 import pickle
+import pickletools
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -45,5 +47,27 @@ def load_arrays(file: BinaryIO) -> Any:
     Raises:
         pickle.UnpicklingError: The file asks for anything else, or is no pickle.
     """
+    content = file.read()
+    _check_lengths(content)
     # latin1 is how detectron2 reads the Python 2 pickles among its files.
-    return _ArrayUnpickler(file, encoding="latin1").load()
+    return _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
+
+
+def _check_lengths(content: bytes) -> None:
+    """See that no part claims to be longer than the file: memory is taken before it is read.
+
+    Raises:
+        pickle.UnpicklingError: One does, or the file is no pickle.
+    """
+    n_parts = 0
+    try:
+        for operation, argument, _ in pickletools.genops(io.BytesIO(content)):
+            n_parts += 1
+            # Places in the memory of what was read are given out in turn.
+            most = {"PUT": n_parts, "BINPUT": n_parts, "LONG_BINPUT": n_parts}.get(operation.name)
+            if operation.name == "FRAME":
+                most = len(content)
+            if most is not None and int(argument) > most:
+                raise pickle.UnpicklingError(f"{operation.name} {argument} is beyond the file")
+    except (ValueError, UnicodeDecodeError, OverflowError) as error:
+        raise pickle.UnpicklingError(f"the pickle is broken: {error}") from None

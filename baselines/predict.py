@@ -1,6 +1,7 @@
 """Find the entities in images: ``python -m baselines.predict --help``."""
 
 import argparse
+import contextlib
 import gzip
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,8 +22,11 @@ from baselines.predictor import Entities, Predictor
 from baselines.progress import Finished, Progress
 from baselines.ranks import Ranks, joined
 from baselines.weights import find_weights
+from entityseg_bench import __version__
+from entityseg_bench.formats.identity import digest
 from entityseg_bench.formats.maps import check_names, map_name
-from entityseg_bench.io import InputError, atomic_path, sha256
+from entityseg_bench.io import InputError, atomic_path, check_writable, printable, sha256
+from entityseg_bench.stopping import exit_code, stoppable
 from entityseg_bench.types import ImageInfo
 
 __all__ = ["Job", "Predictor", "main", "run"]
@@ -63,7 +67,11 @@ class Job:
     @property
     def is_file(self) -> bool:
         """Whether the output is one file."""
-        return self.out.name.endswith((".json", ".json.gz"))
+        return _is_one_file(self.out)
+
+
+def _is_one_file(out: Path) -> bool:
+    return out.name.endswith((".json", ".json.gz"))
 
 
 def run(predictor: Predictor, job: Job, progress: Progress, ranks: Ranks) -> dict[str, str]:
@@ -259,23 +267,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     Returns:
-        0, all images have results; 1, some could not be read, and are listed; 2, it could not run.
+        0, all images have results; 1, some could not be read, and are listed; 2, it could not run;
+        130 and 143, stopped by Ctrl-C or by SIGTERM: the same command goes on.
     """
     args = build_parser().parse_args(argv)
     with joined() as ranks:
         try:
-            failures = _main(args, ranks)
-        except (InputError, ValueError) as error:
-            print(error, file=sys.stderr)
+            with stoppable():
+                failures = _main(args, ranks)
+        except (OSError, ValueError) as error:
+            print(printable(str(error)), file=sys.stderr)
             return 2
+        except KeyboardInterrupt as error:
+            print("stopped; the same command goes on", file=sys.stderr)
+            return exit_code(error)
     for path, reason in failures.items():
-        print(f"no result: {reason or path}", file=sys.stderr)
+        print(printable(f"no result: {reason or path}"), file=sys.stderr)
     if failures:
         print(f"{len(failures)} images have no result", file=sys.stderr)
     return 1 if failures else 0
 
 
 def _main(args: argparse.Namespace, ranks: Ranks) -> dict[str, str]:
+    check_writable(args.out if _is_one_file(args.out) else args.out / "results.json")
     predictor = Predictor(
         _model(args, ranks),
         args.weights,
@@ -299,17 +313,19 @@ def _main(args: argparse.Namespace, ranks: Ranks) -> dict[str, str]:
     ):
         raise InputError(args.out, "", "it lies in the folder of the images.", "Name another.")
     job = Job(pictures, args.out, formats, args.batch_size)
-    progress = Progress(args.out, ranks.rank)
-    refusal = None
-    if ranks.is_first:
-        try:
-            progress.begin(_settings(args, predictor, formats))
-        except InputError as error:
-            refusal = str(error)
-    refusal = ranks.tell(refusal)
-    if refusal is not None:
-        raise ValueError(refusal)
-    return run(predictor, job, progress, ranks)
+    with contextlib.closing(Progress(args.out, ranks.rank)) as progress:
+        refusal = None
+        if ranks.is_first:
+            try:
+                progress.begin(_settings(args, predictor, job))
+            except InputError as error:
+                refusal = str(error)
+        refusal = ranks.tell(refusal)
+        if refusal is not None:
+            raise ValueError(refusal)
+        if not ranks.is_first:
+            progress.join()
+        return run(predictor, job, progress, ranks)
 
 
 def _model(args: argparse.Namespace, ranks: Ranks) -> str | ModelConfig | None:
@@ -324,20 +340,19 @@ def _model(args: argparse.Namespace, ranks: Ranks) -> str | ModelConfig | None:
     return found.model
 
 
-def _settings(
-    args: argparse.Namespace, predictor: Predictor, formats: Sequence[str]
-) -> dict[str, object]:
+def _settings(args: argparse.Namespace, predictor: Predictor, job: Job) -> dict[str, object]:
     """Give everything that the results depend on, so that two runs' are never mixed."""
     return {
         "model": config_to_dict(predictor.config),
         "weights": sha256(find_weights(args.weights)),
-        "images": [str(args.images), str(args.image_root), args.split, args.resolution],
-        "write": sorted(formats),
+        "images": digest(list(job.pictures)),
+        "write": sorted(job.formats),
         "threshold": args.threshold,
         "min_area": args.min_area,
         "top_k": args.top_k,
         "scores": args.scores,
         "precision": args.precision,
+        "version": __version__,
     }
 
 

@@ -1,20 +1,17 @@
-"""The record of a long run: which images are finished, and with what result.
+"""The record of a long prediction: which images are finished, and with what result.
 
-A run appends one line of JSON an image, each process to a file of its own, in a folder beside the
-output. A killed run leaves whole lines and at most one cut one, so the next run goes on after
-them. The folder goes when the output is whole.
+Each process adds to a journal of its own, in a folder beside the output, so a run that was killed
+goes on, with as many processes as it likes. The folder goes when the output is whole.
 """
 
-import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.parallel import Journal, lines_of
 
 __all__ = ["Finished", "Place", "Progress"]
 
@@ -48,56 +45,45 @@ class Progress:
 
     Args:
         out: The output that the run works on; its record lies beside it.
-        rank: Of this process; names the file it appends to.
+        rank: Of this process; names its journal.
     """
 
     def __init__(self, out: Path, rank: int = 0) -> None:
         self.folder = out.with_name(f".{out.name}.unfinished")
-        self._rank = rank
-        self._file: BinaryIO | None = None
+        self._path = self.folder / f"rank{rank}.jsonl"
+        self._journal: Journal | None = None
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        """Start a run, or go on with one of the same settings. One process calls it, before all.
+        """Start a run, or go on with one of the same settings. The first process calls it.
 
         Raises:
-            InputError: An unfinished run of other settings is there.
+            InputError: An unfinished run of other settings is there, or another process runs it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "settings.json"
-        text = json.dumps(settings, indent=1, sort_keys=True, default=str)
-        if path.is_file():
-            if path.read_text() == text:
-                return
-            before, now = json.loads(path.read_text()), json.loads(text)
-            changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-            raise InputError(
-                self.folder,
-                "",
-                f"an unfinished run lies there with another {', '.join(changed)}.",
-                "Repeat its command to finish it, or remove the folder.",
-            )
-        with atomic_path(path) as temporary:
-            temporary.write_text(text)
+        self._journal = Journal(self._path, dict(settings))
+        for path in self.folder.glob("rank*.jsonl"):
+            if _head_of(path) != self._journal.head:
+                # Of a run that was given up; whose it was is settled by the first journal.
+                path.unlink()
+
+    def join(self) -> None:
+        """Take part in the run that the first process has begun."""
+        head = msgspec.json.decode(_head_of(self.folder / "rank0.jsonl"))
+        self._journal = Journal(self._path, head["identity"])
 
     def finished(self) -> dict[int | str, Place]:
         """Find the line of every finished image."""
         found: dict[int | str, Place] = {}
         for path in sorted(self.folder.glob("rank*.jsonl")):
-            for offset, line in _whole_lines(path):
-                row = msgspec.json.decode(line, type=Finished)
+            for line in lines_of(path, self._open_journal().head):
+                row = msgspec.json.decode(line.text, type=Finished)
                 # A success stays, whatever an earlier or a later attempt met.
                 if row.image_id not in found or row.error is None:
-                    found[row.image_id] = Place(path, offset, row.error is not None)
+                    found[row.image_id] = Place(path, line.offset, row.error is not None)
         return found
 
     def append(self, row: Finished) -> None:
         """Add one image, at once and whole."""
-        if self._file is None:
-            path = self.folder / f"rank{self._rank}.jsonl"
-            _drop_cut_line(path)
-            self._file = path.open("ab")
-        self._file.write(msgspec.json.encode(row) + b"\n")
-        self._file.flush()
+        self._open_journal().append(row)
 
     def read(self, place: Place) -> Finished:
         """Read one line that `finished` found."""
@@ -106,29 +92,21 @@ class Progress:
             return msgspec.json.decode(file.readline(), type=Finished)
 
     def close(self) -> None:
-        """Close this process's file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Let others use this process's journal; what is in it stays."""
+        if self._journal is not None:
+            self._journal.close()
 
     def remove(self) -> None:
         """Remove the record; the output is whole."""
         self.close()
         shutil.rmtree(self.folder)
 
+    def _open_journal(self) -> Journal:
+        if self._journal is None:
+            raise RuntimeError("the run has not begun")
+        return self._journal
 
-def _whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    offset = 0
+
+def _head_of(path: Path) -> bytes:
     with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield offset, line
-            offset += len(line)
-
-
-def _drop_cut_line(path: Path) -> None:
-    """Cut a file back to its last whole line."""
-    if not path.is_file():
-        return
-    end = max((offset + len(line) for offset, line in _whole_lines(path)), default=0)
-    os.truncate(path, end)
+        return file.readline()

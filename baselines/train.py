@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from baselines.run_state import latest_state, list_states, read_state, remove_le
 from baselines.trainer import Run, TrainingStopped, train
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.coco import read_coco
-from entityseg_bench.io import InputError, write_json
+from entityseg_bench.io import InputError, locked, write_json
 from entityseg_bench.layout import ImageFiles
 
 __all__ = ["main"]
@@ -96,10 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _joined(args.device) as ranks:
         try:
             run = _prepare(args, ranks)
-            state = _state_to_resume(args, run)
-            if ranks.is_first:
-                write_json(run.out / "config.json", run.resolved(), indent=1)
-            done = train(run, state)
+            # One process holds the folder for all: two runs would take each other's checkpoints.
+            with locked(run.out) if ranks.is_first else nullcontext():
+                state = _state_to_resume(args, run)
+                if ranks.is_first:
+                    write_json(run.out / "config.json", run.resolved(), indent=1)
+                done = train(run, state)
         except TrainingStopped as error:
             print(f"training stopped: {error}", file=sys.stderr)
             return 1
@@ -182,9 +184,7 @@ def _configs(args: argparse.Namespace, ranks: Ranks) -> tuple[str, dict[str, Any
 def _coco(path: Path | None, images: Path | None, task: str) -> EntityDataset | None:
     if path is None:
         return None
-    return EntityDataset.of(
-        read_coco(path, task), image_files=ImageFiles(images or path.parent)
-    )
+    return EntityDataset.of(read_coco(path, task), image_files=ImageFiles(images or path.parent))
 
 
 def _state_to_resume(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:

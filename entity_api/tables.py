@@ -70,9 +70,18 @@ class GroundTruth:
         Raises:
             RecordError: An annotation of an image that is not listed, or with a broken mask.
         """
-        images = list(content["images"])
+        if not isinstance(content, Mapping):
+            raise ValueError(f"ground truth is a COCO dictionary, not {type(content).__name__}")
+        images = rows_of(content.get("images"), "images of the ground truth")
+        records = rows_of(content.get("annotations"), "annotations of the ground truth", "gt")
+        for idx, image in enumerate(images):
+            for key in ("height", "width"):
+                side = image.get(key, 0)
+                if not isinstance(side, int | np.integer) or not 0 <= side < 2**32:
+                    raise ValueError(f"image {idx} of the ground truth has {key} {side!r}")
+            if not isinstance(image.get("id"), int | str | np.integer):
+                raise ValueError(f"image {idx} of the ground truth has id {image.get('id')!r}")
         sizes = np.array([[im.get("height", 0), im.get("width", 0)] for im in images], np.int64)
-        records = list(content["annotations"])
         sizes = sizes.reshape(-1, 2)
         image_idx = locate([im["id"] for im in images], [r.get("image_id") for r in records], "gt")
         return cls(
@@ -117,6 +126,7 @@ class Detections:
         Raises:
             RecordError: An unknown image, a score that is no finite number, a broken mask.
         """
+        records = rows_of(records, "detections", "dt")
         image_idx = locate(gt.image_ids, [r.get("image_id") for r in records], "dt")
         scores = np.zeros(len(records))
         for idx, record in enumerate(records):
@@ -134,6 +144,25 @@ class Detections:
             scores=scores,
             boxes=boxes_of(records, "dt") if boxes else None,
         )
+
+
+def rows_of(rows: Any, what: str, side: Side | None = None) -> list[Mapping[str, Any]]:
+    """Return rows as a list, once each is seen to be a mapping.
+
+    Raises:
+        RecordError: One of a side's is none.
+        ValueError: They are no sequence, or one of another list is no mapping.
+    """
+    if isinstance(rows, str | bytes | Mapping) or not hasattr(rows, "__iter__"):
+        raise ValueError(f"{what} are a list, not {type(rows).__name__}")
+    listed = list(rows)
+    for idx, row in enumerate(listed):
+        if not isinstance(row, Mapping):
+            text = f"it is {type(row).__name__}, and not a mapping"
+            if side:
+                raise RecordError(side, idx, text)
+            raise ValueError(f"{what}, {idx}: {text}")
+    return listed
 
 
 def locate(image_ids: Sequence[Any], wanted: Sequence[Any], side: Side) -> NDArray[np.int64]:

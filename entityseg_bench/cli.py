@@ -2,21 +2,30 @@
 
 import argparse
 import atexit
+import contextlib
 import gc
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any, TextIO
 
 # Nothing here multiplies matrices; idle BLAS threads would only cost time at the start.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from entityseg_bench.io import InputError, collector_paused
+from entityseg_bench.io import InputError, collector_paused, printable
+from entityseg_bench.stopping import exit_code, stoppable
 
 __all__ = ["main"]
 
 COMMANDS = Path(__file__).parent / "commands"
+
+# Control characters that lay out what a command prints itself.
+LAYOUT = "\n\t\r"
+LAYOUT_OR_NOT = re.compile(r"[\n\t\r]|[^\n\t\r]+")
 
 
 def verbs() -> dict[str, str]:
@@ -31,7 +40,12 @@ def verbs() -> dict[str, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit code: 0 done, 1 problems found, 2 it could not be done."""
+    """Run one verb and return its exit code.
+
+    Returns:
+        0, done; 1, problems found; 2, it could not be done; 130 and 143, stopped by Ctrl-C or by
+        SIGTERM, with what is done kept.
+    """
     if argv is None:
         # The process ends with this: its records need not be walked once more for cycles.
         atexit.register(gc.freeze)
@@ -60,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_verb(name: str, argv: Sequence[str]) -> int:
-    """Import one verb's module, parse its arguments, run it; input errors become one line."""
+    """Import one verb's module, parse its arguments, run it; what ends it becomes one line."""
     with collector_paused():
         module = importlib.import_module(f"entityseg_bench.commands.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(
@@ -70,21 +84,58 @@ def run_verb(name: str, argv: Sequence[str]) -> int:
     )
     module.add_arguments(parser)
     args = parsed(parser, argv)
+    with (
+        contextlib.redirect_stdout(Shown(sys.stdout)),
+        contextlib.redirect_stderr(Shown(sys.stderr)),
+    ):
+        code, reason = outcome(module, args)
+        if reason:
+            print(f"entityseg {name}: {reason}", file=sys.stderr)
+    return code
+
+
+def outcome(module: ModuleType, args: argparse.Namespace) -> tuple[int, str]:
+    """Run a verb; return its exit code and, in one line, why it could not be done."""
     try:
-        return int(module.run(args))
+        with stoppable():
+            return int(module.run(args)), ""
     except InputError as error:
-        print(f"entityseg {name}: {error}", file=sys.stderr)
-        return 2
+        return 2, str(error)
     except ModuleNotFoundError as error:
-        print(f"entityseg {name}: {_missing(error)}", file=sys.stderr)
-        return 2
+        return 2, _missing(error)
     except BrokenPipeError:
         # The reader (head, less) has gone: nobody is left to tell, and exit must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        print(f"entityseg {name}: stopped", file=sys.stderr)
-        return 130
+        return 1, ""
+    except OSError as error:
+        what = printable(error.strerror or str(error) or "it cannot be used")
+        return 2, f"{printable(str(error.filename))}: {what}." if error.filename else f"{what}."
+    except MemoryError:
+        return 2, "it needs more memory than there is."
+    except KeyboardInterrupt as error:
+        return exit_code(error), "stopped"
+
+
+class Shown:
+    """A text stream that shows names from files and lets none of them steer the terminal.
+
+    What the stream's encoding does not have is escaped, too, instead of ending the command.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text; its lines and columns, and the return of a progress bar, stay."""
+        shown = "".join(
+            part if part in LAYOUT else printable(part) for part in LAYOUT_OR_NOT.findall(text)
+        )
+        encoding = self._stream.encoding or "utf-8"
+        self._stream.write(shown.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:

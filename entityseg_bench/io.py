@@ -1,10 +1,14 @@
 """Files at the edge: open, hash, write whole or not at all, and say what is wrong with one."""
 
 import contextlib
+import errno
 import gc
 import gzip
+import io
 import mmap
 import os
+import re
+import stat
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -13,12 +17,18 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from entityseg_bench import locks
+
 __all__ = [
     "InputError",
     "atomic_path",
     "cache_folder",
+    "check_writable",
     "decode_json",
     "fingerprint",
+    "locked",
+    "open_regular",
+    "printable",
     "read_bytes",
     "sha256",
     "write_json",
@@ -27,11 +37,25 @@ __all__ = [
 # Masks in JSON shrink to a third or a tenth; a gzip made to fill all memory, to a thousandth.
 MOST_UNPACKED = 200
 
+# What a terminal obeys instead of showing it: control characters, line ends of Unicode, changes of
+# the direction of writing; and halves of surrogate pairs, which no encoding can write.
+UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
 T = TypeVar("T")
+
+
+def printable(text: str) -> str:
+    """Return a text in which everything that a terminal would obey is escaped as in Python."""
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class InputError(ValueError):
     """Say which file cannot be used, where in it, what is wrong and what to do.
+
+    The message is one line that can be shown on a terminal, whatever the file says; the attributes
+    hold the words as they are.
 
     Attributes:
         file: Name of the file or folder.
@@ -50,7 +74,7 @@ class InputError(ValueError):
         self.hint = hint
         self.code = code
         place = f"{self.file}: {where}" if where else self.file
-        super().__init__(f"{place}: {what}" + (f" {hint}" if hint else ""))
+        super().__init__(printable(f"{place}: {what}" + (f" {hint}" if hint else "")))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions are pickled by their message alone, which is not what this one is made from.
@@ -70,35 +94,72 @@ def cache_folder() -> Path:
     return base / "entityseg-bench"
 
 
-def read_bytes(path: str | Path) -> bytes | mmap.mmap:
-    """Give a file's content, mapped into memory, or unpacked when it is gzip.
+def open_regular(path: str | Path) -> io.BufferedReader:
+    """Open a file for reading, and nothing but a file.
 
     Raises:
-        InputError: The file is missing, empty, unreadable, or a broken gzip, or one that unpacks
-            to `MOST_UNPACKED` times its size.
+        InputError: It is a device, a pipe or a socket, which may never end, or never begin.
+        OSError: It is missing, a folder, or may not be read.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        # Without O_NONBLOCK the opening itself waits for somebody to write into a pipe.
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    path = Path(path)
+    try:
+        # Some devices do something when they are opened, so they are not.
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+            file: io.BufferedReader = io.BufferedReader(io.FileIO(path, opener=opener))
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file
+            file.close()
+    except ValueError as error:  # a name that holds a zero
+        raise InputError(path, "", f"this is no name of a file: {error}.") from None
+    raise InputError(path, "", "it is no file, but a device or a pipe.", "Write it into a file.")
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Read a file's content, unpacked when it is gzip.
+
+    The file is read and not mapped into memory: a process dies of a mapped file that somebody
+    cuts off meanwhile, and what is decoded would be brought into memory as well.
+
+    Raises:
+        InputError: The file is missing, empty, unreadable, none (a device, a pipe), changed while
+            it was read, or a broken gzip, or one that unpacks to `MOST_UNPACKED` times its size.
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
+        with open_regular(path) as file:
+            before = os.fstat(file.fileno())
+            if before.st_size == 0:
                 raise InputError(path, "", "the file is empty.", "Write it again.")
-            if file.read(2) != b"\x1f\x8b":
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            file.seek(0)
-            most = MOST_UNPACKED * size + (1 << 20)
-            with gzip.open(file) as unpacked:
-                content = unpacked.read(most + 1)
-            if len(content) > most:
-                what = f"the gzip unpacks to more than {MOST_UNPACKED} times its size"
-                raise InputError(path, "", f"{what}: no annotations do.", "Unpack it, to use it.")
-            return content
+            content = file.read(before.st_size + 1)
+            after = os.fstat(file.fileno())
+            if (len(content), after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                what = "it was changed while it was read."
+                raise InputError(path, "", what, "Wait until it is written whole.")
+        return _unpacked(path, content) if content.startswith(b"\x1f\x8b") else content
     except FileNotFoundError:
         raise InputError(path, "", "there is no such file.", _nearest(path)) from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(path, "", f"the gzip is broken: {error}.", "Copy it again.") from None
     except OSError as error:
         raise InputError(path, "", f"it cannot be read: {error.strerror or error}.") from None
+
+
+def _unpacked(path: Path, packed: bytes) -> bytes:
+    """Unpack a gzip."""
+    most = MOST_UNPACKED * len(packed) + (1 << 20)
+    try:
+        with gzip.open(io.BytesIO(packed)) as file:
+            content = file.read(most + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(path, "", f"the gzip is broken: {error}.", "Copy it again.") from None
+    if len(content) > most:
+        what = f"the gzip unpacks to more than {MOST_UNPACKED} times its size"
+        raise InputError(path, "", f"{what}: no annotations do.", "Unpack it, to use it.")
+    return content
 
 
 def _nearest(path: Path) -> str:
@@ -147,7 +208,7 @@ def sha256(path: str | Path) -> str:
     """Hash a file's bytes as they lie on disk, as hex."""
     import hashlib  # brings OpenSSL along
 
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -174,14 +235,66 @@ def fingerprint(paths: Sequence[Path]) -> str:
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its name only when the block succeeds."""
+    """Give a temporary path beside ``path`` that takes its name only when the block succeeds.
+
+    The temporary file is there already, empty: it was created under a name that nobody can
+    foretell, so that it is no link that somebody has set there. It is locked while the block runs;
+    what killed processes have left in the folder is thereby known, and removed.
+
+    Raises:
+        OSError: It cannot be written; ``filename`` is the path.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        locks.remove_abandoned(path.parent)
+        with locks.created(path.parent, path.name) as temporary:
+            yield temporary
+            temporary.replace(path)
+    except OSError as error:
+        # A full disk names no file, and people do not know the temporary one.
+        if error.filename is None or str(error.filename).endswith(".part"):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+@contextlib.contextmanager
+def locked(target: str | Path, wait: float = 0.0) -> Iterator[None]:
+    """Hold the lock on a file or folder that is written while the block runs, see `locks.locked`.
+
+    Args:
+        target: What is written.
+        wait: For how long to wait for another process, seconds.
+
+    Raises:
+        InputError: Another process writes it.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locks.locked(target, wait))
+        except locks.Busy as busy:
+            raise InputError(target, "", f"{busy}.", "Wait for it, or stop it.") from None
+        yield
+
+
+def check_writable(path: str | Path) -> None:
+    """See, before long work, that a file can be written; folders that are missing can be made.
+
+    Raises:
+        InputError: It cannot be.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        folder = next(above for above in path.absolute().parents if os.path.lexists(above))
+        # Rights alone do not tell: the disk may be read-only, or full.
+        with locks.created(folder):
+            pass
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(path, "", f"it cannot be written: {reason}.", "Name another.") from None
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:

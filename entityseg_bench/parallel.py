@@ -1,29 +1,42 @@
 """Work on image after image: in all processes, in order, with a journal to resume from."""
 
 import collections
+import contextlib
 import multiprocessing
+import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, NamedTuple
 
 import msgspec
 
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, locked
 
-__all__ = ["Journal", "in_order"]
+__all__ = ["Journal", "Line", "in_order", "lines_of"]
 
 Work = Callable[[int], Any]
 
 # Images asked for ahead of the one that is written: enough to keep the processes busy.
 AHEAD = 8
 
+# Checks that a line is JSON without making anything of it.
+RAW = msgspec.json.Decoder(msgspec.Raw)
+
 _work: Work | None = None
 
 
-def in_order(work: Work, indices: range, jobs: int = 1) -> Iterator[Any]:
+def in_order(work: Work, indices: range, jobs: int = 1) -> Generator[Any, None, None]:
     """Yield ``work(idx)`` for each index in turn, computed in ``jobs`` processes.
+
+    The processes end with this generator, and with the process that it runs in, however that one
+    ends: each holds the end of a pipe whose other end is here.
 
     Args:
         work: A picklable callable; what it carries is sent to each process once.
@@ -31,29 +44,61 @@ def in_order(work: Work, indices: range, jobs: int = 1) -> Iterator[Any]:
         jobs: Processes; 1 works in this one.
 
     Raises:
-        InputError: The first one that the work raises.
+        InputError: The first one that the work raises, or a process was killed.
     """
     if jobs <= 1 or len(indices) <= 1:
         yield from map(work, indices)
         return
     # Spawned, not forked: the caller may run threads, which do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(jobs, len(indices)), context, _start, (work,))
+    theirs, ours = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(min(jobs, len(indices)), context, _start, (work, theirs))
     waiting: collections.deque[Future[Any]] = collections.deque()
     try:
         for idx in indices:
-            waiting.append(pool.submit(_call, idx))
+            with _interrupts_held():
+                waiting.append(pool.submit(_call, idx))
             if len(waiting) > AHEAD * jobs:
                 yield _result(waiting.popleft())
         while waiting:
             yield _result(waiting.popleft())
+    except BrokenProcessPool:
+        what = "one of the processes was killed, perhaps for want of memory."
+        raise InputError("processes", "", what, "Try fewer with --jobs.") from None
+    except BaseException:
+        # Not to wait for work that nobody wants any more.
+        ours.close()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        ours.close()
+        theirs.close()
 
 
-def _start(work: Work) -> None:
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Keep Ctrl-C from the processes that are started meanwhile: it is this one's to stop them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start(work: Work, pipe: Connection) -> None:
     global _work
     _work = work
+    threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
+
+
+def _end_with(pipe: Connection) -> None:
+    """End this process when the other end of a pipe is closed."""
+    with contextlib.suppress(EOFError, OSError):
+        pipe.recv_bytes()
+    os._exit(1)
 
 
 def _call(idx: int) -> tuple[Any, tuple[str, str, str, str] | None]:
@@ -71,69 +116,173 @@ def _result(future: Future[Any]) -> Any:
     return result
 
 
+class Line(NamedTuple):
+    """Hold one result as it was written, JSON with its line end, and the byte it begins at."""
+
+    offset: int
+    text: bytes
+
+
 class Journal:
-    """Keep the result of each image on disk as it is made, so that a broken run can go on.
+    """Keep each result of a run on disk as it is made.
+
+    The first line of the file says what the run is, each further one holds a result. A killed
+    process leaves whole lines and at most one that is torn, and a full disk perhaps no line at all:
+    the next run goes on after what is whole. Nobody else can use the journal while it is open.
 
     Args:
         path: The journal; it is removed by `finish`.
-        identity: What makes two runs the same: sources and options.
+        identity: What makes two runs the same, as plain values: sources, options, version. See
+            `formats.identity`.
+
+    Attributes:
+        head: The first line.
+        n_done: How many results it holds.
 
     Raises:
-        InputError: The journal there is of a run with another identity.
+        InputError: The journal there is of a run with another identity, or another process is
+            writing it.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self._held = contextlib.ExitStack()
         self.path = path
-        self._head = msgspec.json.encode({"identity": identity}) + b"\n"
+        self.head = msgspec.json.encode({"identity": identity}, order="deterministic") + b"\n"
         self.n_done = 0
-        if path.is_file():
+        self._held.enter_context(locked(path))
+        try:
             self._take_up()
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self._head)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # Of a run that failed after its results were made, in a process that goes on.
+        self.close()
+
+    def close(self) -> None:
+        """Let others use the journal; what is in it stays."""
+        self._held.close()
 
     def _take_up(self) -> None:
-        """Count the whole lines of an earlier run and cut off a torn last one."""
-        with self.path.open("r+b") as file:
-            if file.readline() != self._head:
-                raise InputError(
-                    self.path,
-                    "",
-                    "an unfinished conversion of something else is here.",
-                    "Finish it as it was begun, or delete this file to start anew.",
-                )
-            end = file.tell()
-            while line := file.readline():
-                if not line.endswith(b"\n"):
-                    break
-                end = file.tell()
-                self.n_done += 1
-            file.truncate(end)
+        """Count the whole lines of an earlier run and cut off the rest, or begin anew."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        with open(descriptor, "r+b") as file:  # noqa: PTH123 - of what was opened
+            head = file.readline()
+            if head != self.head:
+                self._check_torn(head)
+                file.seek(0)
+                file.truncate()
+                file.write(self.head)
+                return
+        end = len(self.head)
+        for line in lines_of(self.path, self.head):
+            end = line.offset + len(line.text)
+            self.n_done += 1
+        os.truncate(self.path, end)
+
+    def _check_torn(self, head: bytes) -> None:
+        """See that a first line is nobody's, since it was not written whole."""
+        try:
+            before = msgspec.json.decode(head)["identity"] if head.endswith(b"\n") else None
+        except (msgspec.DecodeError, KeyError, TypeError):
+            before = None
+        if not isinstance(before, dict):
+            return
+        now = msgspec.json.decode(self.head)["identity"]
+        changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+        raise InputError(
+            self.path,
+            "",
+            f"an unfinished run of something else is here, with another {', '.join(changed)}.",
+            "Repeat its command to finish it, or delete this file to begin anew.",
+        )
+
+    def append(self, result: Any) -> None:
+        """Add one result, at once and whole.
+
+        Raises:
+            OSError: It cannot be written; what was there before stays.
+        """
+        with self.path.open("ab") as file:
+            self._append(file, result)
+
+    def _append(self, file: Any, result: Any) -> None:
+        try:
+            file.write(msgspec.json.encode(result) + b"\n")
+            file.flush()
+        except OSError as error:
+            # A full disk does not say which file it could not hold.
+            error.filename = error.filename or str(self.path)
+            raise
+        self.n_done += 1
 
     def run(self, work: Work, total: int, jobs: int, label: str | None = None) -> None:
-        """Do what is left of ``total`` images; ``label`` shows a bar on a terminal."""
+        """Do what is left of ``total`` images; ``label`` shows a bar on a terminal.
+
+        A run that fails lets the journal go, so that the same process may try again.
+        """
         from tqdm import tqdm
 
         silent = label is None or not sys.stderr.isatty()
         left = range(self.n_done, total)
         bar = tqdm(total=total, initial=self.n_done, desc=label, unit="image", disable=silent)
-        with bar, self.path.open("ab") as file:
-            for result in in_order(work, left, jobs):
-                file.write(msgspec.json.encode(result) + b"\n")
-                file.flush()
-                self.n_done += 1
-                bar.update()
+        try:
+            with (
+                bar,
+                contextlib.closing(in_order(work, left, jobs)) as results,
+                self.path.open("ab") as file,
+            ):
+                for result in results:
+                    self._append(file, result)
+                    bar.update()
+        except BaseException:
+            self.close()
+            raise
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the result of each image in order, as JSON."""
-        with self.path.open("rb") as file:
-            file.readline()
-            yield from file
+        """Yield each result in the order in which they were added, as JSON."""
+        return (line.text for line in lines_of(self.path, self.head))
 
     def results(self) -> Iterator[Any]:
-        """Yield the result of each image in order."""
+        """Yield each result in the order in which they were added."""
         return map(msgspec.json.decode, self.lines())
 
     def finish(self) -> None:
         """Remove the journal: everything made from it is written."""
         self.path.unlink()
+        self.close()
+
+
+def lines_of(path: Path, head: bytes | None = None) -> Iterator[Line]:
+    """Yield the whole results of a journal, up to the first that is torn.
+
+    Args:
+        path: The journal.
+        head: Its first line; a journal with another one has no results. None takes any.
+    """
+    with path.open("rb") as file:
+        offset = len(first := file.readline())
+        if head not in (None, first):
+            return
+        for text in file:
+            try:
+                RAW.decode(text)
+            except msgspec.DecodeError:
+                # A computer that lost power may leave zeros where a line was.
+                return
+            if not text.endswith(b"\n"):
+                return
+            yield Line(offset, text)
+            offset += len(text)

@@ -5,7 +5,7 @@ import operator
 from pathlib import Path
 from typing import Any
 
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, open_regular
 
 __all__ = ["read_yaml"]
 
@@ -13,6 +13,10 @@ BASE = "_BASE_"
 EVAL_TAG = "tag:yaml.org,2002:python/object/apply:eval"
 TUPLE_TAG = "tag:yaml.org,2002:python/tuple"
 MOST_ITEMS = 10_000  # of a range that a file asks for
+MOST_VALUES = 10_000  # of a file, once its aliases are written out
+MOST_BYTES = 1 << 20  # of a file
+MOST_LETTERS = 200  # of an expression
+MOST_BASES = 20  # files that stand on each other
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -35,6 +39,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in above:
         raise InputError(path, BASE, "the file is based on itself.", "Break the circle.")
+    if len(above) > MOST_BASES:
+        raise InputError(path, BASE, f"more than {MOST_BASES} files stand on each other.")
     content = _load(path)
     bases = content.pop(BASE, [])
     merged: dict[str, Any] = {}
@@ -65,12 +71,14 @@ def _load(path: Path) -> dict[str, Any]:
     def evaluate(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
         arguments = loader.construct_sequence(node)
         try:
+            if len(str(arguments[0])) > MOST_LETTERS:
+                raise ValueError("too long")
             return _value(ast.parse(str(arguments[0]).strip(), mode="eval").body, {})
         except (SyntaxError, ValueError, ArithmeticError, IndexError, TypeError):
             raise InputError(
                 path,
                 f"line {node.start_mark.line + 1}",
-                f"only arithmetic over a range is computed, not {arguments}.",
+                f"only arithmetic over a range is computed, not {str(arguments)[:MOST_LETTERS]}.",
                 "Write the value itself.",
             ) from None
 
@@ -78,11 +86,24 @@ def _load(path: Path) -> dict[str, Any]:
     Loader.add_constructor(TUPLE_TAG, lambda loader, node: tuple(loader.construct_sequence(node)))
     Loader.add_multi_constructor("tag:yaml.org,2002:python/", refuse)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        with open_regular(path) as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise InputError(path, "", f"it has more than {MOST_BYTES} bytes: no settings do.")
+        loader = Loader(text.decode("utf-8"))
+        node = loader.get_single_node()
+        if node is None:
+            return {}
+        if _unfolded(node, {}) > MOST_VALUES:
+            what = f"its aliases stand for more than {MOST_VALUES} values."
+            raise InputError(path, "", what, "Is it a configuration file?")
+        content = loader.construct_document(node)
     except FileNotFoundError:
         raise InputError(path, "", "there is no such file.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(path, "", f"it cannot be read: {error}.") from None
+    except RecursionError:
+        raise InputError(path, "", "it is nested too deeply, or in itself.") from None
     except yaml.YAMLError as error:
         raise InputError(path, "", f"it is no YAML: {' '.join(str(error).split())}.") from None
     if content is None:
@@ -90,6 +111,16 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(path, "", "it is no mapping of settings.", "Is it a configuration file?")
     return _decoded(content)
+
+
+def _unfolded(node: Any, known: dict[int, int]) -> int:
+    """Count the values of a node, those behind an alias each time that it stands there."""
+    if not isinstance(node.value, list):
+        return 1
+    if id(node) not in known:
+        pairs = (part if isinstance(part, tuple) else (part,) for part in node.value)
+        known[id(node)] = 1 + sum(_unfolded(one, known) for pair in pairs for one in pair)
+    return known[id(node)]
 
 
 def _decoded(value: Any) -> Any:
@@ -151,6 +182,8 @@ def _value(node: ast.expr, names: dict[str, int]) -> Any:
                 )
             ],
         ):
+            if any(isinstance(part, ast.ListComp) for part in ast.walk(item)):
+                raise ValueError("one range in another")
             steps = range(*(_number(end, names) for end in ends))
             if len(steps) > MOST_ITEMS:
                 raise ValueError("too long")

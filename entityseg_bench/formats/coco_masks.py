@@ -1,6 +1,7 @@
 """Masks and rare fields of a COCO file, read where they lie in the mapped file."""
 
-import mmap
+import io
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from entity_api import rle as rle_codes
 from entity_api.counts import Codes, RLEError, compress_list, split_segmentations
 from entityseg_bench.check import mismatch
-from entityseg_bench.io import InputError, read_bytes
+from entityseg_bench.io import InputError, open_regular, read_bytes
 from entityseg_bench.masks import Masks
 from entityseg_bench.table import Segments
 from entityseg_bench.types import RLE
@@ -43,7 +44,7 @@ SEGMENTATION = msgspec.json.Decoder(CodedMask | list[list[float]])
 
 
 class Slices(Sequence[bytes]):
-    """Give places of a file, mapped again wherever it is unpickled.
+    """Give places of a file, read when they are asked for, also after unpickling.
 
     Args:
         path: The file.
@@ -52,7 +53,10 @@ class Slices(Sequence[bytes]):
 
     def __init__(self, path: Path, places: NDArray[np.int64]) -> None:
         self._state = path, places
-        self._data = read_bytes(path)
+        self._lock = threading.Lock()
+        file: Any = open_regular(path)
+        # A gzip has no places of its own: it is unpacked whole.
+        self._file = io.BytesIO(read_bytes(path)) if file.read(2) == b"\x1f\x8b" else file
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Slices, self._state
@@ -62,7 +66,9 @@ class Slices(Sequence[bytes]):
 
     def __getitem__(self, idx: Any) -> Any:
         start, end = self._state[1][idx].tolist()
-        return self._data[start:end]
+        with self._lock:
+            self._file.seek(start)
+            return self._file.read(end - start)
 
 
 class JsonMasks(Masks):
@@ -74,9 +80,7 @@ class JsonMasks(Masks):
         data: The content.
     """
 
-    def __init__(
-        self, path: Path, texts: Sequence[Any], data: bytes | mmap.mmap | None = None
-    ) -> None:
+    def __init__(self, path: Path, texts: Sequence[Any], data: bytes | None = None) -> None:
         self._path, self._texts, self._data = path, texts, data
         self._split: tuple[Codes, NDArray[np.int64], list[int]] | None = None
 

@@ -1,5 +1,6 @@
 """Label maps and images as files of pixels."""
 
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.io import InputError, atomic_path, open_regular
 
 __all__ = ["png_size", "read_ids", "read_labels", "read_rgb", "write_ids", "write_labels"]
+
+# What a picture may have for Pillow to read it; more is taken for an attack.
+MOST_PIXELS = 178_956_970
+# Deflate, by which PNG packs, makes no bytes shorter than by this factor.
+MOST_PACKED = 1032
+# Colour type of a PNG -> samples of a pixel.
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -21,14 +29,24 @@ def png_size(path: Path, where: str = "") -> tuple[int, int]:
         InputError: There is no such file, or it is no PNG.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(24)
+        with open_regular(path) as file:
+            head = file.read(26)
+            n_bytes = os.fstat(file.fileno()).st_size
+    except InputError as error:
+        raise InputError(path, where, error.what, error.hint) from None
     except (OSError, ValueError) as error:
         what = error.strerror if isinstance(error, OSError) else error
         raise InputError(path, where, f"the map cannot be read: {what}.") from None
-    width, height = struct.unpack(">II", head[16:24]) if len(head) == 24 else (0, 0)
+    width, height = struct.unpack(">II", head[16:24]) if len(head) == 26 else (0, 0)
     if not head.startswith(SIGNATURE) or not width or not height:
         raise InputError(path, where, "this is no PNG.", "Write the map again.")
+    bits = head[24] * CHANNELS.get(head[25], 1)
+    packed = height * (1 + (width * bits + 7) // 8) / MOST_PACKED
+    if width * height > MOST_PIXELS or packed > n_bytes:
+        what = f"{n_bytes} bytes cannot hold the {height} x {width} pixels that its head promises."
+        if width * height > MOST_PIXELS:
+            what = f"{height} x {width} pixels are more than the {MOST_PIXELS:,} that are read."
+        raise InputError(path, where, what, "Is the file whole?")
     return height, width
 
 
@@ -37,9 +55,11 @@ def _opened(path: Path) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             image = Image.open(file)
             image.load()
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(path, "", "there is no such file.") from None
     except UnidentifiedImageError:

@@ -1,5 +1,6 @@
 """The files behind the leaderboard: published rows with their sources, and scored results."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from entityseg_bench.io import InputError, decode_json, read_bytes, write_json
+from entityseg_bench.io import InputError, decode_json, locked, read_bytes, write_json
 from entityseg_bench.layout import Resolution, Split
 from entityseg_bench.leaderboard.schema import (
     SCHEMA,
@@ -19,6 +20,14 @@ from entityseg_bench.leaderboard.schema import (
 )
 
 __all__ = ["add", "read_model", "read_models", "read_published"]
+
+# How long one process waits while another files a result, seconds.
+PATIENCE = 30.0
+LONGEST_NAME = 100
+# Names that are devices on Windows, whatever follows their dot.
+DEVICES = frozenset(
+    ("con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10)))
+)
 
 PUBLISHED = msgspec.json.Decoder(Published)
 MODEL = msgspec.json.Decoder(ModelFile)
@@ -121,7 +130,8 @@ def add(
         The file.
 
     Raises:
-        InputError: The result breaks the schema or the protocol, or is of unknown origin.
+        InputError: The result breaks the schema or the protocol, or is of unknown origin, or the
+            file is another model's.
     """
     result_path, folder = Path(result_path), Path(folder)
     raw = decode_json(result_path, read_bytes(result_path), ANYTHING)
@@ -129,10 +139,9 @@ def add(
     _check_protocol(result_path, result)
     words = _words(result_path, result, {"split": split, "resolution": resolution})
     path = folder / "results" / words["split"] / file_name(model)
-    slot = (result.task, words["resolution"])
-    results = [FiledResult(words["resolution"], raw), *_others(path, dataset, slot)]
+    new = FiledResult(words["resolution"], raw)
     about = {"model": model, "method": method, "backbone": backbone, "paper": paper, "code": code}
-    entry = converted(
+    entry: ModelFile = converted(
         result_path,
         {
             "schema": SCHEMA,
@@ -140,12 +149,14 @@ def add(
             "dataset": dataset,
             "split": words["split"],
             "parameters": parameters,
-            "results": sorted((msgspec.to_builtins(one) for one in results), key=_order),
+            "results": [],
         },
         ModelFile,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, entry, indent=2)
+    with locked(path, wait=PATIENCE):
+        results = [new, *_others(path, entry, (result.task, new.resolution))]
+        results.sort(key=lambda one: (one.result["task"], one.resolution))
+        write_json(path, msgspec.structs.replace(entry, results=results), indent=2)
     return path
 
 
@@ -168,24 +179,36 @@ def _words(
     return words
 
 
-def _others(path: Path, dataset: str, slot: tuple[str, str]) -> list[FiledResult]:
+def _others(path: Path, entry: ModelFile, slot: tuple[str, str]) -> list[FiledResult]:
     """Return a model's filed results but that of one (task, resolution)."""
     if not path.is_file():
         return []
     filed = read_model(path)
-    if filed.dataset != dataset:
+    if filed.model != entry.model:
+        what = f"the results of another model, {filed.model!r}, have this name."
+        raise InputError(path, "model", what, "File one of them under another --model.")
+    if filed.dataset != entry.dataset:
         raise InputError(
             path,
             "dataset",
-            f"results of this model on {filed.dataset} are filed here, and these are on {dataset}.",
+            f"results of this model on {filed.dataset} are filed here, and these are on "
+            f"{entry.dataset}.",
             "File one of them under another --model.",
         )
     return [old for old in filed.results if (old.parsed(path).task, old.resolution) != slot]
 
 
 def file_name(model: str) -> str:
-    """Return the file name of a model: its name in small letters, digits and underscores."""
-    return re.sub(r"[^a-z0-9.]+", "_", model.lower()).strip("_.") + ".json"
+    """Return the file name of a model, another one for each model and on every system.
+
+    A name of small letters, digits and underscores is that of its file. What is left out of
+    another one, or cut off, is stood for by eight digits of its hash.
+    """
+    plain = re.sub(r"[^a-z0-9.]+", "_", model.lower()).strip("_.")[:LONGEST_NAME]
+    if plain != model or plain.partition(".")[0] in DEVICES:
+        digits = hashlib.sha256(model.encode(errors="backslashreplace")).hexdigest()[:8]
+        plain = f"{plain}_{digits}".lstrip("_")
+    return plain + ".json"
 
 
 def words_of(gt_name: str) -> dict[str, str]:
@@ -201,13 +224,9 @@ def words_of(gt_name: str) -> dict[str, str]:
     return {"split": split[1], "resolution": "low" if name.endswith("_lr") else "high"}
 
 
-def _order(filed: dict[str, Any]) -> tuple[str, str]:
-    return filed["result"]["task"], filed["resolution"]
-
-
 def _check_protocol(path: Path, result: ResultFile) -> None:
     """Refuse results that another protocol has given: their numbers compare with nothing here."""
-    from entity_api import EvalParams
+    from entity_api import EvalParams, evaluate
 
     usual, own = EvalParams(), result.parameters
     ranges = {label: tuple(ends) for label, ends in usual.area_ranges.items()}
@@ -228,5 +247,10 @@ def _check_protocol(path: Path, result: ResultFile) -> None:
                 "the leaderboard takes the benchmark's own setting alone.",
                 "Score again without options.",
             )
+    nothing: dict[str, Any] = {"images": [], "annotations": []}
+    unknown = result.metrics.keys() - evaluate(nothing, [], usual).metrics.keys()
+    if unknown:
+        what = "the benchmark has no such metric."
+        raise InputError(path, f"metrics.{min(unknown)}", what, "Score again without options.")
     if result.metrics.get("APe") is None:
         raise InputError(path, "metrics.APe", "it is missing.", "Score with overlaps removed.")

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from entityseg_bench.categories import Task
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, printable
 from entityseg_bench.layout import Resolution, Split
 
 __all__ = [
     "SCHEMA",
     "FiledResult",
+    "Files",
     "Mark",
     "ModelFile",
     "Published",
@@ -28,11 +29,35 @@ Mark = Literal["first-party", "secondary", "doubtful"]
 PublishedMetric = Literal["AP", "APe", "mIoU", "PQ", "SQ", "RQ"]
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s\"'<>]+$")]
+# No letter that ends an address in any of the formats that are written.
+Url = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^https?://[^\s\"'<>\\`{}]+\Z")]
 Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+# What a type's own metrics may be, over all its categories; `n` counts those.
+OWN_METRICS: dict[Task, frozenset[str]] = {
+    "entity": frozenset(),
+    "instance": frozenset(("n", *(f"AP{end}" for end in ("", 50, 75, "s", "m", "l")))).union(
+        f"AR{end}" for end in (1, 10, 100, "s", "m", "l")
+    ),
+    "semantic": frozenset(("n", "mIoU", "fwIoU", "mACC", "pACC")),
+    "panoptic": frozenset(("n", "PQ", "SQ", "RQ")),
+}
+
+
+def check_shown(struct: msgspec.Struct) -> None:
+    """See that no text can mislead a reader of the tables.
+
+    Raises:
+        ValueError: One holds a control character, or one that turns the direction of writing.
+    """
+    for name in struct.__struct_fields__:
+        value = getattr(struct, name)
+        if isinstance(value, str) and printable(value) != value:
+            raise ValueError(f"`{name}` holds a character that is not to be shown")
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,6 +65,9 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     title: Text
     url: Url
+
+    def __post_init__(self) -> None:
+        check_shown(self)
 
 
 class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +89,9 @@ class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split: Split = "val"
     parameters: Count | None = None
     note: str = ""
+
+    def __post_init__(self) -> None:
+        check_shown(self)
 
 
 class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,6 +169,14 @@ class ResultFile(msgspec.Struct, frozen=True):
     counts: Counts
     overlap: OverlapRecord
 
+    def __post_init__(self) -> None:
+        found = self.own_metrics.all if self.own_metrics else {}
+        for name, value in found.items():
+            if name not in OWN_METRICS[self.task]:
+                raise ValueError(f"own_metrics.all.{name} is no metric of the task {self.task}")
+            if name != "n" and value is not None and not 0 <= value <= 1:
+                raise ValueError(f"own_metrics.all.{name} is {value}, and not in [0, 1]")
+
     def class_aware(self) -> dict[str, float]:
         """Return the metrics that the type has of its own, fractions; {} where there are none."""
         found = self.own_metrics.all if self.own_metrics else {}
@@ -176,6 +215,9 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split: Split
     parameters: Count | None
     results: list[FiledResult]
+
+    def __post_init__(self) -> None:
+        check_shown(self)
 
 
 def converted(path: Path, raw: dict[str, Any], struct: Any) -> Any:

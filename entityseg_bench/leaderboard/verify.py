@@ -8,6 +8,7 @@ from typing import Any
 from entityseg_bench.formats import Inputs
 from entityseg_bench.io import InputError, decode_json, read_bytes
 from entityseg_bench.leaderboard.entries import ANYTHING, read_model
+from entityseg_bench.leaderboard.schema import Files, converted
 
 __all__ = ["Difference", "verify"]
 
@@ -50,6 +51,7 @@ def choose(path: Path, found: dict[str, Any]) -> dict[str, Any]:
         missing = [key for key in ("files", *COMPARED) if key not in raw]
         if missing:
             raise InputError(path, missing[0], "it is missing.", "Is this a result?")
+        converted(path, raw["files"], Files)
         return raw
     results = [filed.result for filed in read_model(path).results]
     for result in results:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 
 from entityseg_bench.leaderboard.tables import Column, Row, Table, millions, percent
@@ -27,13 +28,13 @@ def to_markdown(table: Table) -> str:
         cells = [_plain(row.method), _plain(row.backbone), millions(row.parameters)]
         for column in table.columns:
             cells.append(_ranked(table, row, column, ("**{}**", "<u>{}</u>")))
-        origin = f"[{row.origin}]({row.url})"
+        origin = f"[{row.origin}]({_address(row.url)})"
         if row.note:
             notes.append(row.note) if row.note not in notes else None
             origin += f" <sup>{notes.index(row.note) + 1}</sup>"
         lines.append(f"| {' | '.join([*cells, origin])} |")
     if notes:
-        lines += ["", *(f"<sup>{k}</sup> {note}  " for k, note in enumerate(notes, 1))]
+        lines += ["", *(f"<sup>{k}</sup> {_plain(note)}  " for k, note in enumerate(notes, 1))]
     return "\n".join(lines)
 
 
@@ -48,7 +49,14 @@ def _ranked(table: Table, row: Row, column: Column, styles: tuple[str, str]) -> 
 
 
 def _plain(text: str) -> str:
-    return text.replace("|", r"\|").replace("<", "&lt;")
+    """Escape what Markdown, or HTML in it, would take for its own."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
+
+
+def _address(url: str) -> str:
+    """Escape what would end an address in Markdown's brackets or cells."""
+    return re.sub(r"[()|]", lambda found: f"%{ord(found[0]):02X}", url)
 
 
 def to_csv(tables: Sequence[Table]) -> str:
@@ -61,16 +69,21 @@ def to_csv(tables: Sequence[Table]) -> str:
          "parameters", *metrics, "origin", "source", "url", "note"]
     )  # fmt: skip
     for table in tables:
-        about = [table.dataset, table.split, table.task, str(table.class_aware).lower()]
+        about = [_cell(table.dataset), table.split, table.task, str(table.class_aware).lower()]
         for row in table.rows:
             for resolution in sorted({c.resolution for c in row.values}, key=str, reverse=True):
                 own = [row.values.get(Column(metric, resolution)) for metric in metrics]
                 writer.writerow(
-                    [*about, resolution or "", row.method, row.backbone, row.parameters,
-                     *("" if value is None else f"{value:.10g}" for value in own),
-                     row.origin, row.source, row.url, row.note]
+                    [*about, resolution or "", _cell(row.method), _cell(row.backbone),
+                     row.parameters, *("" if value is None else f"{value:.10g}" for value in own),
+                     row.origin, _cell(row.source), row.url, _cell(row.note)]
                 )  # fmt: skip
     return out.getvalue()
+
+
+def _cell(text: str) -> str:
+    """Mark a text as one where a spreadsheet would compute it."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 LATEX_MARKS = {"measured": "", "first-party": "$^{a}$", "secondary": "$^{b}$",

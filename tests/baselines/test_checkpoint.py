@@ -1,5 +1,6 @@
 """Weights: published names and formats, our own files, and files that are refused."""
 
+import io
 import json
 import os
 import pickle
@@ -23,6 +24,7 @@ from baselines.checkpoint import (
 )
 from baselines.config import HorNetConfig, ModelConfig, ResNetConfig, SwinConfig
 from baselines.guess import guess_presets
+from baselines.pickles import load_arrays
 from baselines.presets import PRESETS
 from entityseg_bench.io import InputError
 
@@ -296,3 +298,19 @@ class Holder(torch.nn.Module):
         super().__init__()
         self.a = torch.nn.Parameter(torch.ones(3))
         self.b = torch.nn.Parameter(torch.ones(1))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little") + b"x.",
+        b"\x80\x04\x95" + (1 << 40).to_bytes(8, "little") + b"N.",
+        b"\x80\x02]r" + (0x7FFFFFF0).to_bytes(4, "little") + b".",
+        b"\x80\x02]p2147483647\n.",
+        b"no pickle",
+        b"",
+    ],
+)
+def test_a_pickle_that_claims_more_than_it_holds_is_refused(content):
+    with pytest.raises(pickle.UnpicklingError):
+        load_arrays(io.BytesIO(content))

@@ -87,6 +87,14 @@ def test_values(tmp_path, text, value):
         ('!!python/object/apply:eval ["1 / 0"]', "only arithmetic"),
         ('!!python/object/apply:eval ["[1] * 9"]', "only arithmetic"),
         ("[1, 2", "it is no YAML"),
+        (f'!!python/object/apply:eval ["{"-" * 20_000}1"]', "only arithmetic"),
+        (
+            '!!python/object/apply:eval ["[[y for y in range(9999)] for x in range(9999)]"]',
+            "only arithmetic",
+        ),
+        ("[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("&a [*a]", "nested too deeply"),
+        ("&a " + str([1] * 99) + "\nY: &b [" + "*a," * 99 + "]\nZ: [*b, *b]", "aliases stand for"),
     ],
 )
 def test_nothing_is_run(tmp_path, text, message):

@@ -212,6 +212,7 @@ def test_progress_keeps_whole_lines_and_retries_failures(tmp_path):
     progress.close()
     path = progress.folder / "rank0.jsonl"
     path.write_bytes(path.read_bytes() + b'{"image_id": 3, "pred')
+    (progress.folder / "rank1.jsonl").write_text('{"identity":{"threshold":9}}\n{"image_id":9}\n')
     again = Progress(tmp_path / "r.json")
     again.begin({"threshold": 0})
     assert {key: place.failed for key, place in again.finished().items()} == {1: False, "two": True}
@@ -224,6 +225,13 @@ def test_progress_keeps_whole_lines_and_retries_failures(tmp_path):
         3: False,
     }
     assert again.read(places[3]).image_id == 3
+    with pytest.raises(InputError, match=f"process {os.getpid()} on .* is writing it"):
+        Progress(tmp_path / "r.json").begin({"threshold": 0})
+    other = Progress(tmp_path / "r.json", rank=1)
+    other.join()
+    other.append(Finished(4))
+    assert set(again.finished()) == {1, "two", 3, 4}
+    other.close()
     again.close()
     with pytest.raises(InputError, match="another threshold"):
         Progress(tmp_path / "r.json").begin({"threshold": 1})
@@ -274,6 +282,26 @@ def test_a_killed_run_goes_on_and_ends_like_a_whole_one(tmp_path, weights, pictu
     assert predict(*args, out) == 0
     assert out.read_bytes() == (tmp_path / "whole.json").read_bytes()
     assert not lines.parent.exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_and_keeps_what_is_done(tmp_path, weights, pictures, number, code):
+    args = ("--weights", weights["entity"], "--images", pictures, "--out")
+    out = tmp_path / "stopped.json"
+    process = start(*args, out)
+    lines = tmp_path / ".stopped.json.unfinished/rank0.jsonl"
+    deadline = time.monotonic() + 60
+    while not (lines.is_file() and lines.read_bytes().count(b"\n") >= 2):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.communicate()[1].decode() == "stopped; the same command goes on\n"
+    assert process.returncode == code
+    assert lines.read_bytes().count(b"\n") >= 2
+    assert [path.name for path in lines.parent.iterdir()] == [lines.name]
+    assert predict(*args, out) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
 def test_two_ranks_write_what_one_writes(tmp_path, weights, pictures):

@@ -20,7 +20,7 @@ from entityseg_bench.formats import sniff
 from entityseg_bench.formats.coco import write_coco
 from entityseg_bench.formats.panoptic import write_panoptic
 from entityseg_bench.io import InputError
-from entityseg_bench.parallel import Journal, in_order
+from entityseg_bench.parallel import in_order
 from entityseg_bench.subset import has_entity_categories, subset
 
 from .conftest import coco, dataset_of, from_map, record, same, write
@@ -103,13 +103,6 @@ def test_a_broken_run_goes_on(demo: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert written == [0, 1, 2, 1, *range(2, len(source))]
     assert not journal.exists()
     assert filecmp.cmp(tmp_path / "p.json", tmp_path / "whole.json", shallow=False)
-
-
-def test_the_journal_of_another_run_is_refused(tmp_path: Path) -> None:
-    Journal(tmp_path / "j", {"a": 1})
-    with pytest.raises(InputError, match="unfinished conversion of something else"):
-        Journal(tmp_path / "j", {"a": 2})
-    assert Journal(tmp_path / "j", {"a": 1}).n_done == 0
 
 
 def square(idx: int) -> int:

@@ -1,5 +1,6 @@
 """Maps that do not fit their lists, and maps of other data sets."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -288,3 +289,12 @@ def test_npz_faults(tmp_path: Path) -> None:
     index.write_text(text.replace('"task":"entity"', '"task":"other"'))
     with pytest.raises(InputError, match="'other' is none of"):
         read_npz(tmp_path)
+
+
+@pytest.mark.parametrize("side", [1000, 60_000])
+def test_a_head_that_promises_what_the_file_cannot_hold_is_refused(tmp_path, side):
+    path = tmp_path / "a.png"
+    head = struct.pack(">II5B", side, side, 8, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + head)
+    with pytest.raises(InputError, match=f"a.png: .*{side} x {side} pixels"):
+        png.png_size(path)

@@ -5,6 +5,9 @@ import gzip
 import hashlib
 import json
 import math
+import os
+import subprocess
+import sys
 import warnings
 
 import msgspec
@@ -13,7 +16,10 @@ import pytest
 from entityseg_bench.io import (
     InputError,
     atomic_path,
+    check_writable,
     decode_json,
+    open_regular,
+    printable,
     read_bytes,
     sha256,
     write_json,
@@ -144,3 +150,125 @@ def test_no_file_is_left_open(tmp_path):
         assert decode_json(path, data, NUMBERS) == [1]
         del data
         gc.collect()
+
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+
+
+@posix
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_devices_and_pipes_are_no_files(tmp_path, kind):
+    path = tmp_path / "p.json"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    for use in (open_regular, read_bytes, sha256):
+        with pytest.raises(InputError, match=r"p.json: it is no file, but a device or a pipe\."):
+            use(path)
+
+
+def test_a_name_with_a_zero_is_no_name():
+    with pytest.raises(InputError, match="no name of a file"):
+        read_bytes("a\0b.json")
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"[" + b" " * 5000 + b"]")
+    data = read_bytes(path)
+    # What was read stays, whatever becomes of the file: a mapped one would kill the process.
+    os.truncate(path, 0)
+    assert data[-1:] == b"]"
+    path.write_bytes(data)
+
+    before = os.fstat
+    cut = iter([True])
+
+    def cut_after_the_first_look(descriptor):
+        found = before(descriptor)
+        if next(cut, False):
+            os.truncate(path, 100)
+        return found
+
+    with open_regular(path) as file:
+        monkeypatch.setattr("entityseg_bench.io.open_regular", lambda name: file)
+        monkeypatch.setattr(os, "fstat", cut_after_the_first_look)
+        with pytest.raises(InputError, match="it was changed while it was read"):
+            read_bytes(path)
+
+
+def test_what_a_terminal_would_obey_is_escaped():
+    assert printable("a\x1b[2Jb\x07\n\x9b\u202e\ud800") == r"a\x1b[2Jb\x07\n\x9b\u202e\ud800"
+    assert printable("Ünïcode 図.jpeg \\n") == "Ünïcode 図.jpeg \\n"
+    error = InputError("\x1b]0;title\x07.json", "record\r3", "it is\nbroken.")
+    assert str(error) == r"\x1b]0;title\x07.json: record\r3: it is\nbroken."
+    assert error.file == "\x1b]0;title\x07.json"
+
+
+def test_the_temporary_file_is_new_and_its_name_random(tmp_path):
+    path = tmp_path / "a.txt"
+    names = set()
+    for _ in range(2):
+        with atomic_path(path) as temporary:
+            assert temporary.read_bytes() == b""
+            assert temporary.is_file()
+            assert not temporary.is_symlink()
+            names.add(temporary.name)
+            temporary.write_text("x")
+    assert len(names) == 2
+    assert names_in(tmp_path) == ["a.txt"]
+    umask = os.umask(0o022)
+    os.umask(umask)
+    if os.name != "nt":
+        assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_names_as_long_as_they_can_be_are_written(tmp_path):
+    name = "ü" * 125 + ".json"
+    write_json(tmp_path / name, [1])
+    assert names_in(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", ["folder", "file/a.json", "", "x" * 300])
+def test_targets_that_cannot_be_are_found_before_the_work(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="it cannot be written: "):
+        check_writable(tmp_path / name)
+    with pytest.raises(InputError, match="it cannot be written: "):
+        write_json(tmp_path / name, [])
+    assert names_in(tmp_path) == ["file", "folder"]
+
+
+def test_targets_that_can_be_leave_no_trace(tmp_path):
+    check_writable(tmp_path / "a.json")
+    check_writable(tmp_path / "new/folder/a.json")
+    assert names_in(tmp_path) == []
+
+
+@posix
+def test_a_full_disk_is_said_of_the_target(tmp_path):
+    """A limit on the size of files stands for the full disk."""
+    script = (
+        "import resource, signal, sys\n"
+        "from entityseg_bench.io import InputError, atomic_path, write_json\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n"
+        "    write_json(sys.argv[1], list(range(1000)))\n"
+        "except InputError as error:\n"
+        "    print(error)\n"
+        "try:\n"
+        "    with atomic_path(sys.argv[1]) as path, path.open('wb') as file:\n"
+        "        file.write(bytes(2000))\n"
+        "except OSError as error:\n"
+        "    print(error.filename)\n"
+    )
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+    )
+    said = done.stdout.splitlines()
+    assert said[0].startswith(f"{path}: it cannot be written: File too large.")
+    assert said[1] == str(path)
+    assert path.read_text() == "old"
+    assert names_in(tmp_path) == ["a.json"]

@@ -5,6 +5,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -187,8 +189,21 @@ def test_names_are_escaped_everywhere():
     row = Row(name, name, None, "measured", name, "https://example.org/?a=1&b=2", {column: 1.0})
     table = Table("EntitySeg", "val", "entity", False, (column,), (row,))
     assert "<b>" not in to_html([table]).partition("<main>")[2]
-    assert "&lt;b>a\\|b" in to_markdown(table)
+    assert "| &lt;b>a\\|b &amp; c\\_d % | " in to_markdown(table)
     assert r"<b>a|b \& c\_d \%" in to_latex(table)
+
+
+def test_names_are_no_code_in_any_format():
+    column, name = Column("APe", "high"), "=a](https://evil.org) `b` *c* $d$ ~~e~~ \\"
+    row = Row(name, "-1", None, "measured", "@x", "https://a.org/b_(c)|d", {column: 1.0}, "+2")
+    table = Table("=1", "val", "entity", False, (column,), (row,))
+    text = to_markdown(table)
+    assert r"| =a\](https://evil.org) \`b\` \*c\* \$d\$ \~\~e\~\~ \\ | -1 |" in text
+    assert "[measured](https://a.org/b_%28c%29%7Cd)" in text
+    (read,) = csv.DictReader(io.StringIO(to_csv([table])))
+    cells = [read[key] for key in ("dataset", "method", "backbone", "source", "note")]
+    assert cells == ["'=1", f"'{name}", "'-1", "'@x", "'+2"]
+    assert r"\$d\$ \textasciitilde{}" in to_latex(table)
 
 
 def test_average_recall_is_refused_as_a_published_metric(tmp_path):
@@ -300,6 +315,8 @@ def test_results_against_other_ground_truth_do_not_share_a_table(files, tmp_path
         (("parameters", "images"), 1, "parameters.images"),
         (("parameters", "class_aware"), True, "parameters.class_aware"),
         (("files", "ground_truth", "name"), "mine.json", "does not tell the split"),
+        (("metrics", "AP99"), 0.5, "metrics.AP99: the benchmark has no such metric"),
+        (("own_metrics",), {"all": {"PQ": 0.5}}, "own_metrics.all.PQ is no metric of the task"),
     ],
 )
 def test_results_of_another_shape_or_protocol_are_refused(files, tmp_path, where, value, message):
@@ -346,9 +363,118 @@ def test_words_are_read_from_both_naming_worlds(name, words):
     assert words_of(name) == words
 
 
+@pytest.mark.parametrize("value", [1e308, -0.1, "0.5"])
+def test_own_metrics_are_fractions(files, tmp_path, value):
+    content = json.loads(files[2].read_text())
+    content |= {"task": "panoptic", "own_metrics": {"all": {"PQ": value, "n": 12}}}
+    files[2].write_text(json.dumps(content))
+    with pytest.raises(InputError, match="own_metrics"):
+        add(files[2], tmp_path / "board", **ABOUT)
+    content["own_metrics"]["all"]["PQ"] = 0.5
+    files[2].write_text(json.dumps(content))
+    add(files[2], tmp_path / "board", **ABOUT)
+    assert render(tmp_path / "board", None)
+
+
 def test_file_names_are_plain():
-    assert file_name("CropFormer (Swin-L) 3x") == "cropformer_swin_l_3x.json"
-    assert file_name("../../etc/passwd") == "etc_passwd.json"
+    assert file_name("cropformer_swin_l_3x") == "cropformer_swin_l_3x.json"
+    assert re.fullmatch(
+        r"cropformer_swin_l_3x_[0-9a-f]{8}\.json", file_name("CropFormer (Swin-L) 3x")
+    )
+    assert re.fullmatch(r"etc_passwd_[0-9a-f]{8}\.json", file_name("../../etc/passwd"))
+
+
+def test_every_model_has_a_file_of_its_own(files, tmp_path):
+    names = [
+        "a b",
+        "a+b",
+        "a_b",
+        "A_B",
+        "a_b_",
+        "模型甲",
+        "模型乙",
+        "x" * 200,
+        "x" * 199,
+        "con",
+        "...",
+    ]
+    found = [add(files[2], tmp_path / "board", **{**ABOUT, "model": name}) for name in names]
+    assert len(set(found)) == len(names)
+    assert [read_model(path).model for path in found] == names
+    for path in found:
+        assert re.fullmatch(r"[a-z0-9_]+\.json", path.name)
+        assert path.name != "con.json"
+        assert len(path.name) < 120
+    found[0].write_text(found[0].read_text().replace('"a b"', '"another"'))
+    with pytest.raises(InputError, match="model: the file is not where its content belongs"):
+        add(files[2], tmp_path / "board", **{**ABOUT, "model": "a b"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", "x" * 300),
+        ("method", "a\nb"),
+        ("backbone", "\x1b[2J"),
+        ("dataset", "\u202edne"),
+        ("paper", "https://a.org\n"),
+        ("code", "https://a.org/`{}"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(files, tmp_path, field, value):
+    with pytest.raises(InputError, match=rf"{field}|length"):
+        add(files[2], tmp_path / "board", **{**ABOUT, field: value})
+    assert not (tmp_path / "board/results").exists()
+
+
+def test_results_that_are_filed_at_once_are_all_there(files, tmp_path):
+    """Each of them reads what is filed, and writes it with its own."""
+    script = (
+        "import sys\n"
+        "from entityseg_bench.cli import main\n"
+        "sys.stdin.readline()\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    about = [f"--{key}={value}" for key, value in ABOUT.items()]
+    processes = []
+    for resolution in ("low", "high"):
+        content = json.loads(files[2].read_text())
+        content["files"]["ground_truth"]["name"] = "mine.json"
+        path = tmp_path / f"{resolution}.json"
+        path.write_text(json.dumps(content))
+        command = [
+            "leaderboard",
+            "add",
+            path,
+            "--dir",
+            tmp_path / "board",
+            "--split",
+            "val",
+            *about,
+        ]
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-c", script, *map(str, command), "--resolution", resolution],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+            )
+        )
+    for process in processes:
+        process.stdin.write(b"go\n")
+        process.stdin.close()
+    assert [process.wait() for process in processes] == [0, 0]
+    filed = read_model(tmp_path / "board/results/val/tiny_net.json")
+    assert sorted(one.resolution for one in filed.results) == ["high", "low"]
+    assert [path.name for path in (tmp_path / "board/results/val").iterdir()] == ["tiny_net.json"]
+
+
+@pytest.mark.parametrize("value", [{}, [], {"predictions": {"name": "a"}}, None])
+def test_a_result_without_hashes_is_no_result(files, value):
+    gt, dt, result = files
+    content = json.loads(result.read_text())
+    result.write_text(json.dumps({**content, "files": value}))
+    with pytest.raises(InputError, match=r"r\.json"):
+        verify(result, dt, gt)
 
 
 def test_scoring_again_gives_every_digit(files, tmp_path, capsys):

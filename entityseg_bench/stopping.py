@@ -1,0 +1,43 @@
+"""Signals that end a command: it stops at once, says one line, and keeps what is done."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+__all__ = ["Stopped", "exit_code", "stoppable"]
+
+
+class Stopped(KeyboardInterrupt):
+    """Say that a signal other than Ctrl-C asked the command to end; ``number`` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Turn SIGTERM into `Stopped` while the block runs, so that it unwinds as for Ctrl-C.
+
+    In other threads than the main one, where Python allows no handlers, nothing is changed.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        # A handler that was not set from Python cannot be set again.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def exit_code(error: KeyboardInterrupt) -> int:
+    """Return the exit code by which shells tell a command that was stopped: 130 or 143."""
+    return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
