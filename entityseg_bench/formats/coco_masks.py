@@ -1,7 +1,5 @@
 """Masks and rare fields of a COCO file, read where they lie in the mapped file."""
 
-import io
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,10 +51,10 @@ class Slices(Sequence[bytes]):
 
     def __init__(self, path: Path, places: NDArray[np.int64]) -> None:
         self._state = path, places
-        self._lock = threading.Lock()
-        file: Any = open_regular(path)
+        with open_regular(path) as file:
+            packed = file.read(2) == b"\x1f\x8b"
         # A gzip has no places of its own: it is unpacked whole.
-        self._file = io.BytesIO(read_bytes(path)) if file.read(2) == b"\x1f\x8b" else file
+        self._unpacked = read_bytes(path) if packed else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Slices, self._state
@@ -65,10 +63,13 @@ class Slices(Sequence[bytes]):
         return len(self._state[1])
 
     def __getitem__(self, idx: Any) -> Any:
-        start, end = self._state[1][idx].tolist()
-        with self._lock:
-            self._file.seek(start)
-            return self._file.read(end - start)
+        path, places = self._state
+        start, end = places[idx].tolist()
+        if self._unpacked is not None:
+            return self._unpacked[start:end]
+        with open_regular(path) as file:
+            file.seek(start)
+            return file.read(end - start)
 
 
 class JsonMasks(Masks):

@@ -157,9 +157,13 @@ class OwnMetrics(msgspec.Struct, frozen=True):
 
 
 class ResultFile(msgspec.Struct, frozen=True):
-    """Hold what ``entityseg evaluate --json`` writes, as far as the leaderboard reads it."""
+    """Hold what ``entityseg evaluate --json`` writes, as far as the leaderboard reads it.
 
-    schema: Literal[1]
+    In schema 1 masks that overlap removal hides whole counted as false positives of AP^e; since
+    schema 2 they cost nothing.
+    """
+
+    schema: Literal[1, 2]
     toolkit: Toolkit
     task: Task
     metrics: dict[str, Fraction | None]

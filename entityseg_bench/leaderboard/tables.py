@@ -160,6 +160,8 @@ def measured_rows(path: Path, model: ModelFile) -> Iterable[tuple[Task, bool, Ro
                 values.setdefault((result.task, class_aware), {}).update(own)
         n = result.overlap.images
         what = f"overlap in {n} of {result.counts.images} images" if n else "do not overlap"
+        if n and result.schema == 1:
+            what += ", APe by the earlier rule for hidden masks until scored again"
         notes.setdefault(result.task, []).append(f"masks {what} ({letter})")
     for (task, class_aware), own in values.items():
         yield (
