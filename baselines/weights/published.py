@@ -62,9 +62,10 @@ def find_file(name: str) -> HubFile:
     chosen = [file for file in found if PurePosixPath(file.path).name == wanted] or found
     if len(chosen) != 1 or (wanted and not chosen[0].path.endswith(f"/{wanted}")):
         names = [PurePosixPath(file.path).name for file in found]
+        listed = ", ".join(names) or "none"
         base = name.partition("/")[0]
         raise InputError(
-            page(), folder, f"it holds {len(found)} files of weights: {', '.join(names) or 'none'}.",
+            page(), folder, f"it holds {len(found)} files of weights: {listed}.",
             f"Name one of them: {base}/{names[0]}." if names else "Has it been renamed?",
         )  # fmt: skip
     return chosen[0]

@@ -98,7 +98,7 @@ def test_no_network_is_said(server, monkeypatch, tmp_path):
 
 
 def test_a_closed_port_is_said(tmp_path):
-    with pytest.raises(InputError, match="cannot be reached.*Is there a network"):
+    with pytest.raises(InputError, match=r"cannot be reached.*Is there a network"):
         download("http://127.0.0.1:9/file", tmp_path / "file", 10)
 
 

@@ -1,4 +1,4 @@
-"""A server on the loopback that plays the hub and a release: gated, resumable, able to break off."""
+"""A server on the loopback that plays the hub and a release: gated, and able to break off."""
 
 import contextlib
 import hashlib
