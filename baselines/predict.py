@@ -3,6 +3,7 @@
 import argparse
 import gzip
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from baselines.ranks import Ranks, joined
 from baselines.weights import find_weights
 from entityseg_bench.formats.maps import check_names, map_name
 from entityseg_bench.io import InputError, atomic_path, sha256
+from entityseg_bench.turbulence import Air, distort
 from entityseg_bench.types import ImageInfo
 
 __all__ = ["Job", "Predictor", "main", "run"]
@@ -43,14 +45,16 @@ class Job:
         pictures: The images.
         out: A folder, or the one results file (``.json``, ``.json.gz``).
         formats: Of "json" (one file of results for all), "panoptic" (maps and one COCO panoptic
-            file), "semantic", "ids", "npz", "drawings" (a file an image).
+            file), "semantic", "ids", "npz", "drawings", "binary" (a file an image).
         batch_size: Images of one padded size that go through the network together.
+        air: Through which the images are seen; None is as they are.
     """
 
     pictures: Sequence[Picture]
     out: Path
     formats: tuple[str, ...]
     batch_size: int = 1
+    air: Air | None = None
 
     def __post_init__(self) -> None:
         if self.is_file and self.formats != ("json",):
@@ -126,6 +130,9 @@ def _predict_batch(
     for idx, picture in enumerate(batch):
         try:
             images[idx] = read_image(picture.path, picture.size)
+            if job.air is not None:
+                seed = zlib.crc32(picture.file_name.encode())
+                images[idx] = distort(images[idx], job.air, seed)
         except InputError as error:
             progress.append(Finished(picture.image_id, error=str(error)))
     if not images:
@@ -216,7 +223,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="published weights, a checkpoint, or the name of weights that come with the package",
     )
-    add("--images", required=True, metavar="I", help="image, folder, pattern, COCO JSON or dataset")
+    add(
+        "--images",
+        required=True,
+        metavar="I",
+        help="image, folder, pattern, list (.txt), COCO JSON, dataset",
+    )
     add("--split", choices=("train", "val"), help="of a dataset (val)")
     add("--resolution", choices=("high", "low"), default="high", help="of a dataset (%(default)s)")
     add("--image-root", metavar="DIR", help="folder of the images that a COCO JSON names")
@@ -227,8 +239,10 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("json", *FORMATS),
         metavar="KIND",
         help="what to write into the folder: json, panoptic, semantic, ids (PNG, n + 1 where "
-        "segment n is), npz, drawings; the task's own kind if not said",
+        "segment n is), npz, drawings, binary (PNG, 255 where anything was found, and one of each "
+        "in a folder beside it); the task's own kind if not said",
     )
+    add("--distance", type=float, metavar="M", help="see the images through so much turbulent air")
     add("--threshold", type=float, default=0.0, help="leave out lower scores (%(default)s)")
     add("--min-area", type=int, default=1, help="leave out smaller masks, pixels (%(default)s)")
     add("--top-k", type=int, help="segments that the model may propose (the preset's number)")
@@ -298,7 +312,8 @@ def _main(args: argparse.Namespace, ranks: Ranks) -> dict[str, str]:
         Path(args.images).resolve()
     ):
         raise InputError(args.out, "", "it lies in the folder of the images.", "Name another.")
-    job = Job(pictures, args.out, formats, args.batch_size)
+    air = None if args.distance is None else Air(args.distance)
+    job = Job(pictures, args.out, formats, args.batch_size, air)
     progress = Progress(args.out, ranks.rank)
     refusal = None
     if ranks.is_first:
@@ -338,6 +353,7 @@ def _settings(
         "top_k": args.top_k,
         "scores": args.scores,
         "precision": args.precision,
+        "distance": args.distance,
     }
 
 
