@@ -16,6 +16,7 @@ from tqdm import tqdm
 from baselines.config import ModelConfig, config_to_dict
 from baselines.images import image_size, read_image
 from baselines.original import read_original
+from baselines.original.commands import is_original_demo, translate_demo
 from baselines.outputs import FORMATS, segments_info
 from baselines.pictures import Picture, list_pictures
 from baselines.predictor import Entities, Predictor
@@ -275,6 +276,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, all images have results; 1, some could not be read, and are listed; 2, it could not run.
     """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if is_original_demo(argv):
+        try:
+            argv = translate_demo(argv)
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
     args = build_parser().parse_args(argv)
     with joined() as ranks:
         try:
