@@ -15,6 +15,11 @@ import torch
 import torch.distributed as dist
 
 from baselines.original import read_original
+from baselines.original.training_commands import (
+    is_original_training,
+    read_command,
+    run_command,
+)
 from baselines.overrides import override
 from baselines.presets import get_preset
 from baselines.ranks import Ranks
@@ -98,6 +103,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, trained; 1, training had to stop, and the reason is said; 2, it could not begin; 143,
         stopped by a signal, with a checkpoint.
     """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if is_original_training(argv):
+        try:
+            return run_command(read_command(argv))
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
     args = build_parser().parse_args(argv)
     with _joined(args.device) as ranks:
         try:
