@@ -28,12 +28,12 @@ def place(datasets, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
 
 
-@pytest.mark.parametrize("task", CONFIGS)
-def test_evaluation_predicts_and_scores_each_type(task, data, tmp_path, capfd):
+@pytest.mark.parametrize(("task", "processes"), [*((task, 1) for task in CONFIGS), ("entity", 2)])
+def test_evaluation_predicts_and_scores_each_type(task, processes, data, tmp_path, capfd):
     config = data / f"original/{CONFIGS[task]}.yaml"
     model = read_original(config, training=False).model
     save_checkpoint(tmp_path / "model.pth", build(model), model)
-    command = ["--config-file", config, "--num-gpus", 1, "--eval-only"]
+    command = ["--config-file", config, "--num-gpus", processes, "--eval-only"]
     command += ["MODEL.WEIGHTS", tmp_path / "model.pth", "OUTPUT_DIR", tmp_path / "out"]
     assert main([str(word) for word in command]) == 0
     assert "AP^e" in capfd.readouterr().out
