@@ -23,7 +23,7 @@ from baselines.build import build_model
 from baselines.config import ModelConfig, config_from_dict, config_to_dict
 from baselines.guess import FUSION, guess_presets
 from baselines.pickles import load_arrays, refusal
-from baselines.weights import find_weights, list_weights
+from baselines.weights import PUBLISHED, find_weights, list_weights
 from entityseg_bench.io import InputError, atomic_path
 
 __all__ = [
@@ -119,7 +119,7 @@ def read_weights(path: str | Path) -> Weights:
 
     Takes safetensors, PyTorch's formats (tensors only) and detectron2's pickles of numpy arrays;
     the content decides, not the name. Of a training checkpoint the model is taken. What is no file
-    may be the name of weights that come with the package.
+    may be the name of weights that come with the package, or of published ones.
 
     Raises:
         InputError: No such file, none of these formats, broken, wanting to run code, or no weights.
@@ -128,9 +128,9 @@ def read_weights(path: str | Path) -> Weights:
     try:
         content = _read(path)
     except FileNotFoundError:
-        shipped = ", ".join(list_weights())
+        known = ", ".join([*list_weights(), *PUBLISHED])
         raise InputError(
-            path, "", "there is no such file of weights.", f"By name alone there are: {shipped}."
+            path, "", "there is no such file of weights.", f"By name alone there are: {known}."
         ) from None
     except pickle.UnpicklingError as error:
         reason = _reason(error)

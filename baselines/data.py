@@ -24,6 +24,7 @@ from baselines.train_config import TrainConfig
 from entity_api import rle
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.io import InputError
+from entityseg_bench.turbulence import Air, distort
 
 __all__ = [
     "WORKER_DIED",
@@ -150,6 +151,10 @@ class TrainingSamples(Dataset):
     def _load(self, position: int, image_idx: int, rng: np.random.Generator) -> Sample:
         info = self.dataset.images[image_idx]
         image = read_image(self.dataset.image_path(info), (info.height, info.width))
+        if self.config.distances:
+            # Masks stay: what is learned is where the object is, not where the air shows it.
+            air = Air(float(rng.choice(self.config.distances)))
+            image = distort(image, air, int(rng.integers(2**63)))
         annotations = [a for a in self.dataset.annotations(image_idx) if not a.iscrowd]
         masks = np.zeros((len(annotations), info.height, info.width), bool)
         for mask, annotation in zip(masks, annotations, strict=True):

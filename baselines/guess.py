@@ -15,9 +15,13 @@ FUSION = "sem_seg_head.predictor.make_3d."
 
 
 def guess_presets(weights: Mapping[str, Tensor]) -> list[str]:
-    """Name the presets whose sizes the renamed weights have, in alphabetical order; maybe none."""
+    """Name the presets whose sizes the renamed weights have, in alphabetical order; maybe none.
+
+    Recipes without published weights come last, so that they are never taken for published ones.
+    """
     found = _sizes(weights)
-    return [name for name, preset in PRESETS.items() if _config_sizes(preset.model) == found]
+    likely = [name for name, preset in PRESETS.items() if _config_sizes(preset.model) == found]
+    return sorted(likely, key=lambda name: PRESETS[name].is_recipe)
 
 
 def _sizes(weights: Mapping[str, Tensor]) -> tuple:

@@ -1,5 +1,6 @@
 """Write what was found in one image, as a file a program or a person can use."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,23 @@ def _write_drawing(path: Path, entities: Entities, image: np.ndarray) -> None:
         Image.fromarray(drawing).save(temporary, format="PNG")
 
 
+def _write_binary(path: Path, entities: Entities, image: np.ndarray) -> None:
+    """Write one mask of everything that was found, and, in a folder beside it, one of each."""
+    whole = np.zeros(entities.size, bool)
+    folder = path.with_suffix("")
+    if folder.is_dir():  # of a run that was stopped, perhaps with more masks
+        shutil.rmtree(folder)
+    folder.mkdir()
+    for idx, code in enumerate(entities.segmentations):
+        mask = rle.decode(code)
+        whole |= mask
+        Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"{idx:03}.png")
+    with atomic_path(path) as temporary:
+        Image.fromarray(whole.astype(np.uint8) * 255).save(temporary, format="PNG")
+
+
 FORMATS = {
+    "binary": Format("binary", ".png", _write_binary),
     "ids": Format("ids", ".png", _write_ids),
     "npz": Format("npz", ".npz", _write_npz),
     "drawings": Format("drawings", ".png", _write_drawing),

@@ -1,4 +1,4 @@
-"""List the pictures that a user names: a file, a folder, a pattern, a COCO file, a dataset."""
+"""List the pictures that a user names: a file, a folder, a pattern, a list, COCO, a dataset."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -47,7 +47,8 @@ def list_pictures(
 
     Args:
         source: An image; a folder, searched with its subfolders; a pattern such as ``a/*.jpg``; a
-            COCO JSON (``.json``, ``.json.gz``); or the root of an EntitySeg dataset, which is a
+            COCO JSON (``.json``, ``.json.gz``); a list (``.txt``), one image a line, by its path or
+            its path beside the list; or the root of an EntitySeg dataset, which is a
             folder that holds ``annotations``, or any for which `split` is given.
         image_root: Where a COCO file's images are, sought by path, then by bare name; by default
             the nearest folder up from the file that holds ``images``, else the file's own.
@@ -59,12 +60,15 @@ def list_pictures(
         At least one, in the order of the COCO file or dataset, or by path.
 
     Raises:
-        InputError: Nothing there; or a COCO file whose ids repeat, or whose image is nowhere or,
+        InputError: Nothing there; a list with an image that is not there or stands twice; or a COCO
+            file whose ids repeat, or whose image is nowhere or,
             by its bare name, in several places.
     """
     path = Path(source)
     if path.name.endswith((".json", ".json.gz")):
         return _from_coco(path, image_root)
+    if path.suffix == ".txt" and path.is_file():
+        return _from_list(path, image_root)
     if path.is_dir() and (split is not None or (path / "annotations").is_dir()):
         return _from_dataset(path, task, split or "val", resolution)
     if path.is_dir():
@@ -79,6 +83,27 @@ def list_pictures(
         raise InputError(source, "", "no image is there.", f"Known: {' '.join(sorted(SUFFIXES))}.")
     names = [file.relative_to(base).as_posix() for file in files]
     return [Picture(name, file, name) for name, file in zip(names, files, strict=True)]
+
+
+def _from_list(path: Path, image_root: str | Path | None) -> list[Picture]:
+    found: dict[str, Picture] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        name = line.strip()
+        if not name:
+            continue
+        # An absolute path stays one.
+        beside = Path(image_root or path.parent) / name
+        file = beside if beside.is_file() else Path(name)
+        if not file.is_file():
+            raise InputError(path, f"line {number}", f"there is no image {name}.")
+        # Outputs are called after the image, so an absolute path gives its name alone.
+        own = file.name if Path(name).is_absolute() or ".." in Path(name).parts else name
+        if own in found:
+            raise InputError(path, f"line {number}", f"the image {own} stands twice.")
+        found[own] = Picture(own, file, own)
+    if not found:
+        raise InputError(path, "", "the list is empty.")
+    return list(found.values())
 
 
 class _CocoImage(msgspec.Struct):

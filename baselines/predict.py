@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import gzip
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from baselines.config import ModelConfig, config_to_dict
 from baselines.images import image_size, read_image
 from baselines.original import read_original
+from baselines.original.commands import is_original_demo, translate_demo
 from baselines.outputs import FORMATS, segments_info
 from baselines.pictures import Picture, list_pictures
 from baselines.predictor import Entities, Predictor
@@ -27,6 +29,7 @@ from entityseg_bench.formats.identity import digest
 from entityseg_bench.formats.maps import check_names, map_name
 from entityseg_bench.io import InputError, atomic_path, check_writable, printable, sha256
 from entityseg_bench.stopping import exit_code, stoppable
+from entityseg_bench.turbulence import Air, distort
 from entityseg_bench.types import ImageInfo
 
 __all__ = ["Job", "Predictor", "main", "run"]
@@ -47,14 +50,16 @@ class Job:
         pictures: The images.
         out: A folder, or the one results file (``.json``, ``.json.gz``).
         formats: Of "json" (one file of results for all), "panoptic" (maps and one COCO panoptic
-            file), "semantic", "ids", "npz", "drawings" (a file an image).
+            file), "semantic", "ids", "npz", "drawings", "binary" (a file an image).
         batch_size: Images of one padded size that go through the network together.
+        air: Through which the images are seen; None is as they are.
     """
 
     pictures: Sequence[Picture]
     out: Path
     formats: tuple[str, ...]
     batch_size: int = 1
+    air: Air | None = None
 
     def __post_init__(self) -> None:
         if self.is_file and self.formats != ("json",):
@@ -134,6 +139,9 @@ def _predict_batch(
     for idx, picture in enumerate(batch):
         try:
             images[idx] = read_image(picture.path, picture.size)
+            if job.air is not None:
+                seed = zlib.crc32(picture.file_name.encode())
+                images[idx] = distort(images[idx], job.air, seed)
         except InputError as error:
             progress.append(Finished(picture.image_id, error=str(error)))
     if not images:
@@ -224,7 +232,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="published weights, a checkpoint, or the name of weights that come with the package",
     )
-    add("--images", required=True, metavar="I", help="image, folder, pattern, COCO JSON or dataset")
+    add(
+        "--images",
+        required=True,
+        metavar="I",
+        help="image, folder, pattern, list (.txt), COCO JSON, dataset",
+    )
     add("--split", choices=("train", "val"), help="of a dataset (val)")
     add("--resolution", choices=("high", "low"), default="high", help="of a dataset (%(default)s)")
     add("--image-root", metavar="DIR", help="folder of the images that a COCO JSON names")
@@ -235,8 +248,10 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("json", *FORMATS),
         metavar="KIND",
         help="what to write into the folder: json, panoptic, semantic, ids (PNG, n + 1 where "
-        "segment n is), npz, drawings; the task's own kind if not said",
+        "segment n is), npz, drawings, binary (PNG, 255 where anything was found, and one of each "
+        "in a folder beside it); the task's own kind if not said",
     )
+    add("--distance", type=float, metavar="M", help="see the images through so much turbulent air")
     add("--threshold", type=float, default=0.0, help="leave out lower scores (%(default)s)")
     add("--min-area", type=int, default=1, help="leave out smaller masks, pixels (%(default)s)")
     add("--top-k", type=int, help="segments that the model may propose (the preset's number)")
@@ -270,6 +285,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, all images have results; 1, some could not be read, and are listed; 2, it could not run;
         130 and 143, stopped by Ctrl-C or by SIGTERM: the same command goes on.
     """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if is_original_demo(argv):
+        try:
+            argv = translate_demo(argv)
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
     args = build_parser().parse_args(argv)
     with joined() as ranks:
         try:
@@ -312,7 +334,8 @@ def _main(args: argparse.Namespace, ranks: Ranks) -> dict[str, str]:
         Path(args.images).resolve()
     ):
         raise InputError(args.out, "", "it lies in the folder of the images.", "Name another.")
-    job = Job(pictures, args.out, formats, args.batch_size)
+    air = None if args.distance is None else Air(args.distance)
+    job = Job(pictures, args.out, formats, args.batch_size, air)
     with contextlib.closing(Progress(args.out, ranks.rank)) as progress:
         refusal = None
         if ranks.is_first:
@@ -353,6 +376,7 @@ def _settings(args: argparse.Namespace, predictor: Predictor, job: Job) -> dict[
         "scores": args.scores,
         "precision": args.precision,
         "version": __version__,
+        "distance": args.distance,
     }
 
 

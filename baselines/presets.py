@@ -11,10 +11,17 @@ __all__ = ["PRESETS", "Preset", "get_preset", "list_presets"]
 
 @dataclass(frozen=True)
 class Preset:
-    """A named configuration."""
+    """A named configuration.
+
+    Attributes:
+        model: Of the network.
+        train: Of its training.
+        is_recipe: Whether it is a recipe without a published number or published weights.
+    """
 
     model: ModelConfig
     train: TrainConfig = field(default_factory=TrainConfig)
+    is_recipe: bool = False
 
 
 _SWIN_T = SwinConfig()
@@ -90,6 +97,34 @@ def _published() -> dict[str, Preset]:
     return presets
 
 
+def _recipes() -> dict[str, Preset]:
+    """Give what the original's README names and never published.
+
+    A 1x schedule is a third of the 3x one, in the steps and so in the polynomial decay over them.
+    The person models are of COCO's instances of one category; of ``noise_000_100_200`` the
+    numbers are read as metres of turbulent air, one of which is drawn for each image.
+    """
+    r50 = replace(_ENTITY, backbone=ResNetConfig())
+    corner = replace(_1X, augment=_CORNER_CROP)
+    presets = {
+        "mask2former_R_50_1x": Preset(r50, _1X),
+        "cropformer_R_50_1x": Preset(replace(r50, num_views=5), corner),
+        "mask2former_swin_tiny_1x": Preset(replace(_ENTITY, backbone=_SWIN_T), _1X),
+        "cropformer_swin_tiny_1x": Preset(replace(_ENTITY, backbone=_SWIN_T, num_views=5), corner),
+    }
+    for size, backbone in (("tiny", _SWIN_T), ("large", _SWIN_L)):
+        person = replace(_ENTITY, task="instance", num_classes=1, backbone=backbone)
+        for method, views in (("mask2former", 1), ("cropformer", 5)):
+            published = _published()[f"{method}_swin_{size}_3x"].train
+            name = f"{method}_swin_{size}_coco_person"
+            model = replace(person, num_views=views)
+            presets[name] = Preset(model, published)
+            presets[f"{name}_noise_000_100_200"] = Preset(
+                model, replace(published, distances=(0.0, 100.0, 200.0))
+            )
+    return {name: replace(preset, is_recipe=True) for name, preset in presets.items()}
+
+
 def _tiny() -> dict[str, Preset]:
     """Models that two CPU cores train in minutes on small synthetic images; see docs/train.md."""
     model = ModelConfig(
@@ -145,7 +180,7 @@ def _tiny() -> dict[str, Preset]:
     }
 
 
-PRESETS: dict[str, Preset] = dict(sorted((_published() | _tiny()).items()))
+PRESETS: dict[str, Preset] = dict(sorted((_published() | _recipes() | _tiny()).items()))
 
 
 def list_presets() -> list[str]:

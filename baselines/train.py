@@ -15,6 +15,11 @@ import torch
 import torch.distributed as dist
 
 from baselines.original import read_original
+from baselines.original.training_commands import (
+    is_original_training,
+    read_command,
+    run_command,
+)
 from baselines.overrides import override
 from baselines.presets import get_preset
 from baselines.ranks import Ranks
@@ -64,6 +69,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--val-json", type=Path, metavar="FILE", help="COCO file to be scored on")
     add("--images", type=Path, metavar="DIR", help="folder of the images that the COCO files name")
+    add(
+        "--categories",
+        nargs="+",
+        metavar="NAME",
+        help="of the COCO files: only these, such as person",
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
     add("--weights", type=Path, metavar="FILE", help="weights to start from, whatever of them fits")
     add(
@@ -92,6 +103,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, trained; 1, training had to stop, and the reason is said; 2, it could not begin; 143,
         stopped by a signal, with a checkpoint.
     """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if is_original_training(argv):
+        try:
+            return run_command(read_command(argv))
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
     args = build_parser().parse_args(argv)
     with _joined(args.device) as ranks:
         try:
@@ -141,6 +159,8 @@ def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:
         raise ValueError("train.precision=float16 needs a GPU; take bfloat16 or float32")
     if (args.data is None) == (args.train_json is None):
         raise ValueError("name the data: --data ROOT, or --train-json FILE")
+    if args.categories and args.train_json is None:
+        raise ValueError("--categories is of COCO files: name --train-json FILE")
     if args.data is not None:
         train_set, val_set = (
             EntityDataset.open(args.data, model.task, split, config.resolution, parts)
@@ -150,6 +170,8 @@ def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:
         train_set, val_set = (
             _coco(path, args.images, model.task) for path in (args.train_json, args.val_json)
         )
+        if args.categories:
+            train_set, val_set = (_only(data, args.categories) for data in (train_set, val_set))
         told = any(
             setting.split("=")[0].strip() == "model.num_classes" for setting in args.settings
         )
@@ -185,6 +207,20 @@ def _coco(path: Path | None, images: Path | None, task: str) -> EntityDataset | 
     if path is None:
         return None
     return EntityDataset.of(read_coco(path, task), image_files=ImageFiles(images or path.parent))
+
+
+def _only(dataset: EntityDataset | None, names: Sequence[str]) -> EntityDataset | None:
+    """Keep the annotations of some categories, and every image."""
+    if dataset is None:
+        return None
+    known = {category.name for category in dataset.categories}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(
+            dataset.where, "categories", f"there is none called {', '.join(unknown)}.",
+            f"There are: {', '.join(sorted(known)[:20])}.",
+        )  # fmt: skip
+    return dataset.take(category_ids=[c.id for c in dataset.categories if c.name in names])
 
 
 def _state_to_resume(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:

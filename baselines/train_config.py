@@ -46,6 +46,8 @@ class TrainConfig:
     split: Literal["train", "val"] = "train"
     resolution: Literal["high", "low"] = "high"
     parts: tuple[str, ...] | None = None  # of the data set: some of 01,02,03; None: all there are
+    # Metres of turbulent air, one of which is drawn for each image; none: images as they are.
+    distances: tuple[float, ...] = ()
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     recompute: bool = False  # activations in the backward pass, which halves the memory or better
     ema_decay: float = 0.0  # of averaged weights, which are then evaluated and kept; 0: none
@@ -62,5 +64,7 @@ class TrainConfig:
         for name in ("steps", "batch_size", "max_device_batch", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, not {getattr(self, name)}")
+        if any(not distance >= 0 for distance in self.distances):
+            raise ValueError(f"train.distances must be 0 m or more, not {self.distances}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"train.ema_decay must be in [0, 1), not {self.ema_decay}")

@@ -73,7 +73,8 @@ def _nearest(model: ModelConfig, train: TrainConfig | None, stem: str) -> str:
         other_kind = type(preset.model.backbone) is not type(model.backbone)
         return other_kind, len(_differences(preset, model, train)), name != stem
 
-    return min(PRESETS, key=distance)
+    # A file is of a recipe only if it is called so.
+    return min((n for n in PRESETS if n == stem or not PRESETS[n].is_recipe), key=distance)
 
 
 def _differences(preset: Preset, model: ModelConfig, train: TrainConfig | None) -> list[str]:

@@ -19,8 +19,10 @@ from entityseg_bench.integrations.dataset_names import DATASETS
 from entityseg_bench.io import InputError
 
 TRAINED = sorted(
-    name for name in PRESETS if not name.endswith("_tiny") and get_preset(name).train.steps > 9999
-)
+    name for name in PRESETS
+    if not name.endswith("_tiny") and get_preset(name).train.steps > 9999
+    and not get_preset(name).is_recipe
+)  # fmt: skip
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_configuration_survives_json(name):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="no preset 'mask2former'; presets: cropformer_hornet_3x"):
+    with pytest.raises(ValueError, match="no preset 'mask2former'; presets: cropformer_R_50_1x"):
         baselines.build_model("mask2former")
     with pytest.raises(ValueError, match="unknown backbone 'vit'"):
         config_from_dict({"backbone": {"kind": "vit"}})

@@ -307,7 +307,7 @@ def test_results_against_other_ground_truth_do_not_share_a_table(files, tmp_path
 @pytest.mark.parametrize(
     ("where", "value", "message"),
     [
-        (("schema",), 2, "schema"),
+        (("schema",), 3, "schema"),
         (("metrics", "AP"), 43.7, "metrics"),
         (("metrics", "APe"), None, "metrics.APe"),
         (("files", "predictions", "sha256"), "abc", "sha256"),

@@ -1,0 +1,87 @@
+"""The original's demo command, typed as it stands, as arguments of `baselines.predict`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from baselines.original.keys import DEFAULTS
+
+__all__ = ["is_original_demo", "translate_demo"]
+
+WEIGHTS = "MODEL.WEIGHTS"
+# Keys of other models that its README passes along; none of them is read by these models.
+PASSED_OVER = ("MODEL.CONDINST.",)
+
+
+def is_original_demo(argv: Sequence[str]) -> bool:
+    """Say whether arguments are those of the original's demo scripts."""
+    return any(text == "--input" or text.startswith("--input=") for text in argv)
+
+
+def translate_demo(argv: Sequence[str]) -> list[str]:
+    """Give the arguments of `baselines.predict` that do what the original's demo does.
+
+    Several inputs, as a shell makes of a pattern, are written as a list into the output folder.
+
+    Args:
+        argv: ``--config-file C --input I ... --output O --opts MODEL.WEIGHTS W``; the keys and
+            values may stand without ``--opts``, as its README has them in one place. Options that
+            the original has not are passed on.
+
+    Raises:
+        ValueError: Keys that are not known, all named, or that only the file can set; no weights;
+            or a share of the images, which torchrun gives here.
+    """
+    parser = argparse.ArgumentParser(prog="python -m baselines.predict", allow_abbrev=False)
+    parser.add_argument("--config-file", required=True)
+    parser.add_argument("--input", nargs="+", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--opts", nargs="*", default=[])
+    parser.add_argument("--confidence-threshold", type=float, default=0.5)
+    parser.add_argument("--thread-id", type=int, default=0)
+    parser.add_argument("--thread-num", type=int, default=1)
+    args, others = parser.parse_known_args(argv)
+    first = next((k for k, text in enumerate(others) if _is_key(text)), len(others))
+    own, pairs = others[:first], [*args.opts, *others[first:]]
+    if args.thread_num != 1:
+        raise ValueError(
+            "--thread-num shares out the images; here: torchrun --nproc-per-node "
+            f"{args.thread_num} -m baselines.predict ..."
+        )
+    translated = ["--config-file", args.config_file, "--weights", _weights(pairs)]
+    translated += ["--images", _images(args.input, args.output), "--out", str(args.output)]
+    translated += ["--threshold", str(args.confidence_threshold)]
+    return translated + ([] if "--write" in own else ["--write", "drawings"]) + own
+
+
+def _is_key(text: str) -> bool:
+    return "." in text and text.partition(".")[0].isupper()
+
+
+def _weights(pairs: Sequence[str]) -> str:
+    """Take the weights out of the keys and values, and see that nothing else changes the model."""
+    if len(pairs) % 2:
+        raise ValueError(f"{' '.join(pairs)}: keys and values do not come in pairs")
+    given = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    weights = given.pop(WEIGHTS, None)
+    for key in [key for key in given if key.startswith(PASSED_OVER)]:
+        print(f"{key} is of another model, and passed over", file=sys.stderr)
+        del given[key]
+    unknown = [key for key in given if key not in DEFAULTS]
+    if unknown:
+        raise ValueError(f"unknown keys: {', '.join(unknown)}")
+    if given:
+        raise ValueError(f"{', '.join(given)}: set it in the file, or use the options of --help")
+    if weights is None:
+        raise ValueError(f"no weights are named: {WEIGHTS} FILE")
+    return weights
+
+
+def _images(inputs: Sequence[str], output: Path) -> str:
+    if len(inputs) == 1:
+        return inputs[0]
+    output.mkdir(parents=True, exist_ok=True)
+    listed = output / "input.txt"
+    listed.write_text("".join(f"{Path(name).resolve()}\n" for name in inputs), encoding="utf-8")
+    return str(listed)

@@ -1,0 +1,122 @@
+"""A copy of a data set whose images are seen through turbulent air; its annotations are linked."""
+
+import dataclasses
+import shutil
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.io import InputError, atomic_path, write_json
+from entityseg_bench.layout import PART_FOLDERS
+from entityseg_bench.turbulence import Air, distort
+
+if TYPE_CHECKING:
+    from entityseg_bench.layout import Resolution, Split
+
+__all__ = ["corrupt", "image_seed"]
+
+NOTE = "corruption.json"
+IMAGE_FOLDERS = ("images", "images_lr", *PART_FOLDERS.values())
+QUALITY = 95  # of JPEG, which otherwise would add a corruption of its own
+
+
+def corrupt(
+    root: Path,
+    out: Path,
+    air: Air,
+    seed: int = 0,
+    splits: "Sequence[Split]" = ("val",),
+    resolution: "Resolution" = "high",
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write the images of a data set as they are seen through the air, under the same names.
+
+    Everything else of the folder is linked, so that annotations of all types are there. Masks stay
+    where the objects are. Images that are there already are left: a run that was stopped goes on.
+
+    Args:
+        root: Of the data set.
+        out: Of the new one; not inside `root`, nor the other way round.
+        air: Strength and camera; its pixel angle is that of the images of `resolution`.
+        seed: Of all chance; what happens to an image depends on it and on the image's name alone.
+        splits: Whose images are written.
+        resolution: Of the images.
+        progress: Called with images done and their number.
+
+    Returns:
+        Number of images.
+
+    Raises:
+        InputError: No data set, or another corruption in `out`, or an image that cannot be read.
+    """
+    _begin(root, out, air, seed, resolution)
+    images: dict[Path, None] = {}
+    for split in splits:
+        dataset = EntityDataset.open(root, "entity", split, resolution)
+        images.update(dict.fromkeys(dataset.image_path(image) for image in dataset.images))
+    for done, path in enumerate(images, start=1):
+        inner = path.relative_to(root)
+        if not (out / inner).exists():
+            (out / inner).parent.mkdir(parents=True, exist_ok=True)
+            _write(path, out / inner, air, image_seed(seed, inner.as_posix()))
+        if progress:
+            progress(done, len(images))
+    return len(images)
+
+
+def image_seed(seed: int, name: str) -> int:
+    """Give an image a seed of its own, from that of the run and its path."""
+    return (seed << 32) + zlib.crc32(name.encode())
+
+
+def _begin(root: Path, out: Path, air: Air, seed: int, resolution: str) -> None:
+    """Note what is done in the folder, refuse a folder of something else, and link the rest."""
+    inside, around = out.resolve(), root.resolve()
+    if inside.is_relative_to(around) or around.is_relative_to(inside):
+        raise InputError(
+            out, "", "it lies in the data set's folder, or around it.", "Name another."
+        )
+    EntityDataset.open(root, "entity", "val", resolution)  # type: ignore[arg-type]
+    settings = {**dataclasses.asdict(air), "seed": seed, "resolution": resolution}
+    settings["of"] = str(around)
+    if (out / NOTE).is_file():
+        if msgspec.json.decode((out / NOTE).read_bytes()) != settings:
+            raise InputError(out, NOTE, "another corruption is in this folder.", "Name another.")
+    elif out.is_dir() and any(out.iterdir()):
+        raise InputError(out, "", "the folder is not empty.", "Name another.")
+    out.mkdir(parents=True, exist_ok=True)
+    for entry in sorted(around.iterdir()):
+        link = out / entry.name
+        if entry.name in IMAGE_FOLDERS or entry.name.startswith(".") or link.exists():
+            continue
+        try:
+            link.symlink_to(entry, target_is_directory=entry.is_dir())
+        except OSError:  # a system, or an account, without links
+            (shutil.copytree if entry.is_dir() else shutil.copy2)(entry, link)
+    write_json(out / NOTE, settings, indent=1)
+
+
+def _write(path: Path, target: Path, air: Air, seed: int) -> None:
+    """Write one image in its own format, with its orientation tag."""
+    from PIL import Image, UnidentifiedImageError
+
+    if air.distance == 0:
+        with atomic_path(target) as temporary:
+            shutil.copyfile(path, temporary)
+        return
+    try:
+        with Image.open(path) as opened:
+            kind, exif = opened.format, opened.info.get("exif")
+            pixels = np.asarray(opened.convert("RGB"))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InputError(path, "", f"the image cannot be read: {error}.") from None
+    more = {"quality": QUALITY, "subsampling": 0} if kind == "JPEG" else {}
+    if exif:
+        more["exif"] = exif
+    with atomic_path(target) as temporary:
+        Image.fromarray(distort(pixels, air, seed)).save(temporary, format=kind, **more)

@@ -1,0 +1,74 @@
+"""The training commands of the original's README, typed as they stand but for program and paths."""
+
+import json
+
+import pytest
+from tiny_models import build
+
+from baselines.checkpoint import save_checkpoint
+from baselines.original import read_original
+from baselines.original.training_commands import read_command
+from baselines.train import main
+from entityseg_bench.demo import write_demo
+
+CONFIGS = {
+    "entity": "cropformer", "instance": "instance", "semantic": "semantic", "panoptic": "panoptic",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("datasets")
+    write_demo(folder / "entityseg", 8, 0, (40, 60))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def place(datasets, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
+
+
+@pytest.mark.parametrize(("task", "processes"), [*((task, 1) for task in CONFIGS), ("entity", 2)])
+def test_evaluation_predicts_and_scores_each_type(task, processes, data, tmp_path, capfd):
+    config = data / f"original/{CONFIGS[task]}.yaml"
+    model = read_original(config, training=False).model
+    save_checkpoint(tmp_path / "model.pth", build(model), model)
+    command = ["--config-file", config, "--num-gpus", processes, "--eval-only"]
+    command += ["MODEL.WEIGHTS", tmp_path / "model.pth", "OUTPUT_DIR", tmp_path / "out"]
+    assert main([str(word) for word in command]) == 0
+    assert "AP^e" in capfd.readouterr().out
+    (result,) = (tmp_path / "out").glob("result_*.json")
+    assert json.loads(result.read_bytes())["task"] == task
+
+
+def test_training_goes_to_its_folder(data, tmp_path):
+    command = ["--config-file", data / "original/cropformer.yaml", "--num-gpus", 1]
+    command += ["OUTPUT_DIR", tmp_path / "out", "SOLVER.MAX_ITER", 1, "SOLVER.IMS_PER_BATCH", 1]
+    assert main([*map(str, command), "--device", "cpu"]) == 0
+    assert (tmp_path / "out/config.json").is_file()
+    assert (tmp_path / "out/model.safetensors").is_file()
+
+
+def test_a_command_is_read(datasets):
+    words = ["--config-file", "c.yaml", "--num-gpus", "8", "--resume"]
+    read = read_command([*words, "OUTPUT_DIR", "out", "SOLVER.BASE_LR", "2e-4"])
+    assert read.processes == 8 and not read.evaluate
+    assert read.train == [
+        "--config-file", "c.yaml", "--data", str(datasets / "entityseg"), "--out", "out",
+        "--resume", "auto", "--set", "train.lr=2e-4",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["OUTPUT_DIRS", "x"], "unknown keys: OUTPUT_DIRS"),
+        (["OUTPUT_DIR"], "do not come in pairs"),
+        (["INPUT.MIN_SIZE_TEST", "3"], "INPUT.MIN_SIZE_TEST: set it in the file"),
+        (["--eval-only"], "no weights are named"),
+        (["--data", "/no/such/folder"], "no data set is there"),
+    ],
+)
+def test_what_is_not_understood_is_refused_by_name(more, sentence, capsys):
+    assert main(["--config-file", "c.yaml", "--num-gpus", "1", *more]) == 2
+    assert sentence in capsys.readouterr().err
