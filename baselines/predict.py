@@ -5,6 +5,7 @@ import gzip
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,9 @@ from entityseg_bench.io import InputError, atomic_path, sha256
 from entityseg_bench.types import ImageInfo
 
 __all__ = ["Job", "Predictor", "main", "run"]
+
+# A process may finish its share of the images long before the others.
+PATIENCE = timedelta(days=7)
 
 DEFAULT_FORMATS = {
     "entity": ("json",),
@@ -262,7 +266,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, all images have results; 1, some could not be read, and are listed; 2, it could not run.
     """
     args = build_parser().parse_args(argv)
-    with joined() as ranks:
+    with joined(PATIENCE) as ranks:
         try:
             failures = _main(args, ranks)
         except (InputError, ValueError) as error:

@@ -1,23 +1,20 @@
 """Train a reference model: ``python -m baselines.train --help``, or with torchrun."""
 
 import argparse
-import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from baselines.original import read_original
 from baselines.overrides import override
 from baselines.presets import get_preset
-from baselines.ranks import Ranks
+from baselines.ranks import Ranks, joined
 from baselines.run_state import latest_state, list_states, read_state, remove_leftovers
 from baselines.trainer import Run, TrainingStopped, train
 from entityseg_bench.contents.layout import ImageFiles
@@ -27,7 +24,7 @@ from entityseg_bench.io import InputError, write_json
 
 __all__ = ["main"]
 
-# How long a process waits for the others, also while the first one scores the validation set.
+# The others wait also while the first process scores the validation set.
 PATIENCE = timedelta(hours=2)
 
 # What may differ when a run goes on: nothing here changes what is learned.
@@ -93,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stopped by a signal, with a checkpoint.
     """
     args = build_parser().parse_args(argv)
-    with _joined(args.device) as ranks:
+    with joined(PATIENCE, args.device) as ranks:
         try:
             run = _prepare(args, ranks)
             state = _state_to_resume(args, run)
@@ -107,27 +104,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return 2
     return 0 if done >= run.train.steps else 128 + signal.SIGTERM
-
-
-@contextmanager
-def _joined(device: str) -> Iterator[Ranks]:
-    """Join the other processes while the block runs, as torchrun's variables say."""
-    ranks = Ranks(
-        int(os.environ.get("RANK", 0)),
-        int(os.environ.get("WORLD_SIZE", 1)),
-        int(os.environ.get("LOCAL_RANK", 0)),
-    )
-    if ranks.world == 1:
-        yield ranks
-        return
-    if device == "cuda":
-        torch.cuda.set_device(ranks.local_rank)
-    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
-    try:
-        yield ranks
-    finally:
-        dist.destroy_process_group()
 
 
 def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:
