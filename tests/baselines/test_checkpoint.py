@@ -296,3 +296,14 @@ class Holder(torch.nn.Module):
         super().__init__()
         self.a = torch.nn.Parameter(torch.ones(3))
         self.b = torch.nn.Parameter(torch.ones(1))
+
+
+def test_equal_weights_are_equal_bytes(tmp_path):
+    model, notes = build(SWIN), {"step": "12", "preset": 'gr\u00f6\u00dfe "1"\n', "data": "x"}
+    files = [tmp_path / f"{i}.safetensors" for i in range(4)]
+    for path in files:
+        save_checkpoint(path, model, SWIN, notes)
+    assert len({path.read_bytes() for path in files}) == 1
+    with safetensors.safe_open(files[0], "pt") as file:
+        assert {**file.metadata(), **notes} == file.metadata()
+    assert_same_weights(load_checkpoint(files[0]), model)
