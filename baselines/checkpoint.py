@@ -234,6 +234,22 @@ def save_checkpoint(
     metadata = {**(notes or {}), "format": "pt", "config": json.dumps(config_to_dict(config))}
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(state, temporary, metadata)
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Sort the metadata of a safetensors file by key, in place.
+
+    The library writes it in another order each time. Sorted, equal weights are equal bytes.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        file.seek(8)
+        # Spaces at the end are how the format aligns the tensors.
+        file.write(text.ljust(size))
 
 
 def read_config(path: str | Path) -> ModelConfig | None:

@@ -1,4 +1,4 @@
-"""Write what was found in one image, as a file a program or a person can use."""
+"""Write what was found, as files that a program or a person can use."""
 
 import shutil
 from collections.abc import Callable
@@ -11,11 +11,18 @@ from PIL import Image
 from baselines.predictor import Entities
 from entity_api import rle
 from entityseg_bench.categories import IGNORE
+from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats import png
+from entityseg_bench.formats.id_maps import write_id_png
 from entityseg_bench.formats.maps import map_name
+from entityseg_bench.formats.npz import write_npz
+from entityseg_bench.formats.panoptic import write_panoptic
 from entityseg_bench.io import atomic_path
 
-__all__ = ["FORMATS", "Format", "segments_info"]
+__all__ = ["DATASET_KINDS", "FORMATS", "Format", "write_predictions"]
+
+# What `entityseg_bench.formats` writes of all images at once, and the evaluator reads.
+DATASET_KINDS = ("ids", "npz", "panoptic")
 
 
 @dataclass(frozen=True)
@@ -37,22 +44,23 @@ class Format:
         return (out / self.folder / map_name(file_name)).with_suffix(self.suffix)
 
 
-def segments_info(entities: Entities) -> list[dict[str, object]]:
-    """Give the rows of a COCO panoptic file: id (n + 1), category_id, area, bbox, and the score."""
-    return [
-        {
-            "id": idx + 1,
-            "category_id": int(entities.category_ids[idx]),
-            "area": int(entities.areas[idx]),
-            "bbox": entities.bboxes[idx].tolist(),
-            "score": float(entities.scores[idx]),
-        }
-        for idx in range(len(entities))
-    ]
+def write_predictions(dataset: EntityDataset, out: Path, kind: str) -> None:
+    """Write the predictions of a run as one of DATASET_KINDS, with an index and all scores.
+
+    Args:
+        dataset: The predictions of all images; each annotation has `extra["score"]`.
+        out: The output folder.
+        kind: "ids" and "npz" go into a folder of that name. "panoptic" is such a folder of maps and
+            ``panoptic.json`` beside it.
+    """
+    if kind == "panoptic":
+        write_panoptic(dataset, out / "panoptic.json", out / "panoptic")
+    else:
+        {"ids": write_id_png, "npz": write_npz}[kind](dataset, out / kind)
 
 
 def _id_map(entities: Entities) -> np.ndarray:
-    """Give n + 1 where segment n is; of segments that overlap the surest is on top."""
+    """Return n + 1 where segment n is, (H, W); of segments that overlap the surest is on top."""
     if entities.id_map is not None:
         return entities.id_map
     order = np.argsort(entities.scores, kind="stable")
@@ -60,30 +68,8 @@ def _id_map(entities: Entities) -> np.ndarray:
     return rle.paint_id_map(masks, (order + 1).tolist(), *entities.size)
 
 
-def _write_ids(path: Path, entities: Entities, image: np.ndarray) -> None:
-    png.write_labels(path, _id_map(entities))
-
-
-def _write_npz(path: Path, entities: Entities, image: np.ndarray) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            id_map=_id_map(entities),
-            size=np.array(entities.size),
-            counts=np.array([mask["counts"] for mask in entities.segmentations], dtype=np.str_),
-            scores=entities.scores,
-            bboxes=entities.bboxes,
-            areas=entities.areas,
-            category_ids=entities.category_ids,
-        )
-
-
 def _write_semantic(path: Path, entities: Entities, image: np.ndarray) -> None:
     png.write_labels(path, np.append(IGNORE, entities.category_ids)[_id_map(entities)])
-
-
-def _write_panoptic(path: Path, entities: Entities, image: np.ndarray) -> None:
-    png.write_ids(path, _id_map(entities))
 
 
 def _write_drawing(path: Path, entities: Entities, image: np.ndarray) -> None:
@@ -111,9 +97,6 @@ def _write_binary(path: Path, entities: Entities, image: np.ndarray) -> None:
 
 FORMATS = {
     "binary": Format("binary", ".png", _write_binary),
-    "ids": Format("ids", ".png", _write_ids),
-    "npz": Format("npz", ".npz", _write_npz),
     "drawings": Format("drawings", ".png", _write_drawing),
     "semantic": Format("semantic", ".png", _write_semantic),
-    "panoptic": Format("panoptic", ".png", _write_panoptic),
 }

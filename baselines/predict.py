@@ -5,8 +5,9 @@ import contextlib
 import gzip
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -18,21 +19,26 @@ from baselines.config import ModelConfig, config_to_dict
 from baselines.images import image_size, read_image
 from baselines.original import read_original
 from baselines.original.commands import is_original_demo, translate_demo
-from baselines.outputs import FORMATS, segments_info
+from baselines.outputs import DATASET_KINDS, FORMATS, write_predictions
 from baselines.pictures import Picture, list_pictures
 from baselines.predictor import Entities, Predictor
 from baselines.progress import Finished, Progress
 from baselines.ranks import Ranks, joined
 from baselines.weights import find_weights
+from entity_api import rle
 from entityseg_bench import __version__
+from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.identity import digest
-from entityseg_bench.formats.maps import check_names, map_name
+from entityseg_bench.formats.maps import check_names
 from entityseg_bench.io import InputError, atomic_path, check_writable, printable, sha256
 from entityseg_bench.stopping import exit_code, stoppable
 from entityseg_bench.turbulence import Air, distort
-from entityseg_bench.types import ImageInfo
+from entityseg_bench.types import Annotation, ImageInfo, Prediction
 
 __all__ = ["Job", "Predictor", "main", "run"]
+
+# A process may finish its share of the images long before the others.
+PATIENCE = timedelta(days=7)
 
 DEFAULT_FORMATS = {
     "entity": ("json",),
@@ -50,7 +56,8 @@ class Job:
         pictures: The images.
         out: A folder, or the one results file (``.json``, ``.json.gz``).
         formats: Of "json" (one file of results for all), "panoptic" (maps and one COCO panoptic
-            file), "semantic", "ids", "npz", "drawings", "binary" (a file an image).
+            file), "ids" and "npz" (a file an image and an index), "semantic", "drawings" and
+            "binary" (a file an image).
         batch_size: Images of one padded size that go through the network together.
         air: Through which the images are seen; None is as they are.
     """
@@ -66,7 +73,7 @@ class Job:
             raise InputError(
                 self.out, "", f"{', '.join(self.formats)} are many files.", "Name a folder."
             )
-        if any(name in FORMATS for name in self.formats):
+        if self.formats != ("json",):
             check_names((ImageInfo(p.image_id, p.file_name, 0, 0) for p in self.pictures), "images")
 
     @property
@@ -166,11 +173,9 @@ def _predict_batch(
 
 def _row(job: Job, picture: Picture, entities: Entities) -> Finished:
     row = Finished(picture.image_id)
-    if "json" in job.formats:
+    if {"json", *DATASET_KINDS} & set(job.formats):
         predictions = list(entities.predictions(picture.image_id))
         row.predictions = msgspec.Raw(msgspec.json.encode(predictions))
-    if "panoptic" in job.formats:
-        row.segments_info = msgspec.Raw(msgspec.json.encode(segments_info(entities)))
     return row
 
 
@@ -186,22 +191,35 @@ def _finish(predictor: Predictor, job: Job, progress: Progress) -> dict[str, str
         path = job.out if job.is_file else job.out / "results.json"
         lists = (progress.read(places[p.image_id]).predictions for p in finished)
         _write_parts(path, b"[", (bytes(part)[1:-1] for part in lists), b"]")
-    if "panoptic" in job.formats:
-        rows = (
-            msgspec.json.encode(
-                {
-                    "image_id": p.image_id,
-                    "file_name": map_name(p.file_name),
-                    "segments_info": progress.read(places[p.image_id]).segments_info,
-                }
-            )
-            for p in finished
-        )
-        categories = msgspec.json.encode(predictor.categories)
-        end = b'],"categories":' + categories + b"}"
-        _write_parts(job.out / "panoptic.json", b'{"annotations":[', rows, end)
+    kinds = [kind for kind in DATASET_KINDS if kind in job.formats]
+    if kinds:
+        rows = {p: progress.read(places[p.image_id]).predictions for p in finished}
+        dataset = _dataset(predictor, rows)
+        for kind in kinds:
+            write_predictions(dataset, job.out, kind)
     progress.remove()
     return failures
+
+
+def _dataset(predictor: Predictor, rows: Mapping[Picture, msgspec.Raw]) -> EntityDataset:
+    """Make a data set of the predictions, from each image's records of the results file."""
+    images, annotations = [], []
+    for picture, records in rows.items():
+        height, width = image_size(picture.path, picture.size)
+        images.append(ImageInfo(picture.image_id, picture.file_name, height, width))
+        for one in msgspec.json.decode(records, type=list[Prediction]):
+            annotations.append(
+                Annotation(
+                    id=len(annotations) + 1,
+                    image_id=picture.image_id,
+                    category_id=one.category_id,
+                    segmentation=one.segmentation,
+                    area=rle.area(one.segmentation),
+                    bbox=one.bbox or tuple(rle.bbox(one.segmentation)),
+                    extra={"score": one.score},
+                )
+            )
+    return EntityDataset(images, annotations, predictor.categories, predictor.config.task)
 
 
 def _write_parts(path: Path, start: bytes, parts: Iterator[bytes], end: bytes) -> None:
@@ -245,7 +263,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--write",
         nargs="+",
-        choices=("json", *FORMATS),
+        choices=("json", *DATASET_KINDS, *FORMATS),
         metavar="KIND",
         help="what to write into the folder: json, panoptic, semantic, ids (PNG, n + 1 where "
         "segment n is), npz, drawings, binary (PNG, 255 where anything was found, and one of each "
@@ -293,7 +311,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return 2
     args = build_parser().parse_args(argv)
-    with joined() as ranks:
+    with joined(PATIENCE) as ranks:
         try:
             with stoppable():
                 failures = _main(args, ranks)

@@ -23,13 +23,11 @@ class Finished(msgspec.Struct):
         image_id: Of the image.
         error: Why there is no result, else None; such an image is tried again by the next run.
         predictions: Its records of the results file, JSON kept as text.
-        segments_info: Its rows of the panoptic file, likewise.
     """
 
     image_id: int | str
     error: str | None = None
     predictions: msgspec.Raw = msgspec.Raw(b"[]")
-    segments_info: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 class Place(NamedTuple):

@@ -11,9 +11,6 @@ import torch.distributed as dist
 
 __all__ = ["Ranks", "joined"]
 
-# A process may finish its share long before the others.
-PATIENCE = timedelta(days=7)
-
 
 @dataclass(frozen=True)
 class Ranks:
@@ -25,15 +22,15 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process does what one has to do for all."""
+        """True in the one process that writes and prints for all of them."""
         return self.rank == 0
 
     def device(self, name: str) -> torch.device:
-        """Give this process's device of a kind: "cuda" is one GPU a process of a machine."""
+        """Return this process's device of a kind; for "cuda", the GPU of its local rank."""
         return torch.device(name, self.local_rank) if name == "cuda" else torch.device(name)
 
     def tell(self, text: str | None) -> str | None:
-        """Give every process what the first one says; all wait for it."""
+        """Return the first process's text in every process. All processes must call this."""
         if self.world == 1:
             return text
         said = [text]
@@ -47,10 +44,14 @@ class Ranks:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
-    """Join the other processes while the block runs.
+def joined(patience: timedelta, tensors_on: str = "cpu") -> Iterator[Ranks]:
+    """Join the other processes while the block runs, as torchrun's variables say.
 
-    Over gloo also where the models run on GPUs: nothing but words goes between the processes.
+    Args:
+        patience: How long a process waits for the others before it gives up.
+        tensors_on: The kind of device, "cpu" or "cuda", whose tensors go between the processes.
+            With "cuda" each process takes the GPU of its local rank, and NCCL is needed. Text goes
+            over gloo either way.
     """
     ranks = Ranks(
         int(os.environ.get("RANK", 0)),
@@ -60,7 +61,10 @@ def joined() -> Iterator[Ranks]:
     if ranks.world == 1:
         yield ranks
         return
-    dist.init_process_group("gloo", timeout=PATIENCE)
+    if tensors_on == "cuda":
+        torch.cuda.set_device(ranks.local_rank)
+    backend = "cpu:gloo,cuda:nccl" if tensors_on == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=patience)
     try:
         yield ranks
     finally:

@@ -1,18 +1,16 @@
 """Train a reference model: ``python -m baselines.train --help``, or with torchrun."""
 
 import argparse
-import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from baselines.original import read_original
 from baselines.original.training_commands import (
@@ -22,7 +20,7 @@ from baselines.original.training_commands import (
 )
 from baselines.overrides import override
 from baselines.presets import get_preset
-from baselines.ranks import Ranks
+from baselines.ranks import Ranks, joined
 from baselines.run_state import latest_state, list_states, read_state, remove_leftovers
 from baselines.trainer import Run, TrainingStopped, train
 from entityseg_bench.dataset import EntityDataset
@@ -32,7 +30,7 @@ from entityseg_bench.layout import ImageFiles
 
 __all__ = ["main"]
 
-# How long a process waits for the others, also while the first one scores the validation set.
+# The others wait also while the first process scores the validation set.
 PATIENCE = timedelta(hours=2)
 
 # What may differ when a run goes on: nothing here changes what is learned.
@@ -111,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return 2
     args = build_parser().parse_args(argv)
-    with _joined(args.device) as ranks:
+    with joined(PATIENCE, args.device) as ranks:
         try:
             run = _prepare(args, ranks)
             # One process holds the folder for all: two runs would take each other's checkpoints.
@@ -127,27 +125,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return 2
     return 0 if done >= run.train.steps else 128 + signal.SIGTERM
-
-
-@contextmanager
-def _joined(device: str) -> Iterator[Ranks]:
-    """Join the other processes while the block runs, as torchrun's variables say."""
-    ranks = Ranks(
-        int(os.environ.get("RANK", 0)),
-        int(os.environ.get("WORLD_SIZE", 1)),
-        int(os.environ.get("LOCAL_RANK", 0)),
-    )
-    if ranks.world == 1:
-        yield ranks
-        return
-    if device == "cuda":
-        torch.cuda.set_device(ranks.local_rank)
-    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
-    try:
-        yield ranks
-    finally:
-        dist.destroy_process_group()
 
 
 def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:

@@ -1,4 +1,4 @@
-"""Who holds the pixels: masks are painted, cut out or contested tile by tile, on their device."""
+"""Which query owns each pixel: by order, by argmax, or by none; tile by tile, on the device."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,22 +9,41 @@ from torch import Tensor
 from baselines.modeling.paste import MaskCanvas, TileMasks
 from baselines.modeling.runs import blank_canvas
 
-__all__ = ["EPSILON", "contest", "paint", "renumbered", "sieved", "sums_of_ids", "whole_masks"]
+__all__ = [
+    "EPSILON",
+    "argmax_owners",
+    "filtered_tiles",
+    "paint",
+    "renumbered",
+    "sums_of_ids",
+    "whole_masks",
+]
 
 # Keeps the mean over an empty mask at 0; the original's constant, visible in small masks' scores.
 EPSILON = 1e-6
 
 
-def sieved(canvas: MaskCanvas, query_idxs: Tensor) -> Iterator[tuple[TileMasks, list[int], Tensor]]:
-    """Yield each tile's masks, and the queries that may hold a pixel of it: positions and idxs."""
-    looks = [canvas.look(tile) for tile in canvas.tiles()]
-    may_hold = torch.stack([look.may_hold() for look in looks])[:, query_idxs].cpu().numpy()
+def filtered_tiles(
+    canvas: MaskCanvas, query_idxs: Tensor
+) -> Iterator[tuple[TileMasks, list[int], Tensor]]:
+    """Yield the masks of each tile with the queries that may own a pixel of it.
+
+    Args:
+        canvas: Masks of all queries.
+        query_idxs: The queries asked about, (N,) int64, in their order.
+
+    Yields:
+        The tile's masks; the positions of its queries in `query_idxs`, ascending; and these
+        queries themselves, (len(positions),) int64.
+    """
+    tiles = [canvas.tile_masks(tile) for tile in canvas.tiles()]
+    may_hold = torch.stack([masks.may_hold() for masks in tiles])[:, query_idxs].cpu().numpy()
     positions = [row.nonzero()[0] for row in may_hold]
     # Two transfers for all tiles, not two for each.
     found = query_idxs[torch.from_numpy(np.concatenate(positions)).to(query_idxs.device)]
     for row, queries in zip(positions, found.split([len(row) for row in positions]), strict=True):
-        # Let go of, since a tile keeps what it has computed.
-        yield looks.pop(0), row.tolist(), queries
+        # The list must not keep a tile that is done: what a tile computes stays in its memory.
+        yield tiles.pop(0), row.tolist(), queries
 
 
 def paint(
@@ -33,10 +52,10 @@ def paint(
     """Find who holds each pixel of a tile when earlier queries hide later ones.
 
     Args:
-        canvas: Of all masks.
-        masks: Of the tile.
-        positions: Of the queries in the whole order, ascending.
-        query_idxs: Of the same queries, (len(positions),).
+        canvas: Masks of all queries.
+        masks: Masks of the tile.
+        positions: Positions of the tile's queries in the whole order, ascending.
+        query_idxs: The same queries, (len(positions),) int64.
 
     Returns:
         ids (H, W) int32, the holder's position plus 1, or 0; and the holder's mask
@@ -76,24 +95,24 @@ def whole_masks(
     device, count = canvas.logits.device, len(query_idxs)
     whole = blank_canvas(canvas.size, torch.bool, device, count)
     totals = torch.zeros(2, count, dtype=torch.float64, device=device)
-    for look, may_hold in reached:
+    for masks, may_hold in reached:
         (slots,) = may_hold.nonzero()
-        step = canvas.chunk_size(look.tile)
+        step = canvas.chunk_size(masks.tile)
         for chunk in (slots[start : start + step] for start in range(0, len(slots), step)):
-            values = look.values(torch.from_numpy(query_idxs[chunk]).to(device))
+            values = masks.values(torch.from_numpy(query_idxs[chunk]).to(device))
             holds = values > canvas.threshold
             probability = values if canvas.is_fused else values.sigmoid_()
             sums = probability.mul_(holds).sum((1, 2), dtype=torch.float64), holds.sum((1, 2))
             totals.index_add_(1, torch.from_numpy(chunk).to(device), torch.stack(sums))
             for slot, mask in zip(chunk, holds, strict=True):
-                whole[(slot, *look.tile.within(0, 0))] = mask
+                whole[(slot, *masks.tile.within(0, 0))] = mask
     return whole, totals[0] / (totals[1] + EPSILON)
 
 
-def contest(
+def argmax_owners(
     canvas: MaskCanvas, query_idxs: Tensor, class_scores: Tensor
 ) -> tuple[Tensor, np.ndarray, np.ndarray, np.ndarray]:
-    """Let queries contest each pixel by class score times mask probability.
+    """Give each pixel to the query of highest class score times mask probability.
 
     Returns:
         The winner's position plus 1 where its probability is >= 0.5, else 0, (H, W) int32; and
@@ -103,7 +122,7 @@ def contest(
     kept_map = blank_canvas(canvas.size, torch.int32, query_idxs.device)
     counts = torch.zeros(3, num, dtype=torch.float64, device=query_idxs.device)
     for tile in canvas.tiles(num) if num else ():
-        probabilities = canvas.look(tile).probabilities(query_idxs)
+        probabilities = canvas.tile_masks(tile).probabilities(query_idxs)
         is_own = probabilities >= 0.5
         winner = (probabilities.mul_(class_scores[:, None, None])).argmax(0, keepdim=True)
         is_held = is_own.gather(0, winner)[0]

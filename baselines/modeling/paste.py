@@ -94,7 +94,7 @@ def _resize(values: Tensor, step: tuple[Axis, Axis] | None) -> Tensor:
 
 
 class MaskCanvas:
-    """The masks of one image at full size, computed where they are looked at.
+    """The masks of one image at full size, computed only for the tiles that are asked for.
 
     With one view a mask is a logit; with several it is the mean of the probabilities of the views
     that cover the pixel. `threshold` is what a mask has to exceed to hold a pixel.
@@ -118,7 +118,7 @@ class MaskCanvas:
         # Once for all tiles, and for views of one size.
         self._resize = cache(partial(Resize, device=logits.device))
 
-    def look(self, tile: Tile) -> "TileMasks":
+    def tile_masks(self, tile: Tile) -> "TileMasks":
         """Prepare to compute masks on one tile."""
         parts = []
         for view_idx, box_xyxy in enumerate(self.layout.boxes_xyxy):
@@ -178,7 +178,7 @@ class MaskCanvas:
 
 
 class TileMasks:
-    """The masks of all queries on one tile; `MaskCanvas.look` makes it."""
+    """The masks of all queries on one tile; `MaskCanvas.tile_masks` makes it."""
 
     def __init__(
         self,
@@ -201,9 +201,9 @@ class TileMasks:
         return count
 
     def may_hold(self) -> Tensor:
-        """Say which queries may exceed the threshold somewhere on this tile: (Q,) bool.
+        """Find the queries that may exceed the threshold somewhere on this tile: (Q,) bool.
 
-        Exact as a sieve: where all logits are <= 0, so is every interpolation of them, and every
+        No query is lost: where all logits are <= 0, so is every interpolation of them, and every
         mean of their probabilities is <= 0.5.
         """
         peaks = [window.cut(self._logits[:, v]).amax((-2, -1)) for v, _, window in self._parts]

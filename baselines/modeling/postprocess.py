@@ -15,10 +15,10 @@ from torch import Tensor
 
 from baselines.modeling.painting import (
     EPSILON,
-    contest,
+    argmax_owners,
+    filtered_tiles,
     paint,
     renumbered,
-    sieved,
     sums_of_ids,
     whole_masks,
 )
@@ -101,7 +101,7 @@ def disjoint_segments(
     id_map = blank_canvas(canvas.size, torch.int32, device)
     quality_sums = torch.zeros(len(query_idxs) + 1, dtype=torch.float64, device=device)
     areas = torch.zeros_like(quality_sums)
-    for masks, positions, queries in sieved(canvas, query_idxs):
+    for masks, positions, queries in filtered_tiles(canvas, query_idxs):
         ids, probability = paint(canvas, masks, positions, queries)
         quality = probability.sigmoid_() if scores == "faithful" else probability
         quality_sums += sums_of_ids(ids, len(areas), quality)
@@ -124,14 +124,14 @@ def overlapping_instances(
     class score, which ranks unlike the score. One full-size mask is held at a time, on a GPU a few.
     """
     class_scores, query_idxs, class_idxs = _best_pairs(pred_logits, top_k)
-    looks = [canvas.look(tile) for tile in canvas.tiles()]
-    may_hold = torch.stack([look.may_hold() for look in looks]).cpu().numpy()
+    tiles = [canvas.tile_masks(tile) for tile in canvas.tiles()]
+    may_hold = torch.stack([masks.may_hold() for masks in tiles]).cpu().numpy()
     wanted = np.unique(query_idxs.cpu().numpy())
     segmentations: list[RLE] = []
     qualities = []
     step = canvas.whole_count()
     for chosen in (wanted[start : start + step] for start in range(0, len(wanted), step)):
-        reached = zip(looks, may_hold[:, chosen], strict=True)
+        reached = zip(tiles, may_hold[:, chosen], strict=True)
         masks, quality = whole_masks(canvas, reached, chosen)
         segmentations += encode_masks(masks)
         qualities.append(quality)
@@ -155,7 +155,7 @@ def semantic_tiles(pred_logits: Tensor, canvas: MaskCanvas) -> Iterator[tuple[Ti
     """
     class_probabilities = pred_logits.float().softmax(-1)[:, :-1]
     for tile in canvas.tiles(max(class_probabilities.shape)):
-        yield tile, canvas.look(tile).mix(class_probabilities)
+        yield tile, canvas.tile_masks(tile).mix(class_probabilities)
 
 
 def semantic_segments(pred_logits: Tensor, canvas: MaskCanvas) -> SegmentMap:
@@ -209,7 +209,7 @@ def panoptic_segments(
     keep = (class_idxs != pred_logits.shape[-1] - 1) & (class_scores > class_threshold)
     query_idxs = keep.nonzero().flatten()
     class_scores, class_idxs = class_scores[keep], class_idxs[keep]
-    kept_map, won, own, held = contest(canvas, query_idxs, class_scores)
+    kept_map, won, own, held = argmax_owners(canvas, query_idxs, class_scores)
     number = np.zeros(len(query_idxs) + 1, np.int32)
     stuff_numbers: dict[int, int] = {}
     first_idxs: list[int] = []

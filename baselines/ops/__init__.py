@@ -3,7 +3,6 @@
 ``python -m baselines.ops`` says what runs them on this machine.
 """
 
-from baselines.ops.cuda import info
 from baselines.ops.deformable_attention import (
     deformable_attention,
     deformable_attention_definition,
@@ -12,6 +11,7 @@ from baselines.ops.fused import (
     deformable_attention_from_offsets,
     deformable_attention_from_offsets_definition,
 )
+from baselines.ops.trial import info
 
 __all__ = [
     "deformable_attention",

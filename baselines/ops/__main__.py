@@ -1,6 +1,6 @@
 """Say what runs the operators on this machine."""
 
-from baselines.ops.cuda import info
+from baselines.ops.trial import info
 
 __all__: list[str] = []
 

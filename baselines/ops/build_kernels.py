@@ -13,8 +13,17 @@ import json
 import sys
 from pathlib import Path
 
-from baselines.ops.nvrtc import OPTIONS, Compiler, CompilerError, find_compiler
-from baselines.ops.shipped import ARCHIVE, CUBINS, PTX, SOURCE, write_kernels
+from baselines.ops.find import (
+    ARCHIVE,
+    CUBINS,
+    OPTIONS,
+    PTX,
+    SOURCE,
+    Compiler,
+    CompilerError,
+    find_compiler,
+    write_kernels,
+)
 
 __all__ = ["build", "main"]
 

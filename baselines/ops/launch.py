@@ -1,7 +1,7 @@
 """From tensors to launches of the kernels in ``kernels/deformable_attention.cu``.
 
 Nothing here asks where the kernels came from or what runs them: a :class:`Kernels` is told a name,
-a grid and the arguments. On a card that is the driver (``cuda.py``); in the tests, where tensors
+a grid and the arguments. On a card that is the driver (``load.py``); in the tests, where tensors
 lie in the CPU's memory, the kernels' source compiled for the CPU.
 """
 

@@ -314,3 +314,14 @@ class Holder(torch.nn.Module):
 def test_a_pickle_that_claims_more_than_it_holds_is_refused(content):
     with pytest.raises(pickle.UnpicklingError):
         load_arrays(io.BytesIO(content))
+
+
+def test_equal_weights_are_equal_bytes(tmp_path):
+    model, notes = build(SWIN), {"step": "12", "preset": 'gr\u00f6\u00dfe "1"\n', "data": "x"}
+    files = [tmp_path / f"{i}.safetensors" for i in range(4)]
+    for path in files:
+        save_checkpoint(path, model, SWIN, notes)
+    assert len({path.read_bytes() for path in files}) == 1
+    with safetensors.safe_open(files[0], "pt") as file:
+        assert {**file.metadata(), **notes} == file.metadata()
+    assert_same_weights(load_checkpoint(files[0]), model)

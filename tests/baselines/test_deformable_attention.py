@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from operator_checks import opcheck
 
 from baselines.modeling.pixel_decoder import DeformableAttention
 from baselines.ops import deformable_attention, deformable_attention_definition
@@ -107,12 +108,10 @@ def test_gradients():
 def test_opcheck():
     inputs = [tensor.requires_grad_() for tensor in sample()]
     flat = [side for shape in SHAPES for side in shape]
-    torch.library.opcheck(torch.ops.entityseg.deformable_attention.default, (*inputs, flat))
+    opcheck(torch.ops.entityseg.deformable_attention.default, (*inputs, flat))
     grad = torch.ones(2, 5, 6, dtype=torch.float64)
     detached = [tensor.detach() for tensor in inputs]
-    torch.library.opcheck(
-        torch.ops.entityseg.deformable_attention_backward.default, (grad, *detached, flat)
-    )
+    opcheck(torch.ops.entityseg.deformable_attention_backward.default, (grad, *detached, flat))
 
 
 def test_wrong_shapes_are_refused():

@@ -1,6 +1,8 @@
 """The benchmark of the models on GPUs runs, on a CPU and on tiny models, in all its parts."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,3 +61,25 @@ def test_wrong_outputs_are_found(monkeypatch, capsys):
     monkeypatch.setattr(model_checks, "_judge", judge)
     assert not model_checks.check(torch.device("cpu"))
     assert "WRONG" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the script is one of bash")
+@pytest.mark.parametrize("broken", ["nothing", "bench_op.py"])
+def test_one_command_runs_all_steps_and_says_if_one_failed(tmp_path, broken):
+    """A played Python stands in, which only prints its arguments, or fails at one script."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "ran $*"\ncase "$*" in *{broken}*) exit 3;; esac\n')
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["bash", str(FOLDER / "run_all.sh"), "--dry-run", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+    )
+    failed = broken != "nothing"
+    assert done.returncode == failed, done.stderr
+    assert ("op: FAILED" in done.stdout) == failed
+    assert "models: ok" in done.stdout
+    report = (tmp_path / "out/report.md").read_text()
+    assert report.count("ran ") == 3 and "bench_models.py --device cpu --small" in report

@@ -224,14 +224,14 @@ def test_tiles_equal_whole_tensors(layout):
     query_idxs = torch.arange(len(masks))
     whole = torch.empty_like(expected)
     for tile in tiles(layout.size, 1 << 30):
-        whole[(slice(None), *tile.within(0, 0))] = canvas.look(tile).values(query_idxs)
+        whole[(slice(None), *tile.within(0, 0))] = canvas.tile_masks(tile).values(query_idxs)
     torch.testing.assert_close(whole, expected, atol=2e-6, rtol=0)
     for pixels in (1, 97, 5000):
         if layout.size[0] * layout.size[1] / pixels > 300:
             continue
         tiled = torch.full_like(expected, torch.nan)
         for tile in tiles(layout.size, pixels):
-            look = canvas.look(tile)
+            look = canvas.tile_masks(tile)
             values = look.values(query_idxs)
             tiled[(slice(None), *tile.within(0, 0))] = values
             assert not (values > canvas.threshold).flatten(1).any(1)[~look.may_hold()].any()

@@ -11,16 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from entityseg_bench.formats.results import write_results
 from PIL import Image
 from tiny_models import CONFIGS, build
 
 from baselines.checkpoint import save_checkpoint
-from baselines.outputs import FORMATS
+from baselines.images import image_size
 from baselines.predict import main
-from baselines.predictor import Entities, Predictor
+from baselines.predictor import Predictor
 from baselines.progress import Finished, Progress
 from entity_api import rle
+from entityseg_bench.formats.id_maps import read_id_png
+from entityseg_bench.formats.npz import read_npz
+from entityseg_bench.formats.panoptic import read_panoptic
 from entityseg_bench.io import InputError
+from entityseg_bench.score import evaluate_files
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -104,28 +109,58 @@ def test_every_kind_of_file(tmp_path, weights, pictures):
         entities = predictor(np.asarray(Image.open(path)))
         ids = np.asarray(Image.open(tmp_path / "out/ids" / path.name))
         np.testing.assert_array_equal(ids, entities.id_map)
-        arrays = np.load(tmp_path / "out/npz" / f"{path.stem}.npz")
-        np.testing.assert_array_equal(arrays["id_map"], entities.id_map)
-        assert arrays["counts"].tolist() == [mask["counts"] for mask in entities.segmentations]
+        masks = np.load(tmp_path / "out/npz" / f"{path.stem}.npz")["masks"]
+        decoded = np.unpackbits(masks, axis=2, count=entities.size[1])
+        np.testing.assert_array_equal(
+            decoded, [rle.decode(mask) for mask in entities.segmentations]
+        )
         labels = np.asarray(Image.open(tmp_path / "out/semantic" / path.name))
         expected = np.concatenate([[255], entities.category_ids])[entities.id_map]
         np.testing.assert_array_equal(labels, expected)
-        rgb = np.asarray(Image.open(tmp_path / "out/panoptic" / annotation["file_name"])).astype(
-            int
-        )
-        np.testing.assert_array_equal(rgb @ [1, 256, 65536], entities.id_map)
+        name = path.with_suffix(".png").name
+        rgb = np.asarray(Image.open(tmp_path / "out/panoptic" / name)).astype(int)
         rows = annotation["segments_info"]
+        numbers = np.array([0, *(row["id"] for row in rows)])
+        np.testing.assert_array_equal(rgb @ [1, 256, 65536], numbers[entities.id_map])
         assert [row["category_id"] for row in rows] == entities.category_ids.tolist()
         assert [row["area"] for row in rows] == entities.areas.tolist()
 
 
-def test_ids_above_255_are_written_in_sixteen_bits(tmp_path):
-    id_map = np.arange(1, 301, dtype=np.int32).reshape(15, 20)
-    ones = np.ones(300)
-    masks = rle.encode_id_map(id_map)[1]
-    entities = Entities((15, 20), masks, ones, np.ones((300, 4)), ones, ones, is_disjoint=True)
-    FORMATS["ids"].write(tmp_path / "a.png", entities, np.zeros((15, 20, 3), np.uint8))
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), id_map)
+@pytest.mark.parametrize("kind", ["ids", "npz", "panoptic"])
+@pytest.mark.parametrize("model", ["entity", "views"])
+def test_every_kind_scores_like_the_results_file(tmp_path, weights, pictures, model, kind):
+    """The ground truth is what another model sees there, so that the AP is no 0 and no 1."""
+    names = sorted(path.name for path in pictures.iterdir())
+    images = [{"id": 7 + i, "file_name": name} for i, name in enumerate(names)]
+    for image in images:
+        image["height"], image["width"] = image_size(pictures / image["file_name"])
+    (tmp_path / "val.json").write_text(json.dumps({"images": images}))
+    out = tmp_path / "out"
+    args = ("--weights", weights[model], "--images", tmp_path / "val.json", "--image-root")
+    assert predict(*args, pictures, "--out", out, "--write", "json", kind) == 0
+    records = read(out / "results.json")
+    rng = np.random.default_rng(0)
+    kept = [row for row in records if rng.random() < 0.6]
+    rows = [
+        {"id": i + 1, "image_id": row["image_id"], "category_id": 0, "iscrowd": 0}
+        | {"segmentation": row["segmentation"], "bbox": row["bbox"]}
+        | {"area": rle.area(row["segmentation"])}
+        for i, row in enumerate(kept)
+    ]
+    truth = {"images": images, "annotations": rows, "categories": [{"id": 0, "name": "entity"}]}
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    read_back = {
+        "ids": lambda: read_id_png(out / "ids"),
+        "npz": lambda: read_npz(out / "npz"),
+        "panoptic": lambda: read_panoptic(out / "panoptic.json", out / "panoptic"),
+    }[kind]()
+    write_results(read_back, tmp_path / "again.json")
+    want, got = (
+        evaluate_files(tmp_path / "gt.json", path)
+        for path in (out / "results.json", tmp_path / "again.json")
+    )
+    assert 0 < want.result.metrics["APe"] < 1
+    assert got.result.metrics == want.result.metrics
 
 
 def test_a_broken_image_is_listed_and_the_rest_finishes(tmp_path, weights, pictures, capsys):

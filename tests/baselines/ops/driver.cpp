@@ -1,4 +1,4 @@
-// A driver's library for a machine without a card: the calls of baselines/ops/driver.py with their
+// A driver's library for a machine without a card: the calls of baselines/ops/load.py with their
 // C signatures, and launches that run under emulation.
 
 #include "emulation.cpp"

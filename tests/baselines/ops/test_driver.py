@@ -6,8 +6,8 @@ import pytest
 import torch
 from played_driver import CONTEXT, PlayedLibrary
 
-from baselines.ops import chain, cuda, launch
-from baselines.ops.driver import Driver, DriverError
+from baselines.ops import launch, load, trial
+from baselines.ops.load import Driver, DriverError
 
 
 def test_no_driver_and_an_old_one():
@@ -74,7 +74,7 @@ def test_through_the_c_interface(emulated_driver, monkeypatch):
     assert emulated_driver.version() == (12, 8)
     with pytest.raises(DriverError, match="cuLibraryLoadData: CUDA_ERROR_NOT_FOUND: emulated"):
         emulated_driver.load(b"something else\0")
-    choice = chain.Choice("cubin", driver=emulated_driver, library=emulated_driver.load(b"image\0"))
+    choice = load.Choice("cubin", driver=emulated_driver, library=emulated_driver.load(b"image\0"))
     with pytest.raises(DriverError, match="cuLibraryGetKernel"):
         emulated_driver.kernel(choice.library, "forward_float32_7", 0)
 
@@ -82,7 +82,7 @@ def test_through_the_c_interface(emulated_driver, monkeypatch):
         cuda_stream = 0x700000007
 
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream)
-    kernels = cuda._CudaKernels(choice, 0)
+    kernels = trial._CudaKernels(choice, 0)
     rng = torch.Generator().manual_seed(0)
     value, grad = torch.randn(1, 70, 2, 16, generator=rng), torch.randn(1, 70, 32, generator=rng)
     locations = torch.rand(1, 70, 2, 1, 4, 2, generator=rng)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from operator_checks import opcheck
 
 from baselines.ops import (
     deformable_attention,
@@ -71,10 +72,10 @@ def test_gradients_of_references_only_where_wanted():
 
 def test_opcheck():
     inputs = [tensor.requires_grad_() for tensor in sample()]
-    torch.library.opcheck(torch.ops.entityseg.deformable_attention_fused.default, (*inputs, FLAT))
+    opcheck(torch.ops.entityseg.deformable_attention_fused.default, (*inputs, FLAT))
     grad = torch.ones(2, 5, 6, dtype=torch.float64)
     detached = [tensor.detach() for tensor in inputs]
-    torch.library.opcheck(
+    opcheck(
         torch.ops.entityseg.deformable_attention_fused_backward.default, (grad, *detached, FLAT)
     )
 

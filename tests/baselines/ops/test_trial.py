@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from baselines.ops import cuda, launch, trial
+from baselines.ops import launch, trial
 
 CPU = torch.device("cpu")
 
@@ -38,24 +38,24 @@ def test_broken_kernels_do_not_pass(emulator, monkeypatch, silent, named):
 @pytest.fixture
 def settled(monkeypatch):
     """Stand in for a card whose kernels give wrong results."""
-    for cached in (cuda._settle, cuda._tried):
+    for cached in (trial._settle, trial._tried):
         cached.cache_clear()
-    choice = cuda.Choice("cubin", "sm_90", {}, object(), object())
-    monkeypatch.setattr(cuda, "_choice", lambda index: choice)
-    monkeypatch.setattr(cuda, "_kernels_of", lambda index: object())
-    monkeypatch.setattr(cuda, "disagreement", lambda *case: "out differs")
+    choice = trial.Choice("cubin", "sm_90", {}, object(), object())
+    monkeypatch.setattr(trial, "_choice", lambda index: choice)
+    monkeypatch.setattr(trial, "_kernels_of", lambda index: object())
+    monkeypatch.setattr(trial, "disagreement", lambda *case: "out differs")
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
-    yield cuda._Need(0, torch.float32, 32, 3, 4)
-    for cached in (cuda._settle, cuda._tried):
+    yield trial._Need(0, torch.float32, 32, 3, 4)
+    for cached in (trial._settle, trial._tried):
         cached.cache_clear()
 
 
 def test_wrong_results_send_a_model_to_pytorch(settled, caplog):
-    assert cuda._settle(settled, None) is None
+    assert trial._settle(settled, None) is None
     assert "definition, in PyTorch (out differs)" in caplog.text
 
 
 def test_wrong_results_of_a_forced_path_are_an_error(settled, monkeypatch):
     monkeypatch.setenv("ENTITYSEG_OPS", "cubin")
     with pytest.raises(RuntimeError, match="ENTITYSEG_OPS=cubin gives wrong results: out differs"):
-        cuda._settle(settled, None)
+        trial._settle(settled, None)

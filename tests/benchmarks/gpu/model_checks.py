@@ -1,6 +1,7 @@
 """Whether the models give the right outputs on a device, before `bench_models.py` times them."""
 
 import copy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,17 @@ from torch import nn
 
 from baselines import build_model
 from baselines.crops import ViewLayout, corner_boxes_xyxy, plan_views
-from baselines.modeling.paste import MaskCanvas
-from baselines.modeling.postprocess import disjoint_segments
 from baselines.original import config_from_detectron2, read_yaml
+
+# The tests on a CPU judge bfloat16 by the same bounds.
+sys.path.append(str(Path(__file__).resolve().parents[2] / "setups"))
+from owner_bounds import Errors, Output, impossible_pixels, owners, rounding_errors
 
 __all__ = ["check"]
 
 GOLDEN = Path(__file__).resolve().parents[4] / "shared/golden/tiny"
 NAMES = ("m2f_swin", "m2f_hornet", "cropformer_swin")
-CLASS_TOLERANCE, MASK_TOLERANCE, EQUAL_PIXELS = 1e-4, 1e-3, 0.995
+CLASS_TOLERANCE, MASK_TOLERANCE = 1e-4, 1e-3
 
 
 def check(device: torch.device) -> bool:
@@ -31,50 +34,58 @@ def check(device: torch.device) -> bool:
         for case in "AB":
             golden = np.load(GOLDEN / name / f"case_{case}.npz")
             crops = model.config.num_views > 1
-            want = [golden["d3." * crops + key] for key in ("pred_logits", "pred_masks")]
-            images = torch.from_numpy(golden["backbone_in"]).unflatten(
-                0, (-1, model.config.num_views)
+            want = Output(
+                torch.from_numpy(golden["d3." * crops + "pred_logits"])[0],
+                torch.from_numpy(golden["d3." * crops + "pred_masks"])[0],
             )
-            masks = golden["inst.pred_masks" if crops else "inst0.pred_masks"]
+            if not crops:
+                want = want._replace(masks=want.masks[:, None])
+            images = torch.from_numpy(golden["backbone_in"])
+            images = images.unflatten(0, (-1, model.config.num_views))[:1]
             layout = _layout(golden, crops)
-            verdicts.append(_judge(f"{name} {case}", model, images, want, layout, masks))
+            verdicts.append(_judge(f"{name} {case}", model, images, want, layout))
     return all(verdicts)
 
 
 @torch.inference_mode()
 def _judge(
-    name: str,
-    model: nn.Module,
-    images: torch.Tensor,
-    want: list[np.ndarray],
-    layout: ViewLayout,
-    masks: np.ndarray,
+    name: str, model: nn.Module, images: torch.Tensor, want: Output, layout: ViewLayout
 ) -> bool:
-    """Compare float32 logits, and the final masks (N, H, W) in float32 and bfloat16."""
+    """Compare the logits in float32, and which query owns a pixel in float32 and bfloat16.
+
+    Args:
+        name: what is printed.
+        model: the model in float32, on the device.
+        images: (1, V, 3, H, W) float32, on the CPU.
+        want: the right output, on the CPU.
+        layout: of the views.
+    """
     device = next(model.parameters()).device
-    outputs = model(images.to(device))
-    equal = [_equal_pixels(outputs, layout, masks)]
-    errors = [
-        np.abs(outputs[key].reshape(expected.shape).cpu().numpy() - expected).max()
-        for key, expected in zip(("pred_logits", "pred_masks"), want, strict=True)
-    ]
-    outputs = copy.deepcopy(model).bfloat16()(images.to(device, torch.bfloat16))
-    equal.append(_equal_pixels(outputs, layout, masks))
-    good = errors[0] <= CLASS_TOLERANCE and errors[1] <= MASK_TOLERANCE and equal[0] == 1
-    good = good and equal[1] >= EQUAL_PIXELS
-    print(
-        f"{name:20} float32: classes {errors[0]:.1e}, masks {errors[1]:.1e}, equal pixels "
-        f"{equal[0]:.3%}; bfloat16: equal pixels {equal[1]:.3%}  {'ok' if good else 'WRONG'}"
+    found = _run(model, images.to(device))
+    errors = [float((f.cpu() - w).abs().max()) for f, w in zip(found, want, strict=True)]
+    # The confidence is a difference of two class logits.
+    exact = Errors(
+        torch.tensor(2 * CLASS_TOLERANCE), torch.full(want.masks.shape[:2], MASK_TOLERANCE)
     )
-    return bool(good)
+    rounded = rounding_errors(model, images.to(device), Output(*(w.to(device) for w in want)))
+    rounded = Errors(*(error.cpu() for error in rounded))
+    halves = _run(copy.deepcopy(model).bfloat16(), images.to(device, torch.bfloat16))
+    impossible = [
+        int(impossible_pixels(owners(output, layout).cpu(), want, bounds, layout).sum())
+        for output, bounds in ((found, exact), (halves, rounded))
+    ]
+    good = errors[0] <= CLASS_TOLERANCE and errors[1] <= MASK_TOLERANCE and not any(impossible)
+    print(
+        f"{name:20} float32: classes {errors[0]:.1e}, masks {errors[1]:.1e}, pixels out of bounds "
+        f"{impossible[0]}; bfloat16: pixels out of bounds {impossible[1]}  "
+        f"{'ok' if good else 'WRONG'}"
+    )
+    return good
 
 
-def _equal_pixels(outputs: dict, layout: ViewLayout, masks: np.ndarray) -> float:
-    """Give the share of pixels, over the masks in order of rank, that are equal."""
-    canvas = MaskCanvas(outputs["pred_masks"][0], layout)
-    id_map = disjoint_segments(outputs["pred_logits"][0], canvas).id_map.cpu().numpy()
-    found = id_map[None] == np.arange(1, len(masks) + 1)[:, None, None]
-    return float((found == masks).mean())
+def _run(model: nn.Module, images: torch.Tensor) -> Output:
+    outputs = model(images)
+    return Output(outputs["pred_logits"][0], outputs["pred_masks"][0])
 
 
 def _golden_model(folder: Path) -> nn.Module:
@@ -106,10 +117,5 @@ def _check_against_cpu(device: torch.device) -> bool:
     torch.manual_seed(0)
     images = torch.randn(1, 5, 3, *layout.padded_size)
     with torch.inference_mode():
-        outputs = model(images)
-        canvas = MaskCanvas(outputs["pred_masks"][0], layout)
-        segments = disjoint_segments(outputs["pred_logits"][0], canvas)
-    numbers = np.arange(1, len(segments.scores) + 1)[:, None, None]
-    masks = segments.id_map.numpy()[None] == numbers
-    want = [outputs[key].numpy() for key in ("pred_logits", "pred_masks")]
-    return _judge("random CropFormer", model.to(device), images, want, layout, masks)
+        want = _run(model, images)
+    return _judge("random CropFormer", model.to(device), images, want, layout)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from baselines.ops import build_kernels, launch, shipped
-from baselines.ops.nvrtc import Compiler, CompilerError, find_compiler
+from baselines.ops import build_kernels, find, launch
+from baselines.ops.find import Compiler, CompilerError, find_compiler
 
 MACHINE_CUDA = 190  # EM_CUDA, of an ELF header
 NAMES = {
@@ -25,7 +25,7 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def kernels():
-    return shipped.read_kernels()
+    return find.read_kernels()
 
 
 def elf_header(cubin):
@@ -34,7 +34,7 @@ def elf_header(cubin):
     return struct.unpack_from("<H", cubin, 18)[0], struct.unpack_from("<I", cubin, 48)[0]
 
 
-@pytest.mark.parametrize("number", shipped.CUBINS)
+@pytest.mark.parametrize("number", find.CUBINS)
 def test_cubins(kernels, number):
     name, cubin = kernels.cubin(*divmod(number, 10))
     assert name == f"sm_{number}.cubin"
@@ -45,7 +45,7 @@ def test_cubins(kernels, number):
     assert {name.decode() for name in re.findall(rb"\w+", cubin)} >= NAMES
 
 
-@pytest.mark.parametrize("number", shipped.PTX)
+@pytest.mark.parametrize("number", find.PTX)
 def test_ptx(kernels, number):
     name, ptx = kernels.ptx(*divmod(number, 10))
     assert name == f"compute_{number}.ptx"
@@ -57,23 +57,23 @@ def test_ptx(kernels, number):
 
 def test_built_from_this_source(kernels):
     """If this fails, the kernels were changed: python -m baselines.ops.build_kernels."""
-    assert kernels.build["source"] == hashlib.sha256(shipped.SOURCE.read_bytes()).hexdigest()
+    assert kernels.build["source"] == hashlib.sha256(find.SOURCE.read_bytes()).hexdigest()
     # Cubins of CUDA 12 load with every driver that the loader works with; 12.8 knows sm_120.
     assert kernels.build["nvrtc"] == "12.8"
 
 
 def test_small_enough():
-    assert shipped.ARCHIVE.stat().st_size < 2**20
+    assert find.ARCHIVE.stat().st_size < 2**20
 
 
 def test_the_source_knows_the_same_numbers():
     """What launch.py says twice stands in the source once."""
-    numbers = dict(re.findall(r"constexpr int (\w+) = (\d+);", shipped.SOURCE.read_text()))
+    numbers = dict(re.findall(r"constexpr int (\w+) = (\d+);", find.SOURCE.read_text()))
     assert int(numbers["MOST_WARPS"]) * int(numbers["WARP"]) == launch._BLOCK
     assert int(numbers["MOST_LEVELS"]) == launch.MOST_LEVELS
     assert int(numbers["TILE"]) == launch._TILE
-    assert "#include" not in shipped.SOURCE.read_text()
-    fields = re.search(r"struct Arguments \{(.*?)\n\};", shipped.SOURCE.read_text(), re.DOTALL)[1]
+    assert "#include" not in find.SOURCE.read_text()
+    fields = re.search(r"struct Arguments \{(.*?)\n\};", find.SOURCE.read_text(), re.DOTALL)[1]
     fields = re.sub(r"//.*", "", fields)
     declared = re.findall(r"(\w+)(?:\[\w+\])?[,;]", fields)
     assert declared == [name for name, _ in launch.Arguments._fields_]
@@ -82,23 +82,23 @@ def test_the_source_knows_the_same_numbers():
 
 def test_the_same_files_give_the_same_bytes(tmp_path):
     files = {"b": b"2", "a": b"1", "build.json": b"{}"}
-    shipped.write_kernels(files, tmp_path / "one")
-    shipped.write_kernels(dict(reversed(files.items())), tmp_path / "two")
+    find.write_kernels(files, tmp_path / "one")
+    find.write_kernels(dict(reversed(files.items())), tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_a_broken_archive_and_a_changed_source(tmp_path):
     with pytest.raises(FileNotFoundError):
-        shipped.read_kernels(tmp_path / "none")
+        find.read_kernels(tmp_path / "none")
     broken = tmp_path / "broken.tar.xz"
-    for content in (b"", b"text", shipped.ARCHIVE.read_bytes()[:-1000], lzma.compress(b"no tar")):
+    for content in (b"", b"text", find.ARCHIVE.read_bytes()[:-1000], lzma.compress(b"no tar")):
         broken.write_bytes(content)
         with pytest.raises(ValueError, match="broken"):
-            shipped.read_kernels(broken)
+            find.read_kernels(broken)
     changed = tmp_path / "changed.cu"
-    changed.write_bytes(shipped.SOURCE.read_bytes() + b"\n")
+    changed.write_bytes(find.SOURCE.read_bytes() + b"\n")
     with pytest.raises(ValueError, match=r"built from another changed\.cu; build it again with"):
-        shipped.read_kernels(source=changed)
+        find.read_kernels(source=changed)
 
 
 class PlayedCompiler:
@@ -117,7 +117,7 @@ class PlayedCompiler:
 def test_the_command(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(build_kernels, "find_compiler", lambda cuda: PlayedCompiler())
     assert build_kernels.main(["--out", str(tmp_path / "made")]) == 0
-    made = shipped.read_kernels(tmp_path / "made")
+    made = find.read_kernels(tmp_path / "made")
     assert made.cubin(8, 6) == ("sm_86.cubin", b"sm_86")
     assert made.ptx(7, 5) == ("compute_75.ptx", b"compute_75")
     assert "sm_120.cubin" in capsys.readouterr().out
@@ -135,7 +135,7 @@ def compiler():
 
 def test_nvrtc_compiles_and_says_what_is_wrong(compiler):
     small = b'extern "C" __global__ void one(float* x) { *x = 1; }'
-    newest = max(set(compiler.architectures()) & set(shipped.CUBINS))
+    newest = max(set(compiler.architectures()) & set(find.CUBINS))
     assert elf_header(compiler.compile(small, f"sm_{newest}"))[0] == MACHINE_CUDA
     with pytest.raises(CompilerError, match=r"(?s)sm_\d+: .*one_thing"):
         compiler.compile(b"one_thing", f"sm_{newest}")
@@ -144,10 +144,10 @@ def test_nvrtc_compiles_and_says_what_is_wrong(compiler):
 def test_nvrtc_builds_what_ships(compiler, kernels):
     if compiler.version() != kernels.build["nvrtc"]:
         pytest.skip(f"NVRTC {compiler.version()} is not the {kernels.build['nvrtc']} that built it")
-    assert compiler.compile(shipped.SOURCE.read_bytes(), "sm_90") == kernels.cubin(9, 0)[1]
+    assert compiler.compile(find.SOURCE.read_bytes(), "sm_90") == kernels.cubin(9, 0)[1]
 
 
-@pytest.mark.parametrize("number", shipped.PTX)
+@pytest.mark.parametrize("number", find.PTX)
 def test_ptx_assembles(kernels, number, tmp_path):
     """What the driver would do with it, for an architecture of its own and for a later one."""
     found = shutil.which("ptxas") or next(
