@@ -66,9 +66,10 @@ class Progress:
         path = self.folder / "settings.json"
         text = json.dumps(settings, indent=1, sort_keys=True, default=str)
         if path.is_file():
-            if path.read_text() == text:
+            earlier = path.read_text(encoding="utf-8")
+            if earlier == text:
                 return
-            before, now = json.loads(path.read_text()), json.loads(text)
+            before, now = json.loads(earlier), json.loads(text)
             changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
             raise InputError(
                 self.folder,
@@ -77,7 +78,7 @@ class Progress:
                 "Repeat its command to finish it, or remove the folder.",
             )
         with atomic_path(path) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8", newline="\n")
 
     def finished(self) -> dict[int | str, Place]:
         """Find the line of every finished image."""

@@ -44,7 +44,7 @@ class COCO:
         if isinstance(annotation_file, dict):
             dataset = dict(annotation_file)
         else:
-            dataset = json.loads(Path(annotation_file).read_text())
+            dataset = json.loads(Path(annotation_file).read_text(encoding="utf-8"))
             if not isinstance(dataset, dict):
                 raise ValueError(f"{annotation_file}: a COCO file holds one JSON object")
         if class_agnostic:
@@ -140,7 +140,7 @@ class COCO:
         """
         content = resFile
         if isinstance(resFile, str | Path):
-            content = json.loads(Path(resFile).read_text())
+            content = json.loads(Path(resFile).read_text(encoding="utf-8"))
         records = content["annotations"] if isinstance(content, dict) else content
         if not isinstance(records, list):
             raise ValueError("results must be a list of records")

@@ -1,6 +1,7 @@
 """Work on image after image: in all processes, in order, with a journal to resume from."""
 
 import collections
+import json
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
@@ -84,7 +85,8 @@ class Journal:
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self.path = path
-        self._head = msgspec.json.encode({"identity": identity}) + b"\n"
+        # Escaped to ASCII: a path may hold bytes that the locale's encoding does not know.
+        self._head = json.dumps({"identity": identity}).encode() + b"\n"
         self.n_done = 0
         if path.is_file():
             self._take_up()
