@@ -79,7 +79,7 @@ class TrainLog:
             self._board.close()
 
     def _append(self, row: Mapping[str, Any]) -> None:
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(row) + "\n")
 
     def _add_scalars(self, group: str, step: int, values: Mapping[str, float]) -> None:
@@ -99,7 +99,7 @@ class TrainLog:
 def _keep_lines(path: Path, last_step: int) -> None:
     """Drop the lines of steps after one, and a last line that a kill cut short."""
     kept = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
@@ -107,7 +107,7 @@ def _keep_lines(path: Path, last_step: int) -> None:
         if row["step"] <= last_step:
             kept.append(line + "\n")
     with atomic_path(path) as temporary:
-        temporary.write_text("".join(kept))
+        temporary.write_text("".join(kept), encoding="utf-8", newline="\n")
 
 
 def _duration(seconds: float) -> str:

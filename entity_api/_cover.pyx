@@ -12,15 +12,17 @@ from entity_api._rle cimport Runs
 
 cdef extern from *:
     """
-    #if defined(_MSC_VER)
-    #include <intrin.h>
-    static int lowest_bit(unsigned long long x) {
-        unsigned long i; _BitScanForward64(&i, x); return (int)i;
-    }
-    static int count_bits(unsigned long long x) { return (int)__popcnt64(x); }
-    #else
+    #if defined(__GNUC__)
     static int lowest_bit(unsigned long long x) { return __builtin_ctzll(x); }
     static int count_bits(unsigned long long x) { return __builtin_popcountll(x); }
+    #else
+    /* Sums of 2, of 4, then of 8 bits side by side; the product adds up the bytes. */
+    static int count_bits(unsigned long long x) {
+        x -= (x >> 1) & 0x5555555555555555ULL;
+        x = (x & 0x3333333333333333ULL) + ((x >> 2) & 0x3333333333333333ULL);
+        return (int)(((x + (x >> 4)) & 0x0F0F0F0F0F0F0F0FULL) * 0x0101010101010101ULL >> 56);
+    }
+    static int lowest_bit(unsigned long long x) { return count_bits((x & (0 - x)) - 1); }
     #endif
     """
     int lowest_bit(unsigned long long x) noexcept nogil

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -147,7 +148,8 @@ class Journal:
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self._held = contextlib.ExitStack()
         self.path = path
-        self.head = msgspec.json.encode({"identity": identity}, order="deterministic") + b"\n"
+        # Escaped to ASCII: a path may hold bytes that the locale's encoding does not know.
+        self.head = json.dumps({"identity": identity}, sort_keys=True).encode() + b"\n"
         self.n_done = 0
         self._held.enter_context(locked(path))
         try:

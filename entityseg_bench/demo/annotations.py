@@ -137,7 +137,7 @@ def _write_semantic(
         map_name = f"{Path(name).stem}.png"
         _write_png(folder / f"semantic_maps_{split}" / map_name, painted.astype(np.uint8))
         lines.append(f"{name} {map_name}\n")
-    (folder / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
+    (folder / f"{split}.txt").write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def _write_panoptic(folder: Path, pictures: Pictures, split: str, about: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ def write_report(
     html = render(findings, Path(images) if images else None, n_pictures, max_bytes)
     out = Path(out)
     with atomic_path(out) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+        temporary.write_text(html, encoding="utf-8", newline="\n")
     return out
 
 
