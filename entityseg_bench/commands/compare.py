@@ -15,6 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "preds", metavar="PRED", nargs="+", help="predictions; the others are held to the first"
     )
     parser.add_argument("--json", metavar="FILE", help="write everything, all images too, here")
+    parser.add_argument("--tex", metavar="FILE", help="write a LaTeX table (package booktabs) here")
+    parser.add_argument("--csv", metavar="FILE", help="write every metric and difference here")
     parser.add_argument("--labels", metavar="NAME,NAME,...", help="what to call the files")
     parser.add_argument(
         "--resamples", type=int, default=1000, metavar="N",
@@ -37,9 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score, compare, print the tables, write the JSON."""
+    """Score, compare, print the tables, write the files."""
     from entity_api import EvalParams
     from entityseg_bench.compare import compare, comparison_record
+    from entityseg_bench.compare.paper import comparison_csv, comparison_tex, write_text
     from entityseg_bench.compare.tables import comparison_table
     from entityseg_bench.evaluate import evaluate_files
     from entityseg_bench.io import write_json
@@ -56,6 +59,10 @@ def run(args: argparse.Namespace) -> int:
     comparison = compare(scorings, labels, args.resamples, args.permutations, args.level, args.seed)
     if args.json:
         write_json(Path(args.json), comparison_record(comparison), indent=2)
+    if args.tex:
+        write_text(args.tex, comparison_tex(comparison))
+    if args.csv:
+        write_text(args.csv, comparison_csv(comparison))
     print(comparison_table(comparison, args.top))
     return 0
 
