@@ -175,7 +175,7 @@ def test_commands(files, tmp_path, capsys):
         assert what in capsys.readouterr().err
 
 
-def test_files_for_a_paper(files, tmp_path, capsys):
+def test_files_for_a_paper(files, tmp_path):
     gt, a, b = map(str, files)
     tex, table, out = tmp_path / "t.tex", tmp_path / "t.csv", tmp_path / "out.json"
     few = ["--resamples", "20", "--permutations", "9", "--quiet", "--labels", "one_1,two"]
@@ -200,8 +200,15 @@ def test_files_for_a_paper(files, tmp_path, capsys):
     assert any(line.startswith(rf"one\_1 & {100 * first:.1f} &") for line in lines)
     assert any(line.startswith(rf"two & \textbf{{{100 * second:.1f}}} &") for line in lines)
     assert lines[0] == r"\begin{table}" and lines[-1] == r"\end{table}"
-    assert cli.main(["compare", gt, a, b, *few, "--csv", str(tmp_path)]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--json", "--tex", "--csv"])
+def test_a_target_that_cannot_be_written_is_found_before_the_work(tmp_path, capsys, option):
+    # None of the inputs exists: only a check before they are read can speak of the target.
+    for target in (tmp_path, tmp_path / "no" / "t"):
+        assert cli.main(["compare", "gt.json", "a.json", "b.json", option, str(target)]) == 2
+        said = capsys.readouterr().err
+        assert str(target) in said and "cannot be written" in said
 
 
 def test_evaluate_with_intervals(files, tmp_path, capsys):
