@@ -9,6 +9,7 @@ import pytest
 
 from entity_api import EvalParams, rle
 from entityseg_bench import cli
+from entityseg_bench.compare import comparison_csv, comparison_tex
 from entityseg_bench.compare.comparison import (
     compare,
     compare_files,
@@ -182,6 +183,9 @@ def test_files_for_a_paper(files, tmp_path):
     targets = ["--tex", str(tex), "--csv", str(table), "--json", str(out)]
     assert cli.main(["compare", gt, a, b, *few, *targets]) == 0
     record = json.loads(out.read_text())
+    again = compare_files(gt, [a, b], ["one_1", "two"], n_resamples=20, n_permutations=9)
+    assert comparison_tex(again) == tex.read_text()
+    assert comparison_csv(again) == table.read_text()
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert [row["file"] for row in rows] == ["one_1"] * (len(rows) // 2) + ["two"] * (
         len(rows) // 2
