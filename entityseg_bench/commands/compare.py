@@ -1,6 +1,7 @@
 """Compare prediction files: metrics side by side, differences, how sure they are."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "preds", metavar="PRED", nargs="+", help="predictions; the others are held to the first"
     )
     parser.add_argument("--json", metavar="FILE", help="write everything, all images too, here")
+    parser.add_argument("--tex", metavar="FILE", help="write a LaTeX table (package booktabs) here")
+    parser.add_argument("--csv", metavar="FILE", help="write every metric and difference here")
     parser.add_argument("--labels", metavar="NAME,NAME,...", help="what to call the files")
     parser.add_argument(
         "--resamples", type=int, default=1000, metavar="N",
@@ -37,9 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score, compare, print the tables, write the JSON."""
+    """Score, compare, print the tables, write the files."""
     from entity_api import EvalParams
     from entityseg_bench.compare import compare, comparison_record
+    from entityseg_bench.compare.paper import comparison_csv, comparison_tex, write_text
     from entityseg_bench.compare.tables import comparison_table
     from entityseg_bench.io import write_json
     from entityseg_bench.score import evaluate_files
@@ -56,6 +60,10 @@ def run(args: argparse.Namespace) -> int:
     comparison = compare(scorings, labels, args.resamples, args.permutations, args.level, args.seed)
     if args.json:
         write_json(Path(args.json), comparison_record(comparison), indent=2)
+    if args.tex:
+        write_text(args.tex, comparison_tex(comparison))
+    if args.csv:
+        write_text(args.csv, comparison_csv(comparison))
     print(comparison_table(comparison, args.top))
     return 0
 
@@ -74,3 +82,10 @@ def refuse(args: argparse.Namespace, labels: list[str] | None) -> None:
     for fault, present in faults.items():
         if present:
             raise InputError("arguments", "", f"{fault}.")
+    for target in filter(None, (args.json, args.tex, args.csv)):
+        path = Path(target)
+        if path.is_dir():
+            raise InputError(path, "", "it cannot be written: it is a folder.", "Name a file.")
+        if not os.access(path.parent, os.W_OK):
+            what = "it cannot be written: its folder does not exist or may not be written to."
+            raise InputError(path, "", what, "Make the folder, or name another.")

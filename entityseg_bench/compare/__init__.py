@@ -8,6 +8,7 @@ from entityseg_bench.compare.comparison import (
     compare_files,
     comparison_record,
 )
+from entityseg_bench.compare.paper import comparison_csv, comparison_tex
 
 __all__ = [
     "Comparison",
@@ -15,5 +16,7 @@ __all__ = [
     "ImageMove",
     "compare",
     "compare_files",
+    "comparison_csv",
     "comparison_record",
+    "comparison_tex",
 ]

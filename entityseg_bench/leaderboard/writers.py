@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Sequence
 
+from entityseg_bench.compare.paper import tex_text
 from entityseg_bench.leaderboard.tables import Column, Row, Table, millions, percent
 
 __all__ = ["LABELS", "to_csv", "to_latex", "to_markdown"]
@@ -97,13 +98,14 @@ def to_latex(table: Table) -> str:
         label = LABELS.get(column.metric, ("", column.metric))[1]
         heads.append(label + (rf"\textsubscript{{{column.letter}}}" if column.letter else ""))
     lines = [
-        r"\begin{table}", r"  \centering", rf"  \caption{{{_tex(table.title)}. {_legend(table)}}}",
+        r"\begin{table}", r"  \centering",
+        rf"  \caption{{{tex_text(table.title)}. {_legend(table)}}}",
         rf"  \label{{tab:{table.key}}}", rf"  \begin{{tabular}}{{ll{'r' * (1 + len(heads))}}}",
         r"    \toprule", f"    {' & '.join(['Method', 'Backbone', 'Parameters', *heads])} \\\\",
         r"    \midrule",
     ]  # fmt: skip
     for row in table.rows:
-        cells = [_tex(row.method) + LATEX_MARKS[row.origin], _tex(row.backbone),
+        cells = [tex_text(row.method) + LATEX_MARKS[row.origin], tex_text(row.backbone),
                  millions(row.parameters)]  # fmt: skip
         for column in table.columns:
             cells.append(_ranked(table, row, column, (r"\textbf{{{}}}", r"\underline{{{}}}")))
@@ -120,11 +122,3 @@ def _legend(table: Table) -> str:
     parts += [f"{LATEX_MARKS[origin]}{origin}" for origin in LATEX_MARKS
               if origin in present and LATEX_MARKS[origin]]  # fmt: skip
     return "; ".join(parts) + "."
-
-
-TEX_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-               **{letter: "\\" + letter for letter in "&%$#_{}"}}  # fmt: skip
-
-
-def _tex(text: str) -> str:
-    return "".join(TEX_SPECIAL.get(letter, letter) for letter in text)

@@ -1,5 +1,6 @@
 """Files side by side: figures by hand, the same chance for all files, text and JSON that agree."""
 
+import csv
 import json
 import math
 
@@ -8,6 +9,7 @@ import pytest
 
 from entity_api import EvalParams, rle
 from entityseg_bench import cli
+from entityseg_bench.compare import comparison_csv, comparison_tex
 from entityseg_bench.compare.comparison import (
     compare,
     compare_files,
@@ -172,6 +174,45 @@ def test_commands(files, tmp_path, capsys):
     ):
         assert cli.main(["compare", gt, *wrong]) == 2
         assert what in capsys.readouterr().err
+
+
+def test_files_for_a_paper(files, tmp_path):
+    gt, a, b = map(str, files)
+    tex, table, out = tmp_path / "t.tex", tmp_path / "t.csv", tmp_path / "out.json"
+    few = ["--resamples", "20", "--permutations", "9", "--quiet", "--labels", "one_1,two"]
+    targets = ["--tex", str(tex), "--csv", str(table), "--json", str(out)]
+    assert cli.main(["compare", gt, a, b, *few, *targets]) == 0
+    record = json.loads(out.read_text())
+    again = compare_files(gt, [a, b], ["one_1", "two"], n_resamples=20, n_permutations=9)
+    assert comparison_tex(again) == tex.read_text()
+    assert comparison_csv(again) == table.read_text()
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["file"] for row in rows] == ["one_1"] * (len(rows) // 2) + ["two"] * (
+        len(rows) // 2
+    )
+    for row in rows:
+        filed = record["files"][row["file"] == "two"]["metrics"][row["metric"]]["value"]
+        assert (row["value"] == "") == (filed is None)
+        assert filed is None or float(row["value"]) == pytest.approx(100 * filed)
+        assert row["file"] == "two" or row["difference"] == row["p"] == ""
+    tested = next(row for row in rows if row["file"] == "two" and row["metric"] == "APe")
+    assert float(tested["p"]) > 0
+    first, second = (one["metrics"]["APe"]["value"] for one in record["files"])
+    lines = [line.strip() for line in tex.read_text().splitlines()]
+    # The second file finds more, so its number alone is bold.
+    assert second > first
+    assert any(line.startswith(rf"one\_1 & {100 * first:.1f} &") for line in lines)
+    assert any(line.startswith(rf"two & \textbf{{{100 * second:.1f}}} &") for line in lines)
+    assert lines[0] == r"\begin{table}" and lines[-1] == r"\end{table}"
+
+
+@pytest.mark.parametrize("option", ["--json", "--tex", "--csv"])
+def test_a_target_that_cannot_be_written_is_found_before_the_work(tmp_path, capsys, option):
+    # None of the inputs exists: only a check before they are read can speak of the target.
+    for target in (tmp_path, tmp_path / "no" / "t"):
+        assert cli.main(["compare", "gt.json", "a.json", "b.json", option, str(target)]) == 2
+        said = capsys.readouterr().err
+        assert str(target) in said and "cannot be written" in said
 
 
 def test_evaluate_with_intervals(files, tmp_path, capsys):
