@@ -70,9 +70,8 @@ class Job:
 
     def __post_init__(self) -> None:
         if self.is_file and self.formats != ("json",):
-            raise InputError(
-                self.out, "", f"{', '.join(self.formats)} are many files.", "Name a folder."
-            )
+            what = f"{', '.join(self.formats)} are many files."
+            raise InputError(self.out, "", what, "Name a folder.")
         if self.formats != ("json",):
             check_names((ImageInfo(p.image_id, p.file_name, 0, 0) for p in self.pictures), "images")
 
@@ -265,9 +264,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=("json", *DATASET_KINDS, *FORMATS),
         metavar="KIND",
-        help="what to write into the folder: json, panoptic, semantic, ids (PNG, n + 1 where "
-        "segment n is), npz, drawings, binary (PNG, 255 where anything was found, and one of each "
-        "in a folder beside it); the task's own kind if not said",
+        help="what to write into the folder: json, panoptic, semantic, ids, npz, drawings, binary "
+        "(PNG, 255 where anything was found, and one of each); the task's own kind if not said",
     )
     add("--distance", type=float, metavar="M", help="see the images through so much turbulent air")
     add("--threshold", type=float, default=0.0, help="leave out lower scores (%(default)s)")

@@ -201,8 +201,12 @@ def get(root: Path, item: Item, keep: bool = False) -> int:
     target = root / item.target
     note = root / STORE / f"{re.sub(r'[^A-Za-z0-9.]+', '_', item.name)}.done"
     state = f"{item.name} {item.size} {item.digest}"
-    if note.is_file() and note.read_text().startswith(f"{state}\n") and target.exists():
-        return int(note.read_text().splitlines()[1])
+    if (
+        note.is_file()
+        and note.read_text(encoding="utf-8").startswith(f"{state}\n")
+        and target.exists()
+    ):
+        return int(note.read_text(encoding="utf-8").splitlines()[1])
     packed = is_archive(item.name)
     if item.url:
         path = root / STORE / item.target if packed else target
@@ -222,7 +226,7 @@ def get(root: Path, item: Item, keep: bool = False) -> int:
     if path != target and not keep and path.is_relative_to(root / STORE):
         path.unlink()
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(f"{state}\n{count}\n")
+    note.write_text(f"{state}\n{count}\n", encoding="utf-8", newline="\n")
     return count
 
 

@@ -157,7 +157,7 @@ def predict(
     code = subprocess.run([sys.executable, "-m", *command], check=False).returncode
     if code:
         raise InputError(out, "", f"predicting with {preset} ended with exit code {code}.")
-    note.write_text(json.dumps(command))
+    note.write_text(json.dumps(command), encoding="utf-8", newline="\n")
     return found
 
 

@@ -35,7 +35,10 @@ def text_calls(tree):
 def test_text_is_utf8_with_one_line_end(path):
     for call, writes in text_calls(ast.parse(path.read_bytes())):
         named = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-        assert named.get("encoding") == "'utf-8'", f"{path}:{call.lineno} names no encoding"
+        # "utf-8-sig" reads UTF-8 with or without a byte order mark.
+        assert named.get("encoding") in ("'utf-8'", "'utf-8-sig'"), (
+            f"{path}:{call.lineno} names no encoding"
+        )
         # Lists of maps, which `formats` writes, are read with either line end.
         if writes and "formats" not in path.parts:
             assert named.get("newline") == "'\\n'", f"{path}:{call.lineno} names no line end"

@@ -83,5 +83,6 @@ def _images(inputs: Sequence[str], output: Path) -> str:
         return inputs[0]
     output.mkdir(parents=True, exist_ok=True)
     listed = output / "input.txt"
-    listed.write_text("".join(f"{Path(name).resolve()}\n" for name in inputs), encoding="utf-8")
+    lines = "".join(f"{Path(name).resolve()}\n" for name in inputs)
+    listed.write_text(lines, encoding="utf-8", newline="\n")
     return str(listed)

@@ -1,6 +1,7 @@
 """What a run is of: by this one that broke off is known again, and no other is taken for it."""
 
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -48,7 +49,11 @@ def digest(value: Any) -> str:
     Raises:
         TypeError: A part cannot be pickled.
     """
-    text = msgspec.json.encode(value, enc_hook=_parts, order="deterministic")
+    try:
+        text = msgspec.json.encode(value, enc_hook=_parts, order="deterministic")
+    except UnicodeEncodeError:
+        # A path may hold bytes that the locale's encoding does not know: they are escaped.
+        text = json.dumps(value, default=_parts, sort_keys=True).encode()
     return hashlib.sha256(text).hexdigest()
 
 

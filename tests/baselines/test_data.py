@@ -71,7 +71,7 @@ def folder(tmp_path):
 
 def samples_of(folder, train=PLAIN_TRAINING, model=ENTITY_MODEL):
     files = ImageFiles(folder)
-    dataset = read_coco(folder / "train.json", image_files=files, cache=False)
+    dataset = read_coco(folder / "train.json", image_files=files)
     return TrainingSamples(dataset, train, model)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from entityseg_bench.formats.results import write_results
+from datasets_read import read_id_png, read_npz, read_panoptic
 from PIL import Image
 from tiny_models import CONFIGS, build
 
@@ -21,9 +21,7 @@ from baselines.predict import main
 from baselines.predictor import Predictor
 from baselines.progress import Finished, Progress
 from entity_api import rle
-from entityseg_bench.formats.id_maps import read_id_png
-from entityseg_bench.formats.npz import read_npz
-from entityseg_bench.formats.panoptic import read_panoptic
+from entityseg_bench.formats.coco import write_results
 from entityseg_bench.io import InputError
 from entityseg_bench.score import evaluate_files
 
