@@ -217,7 +217,8 @@ class COCO:
         """Bring rows (N, 7) of image_id, x, y, width, height, score, category_id to records.
 
         >>> import numpy as np
-        >>> COCO().loadNumpyAnnotations(np.array([[7, 0, 0, 2, 2, 0.5, 1]]))[0]["image_id"]
+        >>> (record,) = COCO().loadNumpyAnnotations(np.array([[7, 0, 0, 2, 2, 0.5, 1]]))
+        >>> record["image_id"]
         7
         """
         return records_of_array(data)

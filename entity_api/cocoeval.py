@@ -55,7 +55,8 @@ class COCOeval:
     >>> scoring = COCOeval(gt, dt, "bbox")
     >>> scoring.evaluate()
     >>> scoring.accumulate()
-    >>> float(scoring.eval["precision"][:, :, 0, 0, -1].mean().round(3))
+    >>> precision = scoring.eval["precision"]
+    >>> float(precision[:, :, 0, 0, -1].mean().round(3))
     0.8
     """
 
