@@ -7,6 +7,7 @@ to the threshold and between competing scores, are below the errors that the pre
 """
 
 from typing import NamedTuple
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from baselines.crops import ViewLayout
+from baselines.modeling import constants
 from baselines.modeling.paste import MaskCanvas, Tile
 from baselines.modeling.postprocess import _best_pairs, disjoint_segments
 
@@ -91,7 +93,9 @@ def rounding_errors(model: nn.Module, images: Tensor, want: Output, runs: int = 
     for seed in range(runs):
         roundings = _Roundings(seed, images.device)
         weights = {name: roundings.change(weight) for name, weight in model.named_parameters()}
-        with roundings:
+        # Positions are kept for all models of a process. Those with random changes in them must not
+        # be: other tests would then see a wrong model.
+        with patch.dict(constants._kept, clear=True), roundings:
             outputs = torch.func.functional_call(model, weights, (images,))
         got = Output(outputs["pred_logits"][0], outputs["pred_masks"][0])
         confidence.append((got.confidence() - want.confidence()).square().mean())
