@@ -41,7 +41,13 @@ ESCAPED = 7
 
 
 class RLEError(ValueError):
-    """Say what is wrong with a mask; ``idx`` is its position in the batch it came in."""
+    """Say what is wrong with a mask; ``idx`` is its position in the batch it came in.
+
+    Examples:
+        >>> rle.area({"size": [2, 2], "counts": "2"})
+        Traceback (most recent call last):
+        entity_api.counts.RLEError: run-length code covers 2 of the 4 pixels of its size
+    """
 
     def __init__(self, message: str, idx: int = 0) -> None:
         super().__init__(message)
@@ -106,7 +112,12 @@ def compress_list(counts: Sequence[int]) -> bytes:
 
 
 def size_of(rle: Mapping[str, Any]) -> tuple[int, int]:
-    """Return (height, width) of an RLE, checked."""
+    """Return (height, width) of an RLE, checked.
+
+    Examples:
+        >>> rle.size_of({"size": [2, 3], "counts": "6"})
+        (2, 3)
+    """
     try:
         height, width = rle["size"]
         counts = rle["counts"]
@@ -133,7 +144,12 @@ def counts_of(rle: Mapping[str, Any]) -> bytes:
 
 
 def runs_of(rles: Sequence[Mapping[str, Any]], size: tuple[int, int] | None = None) -> _rle.Runs:
-    """Decode RLEs that all have one size, ``size`` or the first one's."""
+    """Decode RLEs that all have one size, ``size`` or the first one's.
+
+    Examples:
+        >>> rle.runs_of([{"size": [2, 2], "counts": "22"}]).bounds_of(0).tolist()
+        [2, 4]
+    """
     sizes = [size_of(rle) for rle in rles]
     size = size or (sizes[0] if sizes else (0, 0))
     for idx, other in enumerate(sizes):
@@ -149,6 +165,11 @@ def runs_of(rles: Sequence[Mapping[str, Any]], size: tuple[int, int] | None = No
 
 
 def from_bounds(bounds: NDArray[np.uint32], size: tuple[int, int]) -> dict[str, Any]:
-    """Write ascending (start, end) positions of foreground runs as an RLE."""
+    """Write ascending (start, end) positions of foreground runs as an RLE.
+
+    Examples:
+        >>> rle.from_bounds(np.array([2, 4], np.uint32), (2, 2))
+        {'size': [2, 2], 'counts': '22'}
+    """
     text = _rle.compress(np.ascontiguousarray(bounds, np.uint32), size[0] * size[1])
     return {"size": [int(size[0]), int(size[1])], "counts": text.decode("ascii")}

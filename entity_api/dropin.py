@@ -9,10 +9,14 @@ __all__ = ["init_as_pycocotools"]
 def init_as_pycocotools() -> None:
     """Let code that imports pycocotools get these modules instead, from now on.
 
-    Call it before that code is imported::
+    Call it before that code is imported.
 
-        entity_api.init_as_pycocotools()
-        from pycocotools.cocoeval import COCOeval  # entity_api's
+    Examples:
+        >>> import entity_api
+        >>> entity_api.init_as_pycocotools()
+        >>> from pycocotools.cocoeval import COCOeval
+        >>> COCOeval.__module__
+        'entity_api.cocoeval'
     """
     from entity_api import coco, cocoeval, mask, rle
 

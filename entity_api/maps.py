@@ -14,6 +14,13 @@ class MapOverlaps(NamedTuple):
     """Hold how many pixels carry label ``rows[i]`` in one map and ``columns[j]`` in the other.
 
     ``rows`` (N,) and ``columns`` (M,) are the labels that occur, ascending; ``pixels`` is (N, M).
+
+    Examples:
+        >>> found = maps.map_overlaps(np.array([[1, 1, 2]]), np.array([[5, 6, 6]]))
+        >>> found.rows.tolist(), found.columns.tolist()
+        ([1, 2], [5, 6])
+        >>> found.pixels.tolist()
+        [[1, 1], [0, 1]]
     """
 
     rows: NDArray[np.int64]
@@ -32,6 +39,11 @@ def map_overlaps(first: NDArray[Any], second: NDArray[Any]) -> MapOverlaps:
 
     Raises:
         ValueError: Maps of two shapes, or of something else than whole numbers.
+
+    Examples:
+        >>> rows, columns, pixels = maps.map_overlaps(np.array([[1, 1, 2]]), np.array([[5, 6, 6]]))
+        >>> int(pixels[rows == 1, columns == 6][0])
+        1
     """
     first, second = _checked(first), _checked(second)
     if first.shape != second.shape:

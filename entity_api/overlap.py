@@ -26,6 +26,13 @@ class Overlap:
         hidden: (I,) predictions of which nothing is visible, for others of a higher score cover
             them. They are left out of AP^e, as in the original, which scores them 0. A mask that is
             empty as submitted is not among them.
+
+    Examples:
+        >>> from entity_api import Overlap
+        >>> overlap = Overlap(pixels=np.array([10, 0]), covered=np.array([30, 50]),
+        ...                   pairs=np.array([1, 0]), hidden=np.array([0, 0]))
+        >>> overlap.share, overlap.n_images
+        (0.125, 1)
     """
 
     pixels: NDArray[np.int64]
@@ -59,6 +66,14 @@ def remove_overlaps(
     Raises:
         RLEError: A broken mask, with its position.
         ValueError: Not a score for each mask.
+
+    Examples:
+        >>> from entity_api import remove_overlaps
+        >>> left = rle.encode(np.array([[1, 0], [1, 0]]))
+        >>> top = rle.encode(np.array([[1, 1], [0, 0]]))
+        >>> left, top = remove_overlaps([left, top], scores=[0.5, 0.9])
+        >>> rle.decode(left).astype(int).tolist(), rle.decode(top).astype(int).tolist()
+        ([[0, 0], [1, 0]], [[1, 1], [0, 0]])
     """
     if len(scores) != len(rles):
         raise ValueError(f"there are {len(rles)} masks and {len(scores)} scores")
@@ -79,7 +94,15 @@ def codes_of(masks: _rle.Runs, size: tuple[int, int]) -> list[dict[str, Any]]:
 
 
 def overlapping_pairs(rles: Sequence[Mapping[str, Any]]) -> list[tuple[int, int, int]]:
-    """List the pairs of masks that overlap as (position, position, common pixels), most first."""
+    """List the pairs of masks that overlap as (position, position, common pixels), most first.
+
+    Examples:
+        >>> from entity_api import overlapping_pairs
+        >>> left = rle.encode(np.array([[1, 0], [1, 0]]))
+        >>> top = rle.encode(np.array([[1, 1], [0, 0]]))
+        >>> overlapping_pairs([left, top])
+        [(0, 1, 1)]
+    """
     common = np.triu(intersections(rles, rles), k=1)
     first, second = np.nonzero(common)
     order = np.argsort(-common[first, second], kind="stable")

@@ -21,11 +21,22 @@ Segment = Mapping[str, Any]
 
 
 class PanopticError(ValueError):
-    """Say what is wrong with an id map or its segments."""
+    """Say what is wrong with an id map or its segments.
+
+    Examples:
+        >>> panoptic.tally(np.array([[1]]), [], np.array([[0]]), [])
+        Traceback (most recent call last):
+        entity_api.panoptic.PanopticError: the ground-truth map has the id 1, which no segment has
+    """
 
 
 class Tally(NamedTuple):
-    """Count the matches of one category: pairs and their summed IoU, and what was left over."""
+    """Count the matches of one category: pairs and their summed IoU, and what was left over.
+
+    Examples:
+        >>> panoptic.Tally(tp=1, iou=0.8).plus(panoptic.Tally(fp=2))
+        Tally(tp=1, fp=2, fn=0, iou=0.8)
+    """
 
     tp: int = 0
     fp: int = 0
@@ -44,6 +55,11 @@ class Quality(NamedTuple):
 
     SQ is the mean IoU of matched pairs, RQ = TP / (TP + FP / 2 + FN / 2). Over several categories
     each is the mean over the ``n`` categories that occur, so the product no longer holds.
+
+    Examples:
+        >>> result = panoptic.summarize([{3: panoptic.Tally(tp=1, fp=1, fn=1, iou=0.8)}])
+        >>> result.all
+        Quality(PQ=0.4, SQ=0.8, RQ=0.5, n=1)
     """
 
     PQ: float
@@ -53,7 +69,14 @@ class Quality(NamedTuple):
 
 
 class PanopticResult(NamedTuple):
-    """Hold the quality of all, thing and stuff categories and of each that occurs."""
+    """Hold the quality of all, thing and stuff categories and of each that occurs.
+
+    Examples:
+        >>> counts = {3: panoptic.Tally(tp=1, iou=0.8), 4: panoptic.Tally(fn=1)}
+        >>> result = panoptic.summarize([counts], is_thing={3: True, 4: False})
+        >>> result.things.PQ, result.stuff.PQ, result.per_category[4].PQ
+        (0.8, 0.0, 0.0)
+    """
 
     all: Quality
     things: Quality
@@ -98,6 +121,13 @@ def tally(
 
     Raises:
         PanopticError: Maps of two sizes, ids of a map that are not in its list or the reverse.
+
+    Examples:
+        >>> gt, dt = np.array([[1, 1, 2, 2]]), np.array([[5, 5, 6, 0]])
+        >>> gt_segments = [{"id": 1, "category_id": 3}, {"id": 2, "category_id": 4}]
+        >>> dt_segments = [{"id": 5, "category_id": 3}, {"id": 6, "category_id": 4}]
+        >>> panoptic.tally(gt, gt_segments, dt, dt_segments)
+        {3: Tally(tp=1, fp=0, fn=0, iou=1.0), 4: Tally(tp=0, fp=1, fn=1, iou=0.0)}
     """
     try:
         rows, columns, pixels = map_overlaps(gt_map, dt_map)
@@ -196,6 +226,11 @@ def summarize(
 
     Raises:
         PanopticError: A category that ``is_thing`` does not know.
+
+    Examples:
+        >>> images = [{3: panoptic.Tally(tp=1, iou=0.9)}, {3: panoptic.Tally(fn=1)}]
+        >>> round(panoptic.summarize(images).all.PQ, 3)
+        0.6
     """
     total: dict[int, Tally] = {}
     for image in tallies:

@@ -41,6 +41,14 @@ class EvalParams:
             mask IoU and boundary IoU; Cheng et al., "Boundary IoU", CVPR 2021).
         boundary_ratio: Width of a boundary as a share of the image diagonal.
         threads: Images matched at once.
+
+    Examples:
+        >>> from entity_api import EvalParams
+        >>> EvalParams(max_dets=(1, 10, 300), threads=2).max_dets
+        (1, 10, 300)
+        >>> EvalParams(iou_thrs=[1.5])
+        Traceback (most recent call last):
+        ValueError: iou_thrs must lie in (0, 1]: [1.5]
     """
 
     iou_thrs: Sequence[float] = tuple(np.linspace(0.5, 0.95, 10).tolist())

@@ -49,6 +49,10 @@ def encode(mask: NDArray[Any]) -> dict[str, Any]:
 
     Returns:
         RLE of size [H, W].
+
+    Examples:
+        >>> rle.encode(np.array([[0, 1], [0, 1]]))
+        {'size': [2, 2], 'counts': '22'}
     """
     mask = np.asarray(mask)
     if mask.ndim != 2:
@@ -58,7 +62,12 @@ def encode(mask: NDArray[Any]) -> dict[str, Any]:
 
 
 def decode(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """Draw an RLE as a dense mask, (H, W) bool in column-major memory."""
+    """Draw an RLE as a dense mask, (H, W) bool in column-major memory.
+
+    Examples:
+        >>> rle.decode({"size": [2, 2], "counts": "22"}).astype(int).tolist()
+        [[0, 1], [0, 1]]
+    """
     height, width = size_of(rle)
     runs = runs_of([rle])
     canvas = np.zeros(height * width, np.uint8)
@@ -67,12 +76,22 @@ def decode(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
 
 
 def area(rle: Mapping[str, Any]) -> int:
-    """Count the foreground pixels."""
+    """Count the foreground pixels.
+
+    Examples:
+        >>> rle.area({"size": [2, 2], "counts": "22"})
+        2
+    """
     return int(runs_of([rle]).areas()[0])
 
 
 def bbox(rle: Mapping[str, Any]) -> list[float]:
-    """Return the tight box of the foreground, COCO xywh in pixels; zeros when empty."""
+    """Return the tight box of the foreground, COCO xywh in pixels; zeros when empty.
+
+    Examples:
+        >>> rle.bbox({"size": [2, 2], "counts": "22"})
+        [1.0, 0.0, 1.0, 2.0]
+    """
     height, _ = size_of(rle)
     bounds = runs_of([rle]).bounds_of(0).astype(np.int64).reshape(-1, 2)
     bounds = bounds[bounds[:, 0] < bounds[:, 1]]
@@ -91,6 +110,14 @@ def merge(rles: Sequence[Mapping[str, Any]], intersect: bool = False) -> dict[st
 
     Raises:
         RLEError: No mask at all, or masks of several sizes.
+
+    Examples:
+        >>> left = rle.encode(np.array([[1, 0], [1, 0]]))
+        >>> top = rle.encode(np.array([[1, 1], [0, 0]]))
+        >>> rle.decode(rle.merge([left, top])).astype(int).tolist()
+        [[1, 1], [1, 0]]
+        >>> rle.decode(rle.merge([left, top], intersect=True)).astype(int).tolist()
+        [[1, 0], [0, 0]]
     """
     if not rles:
         raise RLEError("there is no mask to merge")
@@ -107,7 +134,14 @@ def merge(rles: Sequence[Mapping[str, Any]], intersect: bool = False) -> dict[st
 def intersections(
     dt: Sequence[Mapping[str, Any]], gt: Sequence[Mapping[str, Any]]
 ) -> NDArray[np.int64]:
-    """Count the pixels that each dt mask shares with each gt mask, (D, G)."""
+    """Count the pixels that each dt mask shares with each gt mask, (D, G).
+
+    Examples:
+        >>> left = rle.encode(np.array([[1, 0], [1, 0]]))
+        >>> top = rle.encode(np.array([[1, 1], [0, 0]]))
+        >>> rle.intersections([left], [left, top]).tolist()
+        [[2, 1]]
+    """
     if not dt or not gt:
         return np.zeros((len(dt), len(gt)), np.int64)
     size = size_of(gt[0])
@@ -125,6 +159,14 @@ def iou(
         dt: D masks.
         gt: G masks.
         iscrowd: (G,) flags; against a crowd the union is the dt mask's own area (COCO).
+
+    Examples:
+        >>> left = rle.encode(np.array([[1, 0], [1, 0]]))
+        >>> top = rle.encode(np.array([[1, 1], [0, 0]]))
+        >>> rle.iou([left], [left, top]).round(3).tolist()
+        [[1.0, 0.333]]
+        >>> rle.iou([left], [left, top], iscrowd=[False, True]).tolist()
+        [[1.0, 0.5]]
     """
     if not dt or not gt:
         return np.zeros((len(dt), len(gt)))
@@ -153,6 +195,11 @@ def from_polygons(polygons: Sequence[Sequence[float]], height: int, width: int) 
         polygons: Flat lists x0, y0, x1, y1, ... in pixels, at least three points each.
         height: Of the image in pixels.
         width: Of the image in pixels.
+
+    Examples:
+        >>> square = rle.from_polygons([[0, 0, 2, 0, 2, 2, 0, 2]], height=3, width=4)
+        >>> rle.decode(square).astype(int).tolist()
+        [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
     """
     pixels_of((height, width))
     if not polygons:
@@ -189,7 +236,14 @@ def coco_rasteriser() -> Any:
 
 
 def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Bring any COCO segmentation (polygons, plain or compressed RLE) to a checked RLE."""
+    """Bring any COCO segmentation (polygons, plain or compressed RLE) to a checked RLE.
+
+    Examples:
+        >>> rle.to_rle({"size": [2, 2], "counts": [2, 2]}, height=2, width=2)
+        {'size': [2, 2], 'counts': '22'}
+        >>> rle.to_rle([[1, 0, 2, 0, 2, 2, 1, 2]], height=2, width=2)
+        {'size': [2, 2], 'counts': '22'}
+    """
     if isinstance(segmentation, list | tuple):
         return from_polygons(segmentation, height, width)
     size = size_of(segmentation)
@@ -208,6 +262,13 @@ def encode_id_map(id_map: NDArray[Any]) -> tuple[NDArray[np.int64], list[dict[st
 
     Returns:
         The ids that occur, (N,) ascending, and the RLE of each.
+
+    Examples:
+        >>> ids, masks = rle.encode_id_map(np.array([[0, 7], [0, 7]]))
+        >>> ids.tolist()
+        [0, 7]
+        >>> masks[1]
+        {'size': [2, 2], 'counts': '22'}
     """
     id_map = np.asarray(id_map)
     if id_map.ndim != 2 or id_map.dtype.kind not in "iub":
@@ -236,6 +297,13 @@ def encode_runs(
 
     Returns:
         What `encode_id_map` gives for the same map.
+
+    Examples:
+        >>> ids, masks = rle.encode_runs(starts=[0, 2], values=[0, 7], height=2, width=2)
+        >>> ids.tolist()
+        [0, 7]
+        >>> masks[1]
+        {'size': [2, 2], 'counts': '22'}
     """
     pixels = pixels_of((height, width))
     starts, values = np.asarray(starts), np.asarray(values)
@@ -277,6 +345,12 @@ def paint_id_map(
         height: Of the map in pixels.
         width: Of the map in pixels.
         background: The number where no mask lies.
+
+    Examples:
+        >>> left = rle.encode(np.array([[1, 0], [1, 0]]))
+        >>> top = rle.encode(np.array([[1, 1], [0, 0]]))
+        >>> rle.paint_id_map([left, top], ids=[7, 8], height=2, width=2).tolist()
+        [[8, 8], [7, 0]]
     """
     canvas = np.full(height * width, background, np.int32)
     _rle.paint(runs_of(rles, (height, width)), np.asarray(ids, np.int32), canvas)

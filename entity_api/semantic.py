@@ -11,7 +11,13 @@ IGNORE = 255
 
 
 class SemanticError(ValueError):
-    """Say what is wrong with a label map."""
+    """Say what is wrong with a label map.
+
+    Examples:
+        >>> semantic.count(np.array([[0, 1]]), np.array([[0, 1, 1]]), n_classes=2)
+        Traceback (most recent call last):
+        entity_api.semantic.SemanticError: the maps have sizes [1, 2] and [1, 3]
+    """
 
 
 class SemanticResult(NamedTuple):
@@ -20,6 +26,12 @@ class SemanticResult(NamedTuple):
     ``mIoU`` is the mean of ``iou`` over the classes that the ground truth has, ``fwIoU`` the same
     weighted by their pixels, ``mACC`` the mean of ``accuracy`` (recall of a class's pixels) and
     ``pACC`` the share of labelled pixels that are right. ``iou`` and ``accuracy`` are (C,).
+
+    Examples:
+        >>> counts = semantic.count(np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 1]]), n_classes=2)
+        >>> result = semantic.summarize(counts)
+        >>> result.iou.round(3).tolist(), result.accuracy.tolist()
+        ([0.5, 0.667], [0.5, 1.0])
     """
 
     mIoU: float
@@ -46,6 +58,11 @@ def count(
 
     Raises:
         SemanticError: Maps of two sizes, or a label that is neither a class nor ``ignore``.
+
+    Examples:
+        >>> gt, dt = np.array([[0, 0, 1, 255]]), np.array([[0, 1, 1, 0]])
+        >>> semantic.count(gt, dt, n_classes=2).tolist()
+        [[1, 0], [1, 1], [0, 0]]
     """
     gt, dt = np.asarray(gt), np.asarray(dt)
     if gt.shape != dt.shape or gt.ndim != 2:
@@ -79,6 +96,13 @@ def summarize(counts: NDArray[np.int64]) -> SemanticResult:
 
     Args:
         counts: (C + 1, C) as `count` returns them.
+
+    Examples:
+        >>> first = semantic.count(np.array([[0, 0]]), np.array([[0, 1]]), n_classes=2)
+        >>> second = semantic.count(np.array([[1, 1]]), np.array([[1, 1]]), n_classes=2)
+        >>> total = first + second
+        >>> round(semantic.summarize(total).mIoU, 3)
+        0.583
     """
     right = np.diagonal(counts).astype(np.float64)
     in_gt = counts.sum(axis=0).astype(np.float64)

@@ -30,6 +30,17 @@ def cut_to_labelled(gt: GroundTruth, dt: Detections) -> tuple[Detections, NDArra
 
     Raises:
         RecordError: A broken mask.
+
+    Examples:
+        >>> from entity_api import Detections, GroundTruth
+        >>> gt = GroundTruth(image_ids=[7], sizes=np.array([[2, 2]]), image_idx=np.array([0]),
+        ...                  counts=["022"], category_ids=np.array([1]), iscrowd=np.array([False]),
+        ...                  areas=np.array([2.0]), ids=[1], void=["22"])
+        >>> dt = Detections(image_idx=np.array([0, 0]), counts=["04", "22"],
+        ...                 category_ids=np.array([1, 1]), scores=np.array([0.9, 0.8]))
+        >>> cut, on_void = void.cut_to_labelled(gt, dt)
+        >>> cut.counts[0], on_void.tolist()
+        ('022', [False, True])
     """
     on_void = np.zeros(len(dt.image_idx), bool)
     if gt.void is None or all(void is None for void in gt.void):
