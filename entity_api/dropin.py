@@ -18,10 +18,10 @@ def init_as_pycocotools() -> None:
         >>> COCOeval.__module__
         'entity_api.cocoeval'
     """
-    from entity_api import coco, cocoeval, mask, rle
+    from entity_api import coco, cocoeval, mask, polygons
 
     # Polygons are drawn by the real package, which is out of sight after this.
-    rle.coco_rasteriser()
+    polygons.coco_rasteriser()
     package = types.ModuleType("pycocotools", "entity_api in the place of pycocotools")
     package.__path__ = []
     modules = {"coco": coco, "cocoeval": cocoeval, "mask": mask, "_mask": mask}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import rle
+from entity_api import polygons, rle
 from entity_api.boxes import iou_of_boxes
 from entity_api.counts import counts_of, pixels_of
 
@@ -177,7 +177,7 @@ def _drawn(shapes: Sequence[Any], h: int, w: int) -> Any:
     if boxes and any(len(shape) != 4 for shape in flat):
         raise rle.RLEError("a list that begins with a box must hold boxes alone")
     _check_reach(flat, boxes)
-    rasteriser = rle.coco_rasteriser()
+    rasteriser = polygons.coco_rasteriser()
     if boxes:
         return rasteriser.frPyObjects(np.stack(flat), h, w)
     return rasteriser.frPyObjects([shape.tolist() for shape in flat], h, w)
@@ -191,14 +191,14 @@ def _check_reach(shapes: list[NDArray[np.float64]], boxes: bool) -> None:
         points = shape[: len(shape) // 2 * 2].reshape(-1, 2)
         if boxes:
             points = np.stack([points[0], points[0] + points[1]])
-        if not np.abs(points).max() <= rle.MAX_REACH:
+        if not np.abs(points).max() <= polygons.MAX_REACH:
             raise ValueError(
                 "a polygon or box must be finite and reach no further than "
-                f"{rle.MAX_REACH} pixels from its image's corner"
+                f"{polygons.MAX_REACH} pixels from its image's corner"
             )
         steps = np.abs(points - np.roll(points, 1, axis=0))
         length += 2 * steps[0].sum() if boxes else steps.max(axis=1).sum()
-    if length > rle.MAX_OUTLINE:
+    if length > polygons.MAX_OUTLINE:
         raise ValueError(f"an outline of {length:.0f} pixels is too long to be drawn")
 
 
