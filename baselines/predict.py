@@ -37,7 +37,7 @@ from entityseg_bench.types import Annotation, ImageInfo, Prediction
 
 __all__ = ["Job", "Predictor", "main", "run"]
 
-# A process may finish its share of the images long before the others.
+# A process that has finished its share of the images may have to wait long for the others.
 PATIENCE = timedelta(days=7)
 
 DEFAULT_FORMATS = {
@@ -55,11 +55,11 @@ class Job:
     Attributes:
         pictures: The images.
         out: A folder, or the one results file (``.json``, ``.json.gz``).
-        formats: Of "json" (one file of results for all), "panoptic" (maps and one COCO panoptic
-            file), "ids" and "npz" (a file an image and an index), "semantic", "drawings" and
-            "binary" (a file an image).
-        batch_size: Images of one padded size that go through the network together.
-        air: Through which the images are seen; None is as they are.
+        formats: Some of "json" (one results file), "panoptic" (maps and one COCO panoptic file),
+            "ids" and "npz" (one file for each image, and an index), "semantic", "drawings" and
+            "binary" (one file for each image).
+        batch_size: Number of images of one padded size that go through the network together.
+        air: Turbulent air through which the images are seen; None for none.
     """
 
     pictures: Sequence[Picture]
@@ -77,7 +77,7 @@ class Job:
 
     @property
     def is_file(self) -> bool:
-        """Whether the output is one file."""
+        """True if the output is one file."""
         return _is_one_file(self.out)
 
 
@@ -86,17 +86,17 @@ def _is_one_file(out: Path) -> bool:
 
 
 def run(predictor: Predictor, job: Job, progress: Progress, ranks: Ranks) -> dict[str, str]:
-    """Predict on this process's share of the images, then, in the first process, write the whole.
+    """Predict on this process's share of the images. The first process then writes the outputs.
 
     Args:
         predictor: The model.
         job: Images and outputs.
-        progress: Already begun; finished images in it are not done again.
-        ranks: Every world-th image is this process's.
+        progress: The record of finished images, already begun. They are not predicted again.
+        ranks: This process; of N processes each takes every N-th image.
 
     Returns:
-        Name and reason of every image that has no result, from all processes; in the first
-        process only, others return nothing.
+        Image -> reason, for every image without a result, of all processes. Only the first process
+        returns them.
     """
     places = progress.finished()
     share = [
@@ -118,7 +118,7 @@ def run(predictor: Predictor, job: Job, progress: Progress, ranks: Ranks) -> dic
 def _batches(
     predictor: Predictor, pictures: Sequence[Picture], batch_size: int
 ) -> Iterator[list[Picture]]:
-    """Group images of one padded size, by their headers; whatever cannot be read stands alone."""
+    """Group images by padded size; an image with an unreadable header is a group of its own."""
     waiting: dict[tuple[int, int], list[Picture]] = {}
     for picture in pictures:
         if batch_size == 1:
@@ -127,7 +127,7 @@ def _batches(
         try:
             size = image_size(picture.path, picture.size)
         except InputError:
-            # Reading it says why once more, where the reason is recorded.
+            # It is read once more later, where the reason is recorded.
             yield [picture]
             continue
         group = waiting.setdefault(predictor.layout(*size).padded_size, [])
@@ -179,7 +179,7 @@ def _row(job: Job, picture: Picture, entities: Entities) -> Finished:
 
 
 def _finish(predictor: Predictor, job: Job, progress: Progress) -> dict[str, str]:
-    """Write the files that hold all images, remove the record, and give the failures."""
+    """Write the files that hold all images, remove the record, and return the failures."""
     places = progress.finished()
     failures = {}
     for picture in job.pictures:
@@ -201,7 +201,7 @@ def _finish(predictor: Predictor, job: Job, progress: Progress) -> dict[str, str
 
 
 def _dataset(predictor: Predictor, rows: Mapping[Picture, msgspec.Raw]) -> EntityDataset:
-    """Make a data set of the predictions, from each image's records of the results file."""
+    """Make a data set of the predictions from the records of each image."""
     images, annotations = [], []
     for picture, records in rows.items():
         height, width = image_size(picture.path, picture.size)
@@ -222,7 +222,7 @@ def _dataset(predictor: Predictor, rows: Mapping[Picture, msgspec.Raw]) -> Entit
 
 
 def _write_parts(path: Path, start: bytes, parts: Iterator[bytes], end: bytes) -> None:
-    """Write JSON whose list is too long for memory, one part at a time, whole or not at all."""
+    """Write a JSON list that may not fit in memory, one part at a time, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         is_packed = path.suffix == ".gz"
@@ -298,8 +298,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     Returns:
-        0, all images have results; 1, some could not be read, and are listed; 2, it could not run;
-        130 and 143, stopped by Ctrl-C or by SIGTERM: the same command goes on.
+        0 if all images have results; 1 if some could not be read, which are listed; 2 if it could
+        not run; 130 or 143 if Ctrl-C or SIGTERM stopped it. The same command then continues.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     if is_original_demo(argv):
@@ -368,7 +368,7 @@ def _main(args: argparse.Namespace, ranks: Ranks) -> dict[str, str]:
 
 
 def _model(args: argparse.Namespace, ranks: Ranks) -> str | ModelConfig | None:
-    """Give the preset's name, or the model that a file of the original describes."""
+    """Return the preset's name, or the model that a file of the original describes."""
     if args.config_file is None:
         return args.preset
     if args.preset is not None:
@@ -380,7 +380,7 @@ def _model(args: argparse.Namespace, ranks: Ranks) -> str | ModelConfig | None:
 
 
 def _settings(args: argparse.Namespace, predictor: Predictor, job: Job) -> dict[str, object]:
-    """Give everything that the results depend on, so that two runs' are never mixed."""
+    """Return all settings that results depend on, so that two runs are never mixed."""
     return {
         "model": config_to_dict(predictor.config),
         "weights": sha256(find_weights(args.weights)),

@@ -30,10 +30,10 @@ from entityseg_bench.layout import ImageFiles
 
 __all__ = ["main"]
 
-# The others wait also while the first process scores the validation set.
+# The other processes wait while the first one scores the validation set.
 PATIENCE = timedelta(hours=2)
 
-# What may differ when a run goes on: nothing here changes what is learned.
+# Settings that may differ when a run continues: none of them changes what is learned.
 FREE_TO_CHANGE = frozenset(
     (
         "workers",
@@ -98,8 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     Returns:
-        0, trained; 1, training had to stop, and the reason is said; 2, it could not begin; 143,
-        stopped by a signal, with a checkpoint.
+        0 if it trained to the end; 1 if training had to stop, with the reason printed; 2 if it
+        could not begin; 143 if a signal stopped it, with a checkpoint.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     if is_original_training(argv):
@@ -112,7 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with joined(PATIENCE, args.device) as ranks:
         try:
             run = _prepare(args, ranks)
-            # One process holds the folder for all: two runs would take each other's checkpoints.
+            # The first process locks the folder: two runs in it would take each other's
+            # checkpoints.
             with locked(run.out) if ranks.is_first else nullcontext():
                 state = _state_to_resume(args, run)
                 if ranks.is_first:
@@ -128,16 +129,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:
-    """Bring together configuration and data."""
+    """Gather configuration and data."""
     name, configs = _configs(args, ranks)
     changed = override(configs, args.settings)
     model, config = changed["model"], changed["train"]
     if config.precision == "float16" and args.device == "cpu":
-        raise ValueError("train.precision=float16 needs a GPU; take bfloat16 or float32")
+        raise ValueError("train.precision=float16 needs a GPU; use bfloat16 or float32")
     if (args.data is None) == (args.train_json is None):
         raise ValueError("name the data: --data ROOT, or --train-json FILE")
     if args.categories and args.train_json is None:
-        raise ValueError("--categories is of COCO files: name --train-json FILE")
+        raise ValueError("--categories works with COCO files only: add --train-json FILE")
     if args.data is not None:
         train_set, val_set = (
             EntityDataset.open(args.data, model.task, split, config.resolution, parts)
@@ -168,7 +169,7 @@ def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:
 
 
 def _configs(args: argparse.Namespace, ranks: Ranks) -> tuple[str, dict[str, Any]]:
-    """Give the configurations to start from, and the name of the preset or of the nearest one."""
+    """Return the configurations to start from, and the name of the preset or of the nearest one."""
     if (args.preset is None) == (args.config_file is None):
         raise ValueError("name a preset, or a file of the original with --config-file")
     if args.config_file is None:
@@ -201,7 +202,7 @@ def _only(dataset: EntityDataset | None, names: Sequence[str]) -> EntityDataset 
 
 
 def _state_to_resume(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
-    """Read the checkpoint to go on from, and see that it is of this run."""
+    """Read the checkpoint to continue from, and check that it belongs to this run."""
     run.out.mkdir(parents=True, exist_ok=True)
     if args.resume is None:
         if list_states(run.out):
@@ -217,7 +218,7 @@ def _state_to_resume(args: argparse.Namespace, run: Run) -> dict[str, Any] | Non
     else:
         state, problems = latest_state(run.out)
         for problem in problems if run.ranks.is_first else ():
-            print(f"{problem} Going on from the one before it.", file=sys.stderr)
+            print(f"{problem} Continuing from the one before it.", file=sys.stderr)
     if state is not None:
         _check_same(state["config"], run.resolved(), run.out)
     return state

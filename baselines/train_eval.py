@@ -25,15 +25,16 @@ def evaluate_model(
     mode afterwards.
 
     Args:
-        model: With its configuration; used on the device where it is.
+        model: A model with its configuration. It is used on the device where it is.
         dataset: Ground truth.
         ranks: This process.
-        precision: Of the network.
-        limit: How many images, the first ones; None: all.
+        precision: Number format of the network.
+        limit: Number of images, the first ones; None for all.
 
     Returns:
-        Metrics as fractions: AP, APe and so on, class-agnostic; for instances also "class_AP", the
-        mean over the categories. In the first process only, elsewhere nothing.
+        Class-agnostic metrics as fractions: AP, APe and so on. For instances also "class_AP", the
+        mean over the categories. Only the first process returns them; the others return an empty
+        dict.
     """
     if limit is not None and limit < len(dataset):
         dataset = dataset.take(range(limit))
@@ -57,7 +58,7 @@ def evaluate_model(
 
 
 def _predictions(predictor: Predictor, dataset: EntityDataset, ranks: Ranks) -> list[dict]:
-    """Predict on this process's share of the images; give the records of a results file."""
+    """Predict on this process's share of the images; return the records of a results file."""
     records = []
     for image in dataset.images[ranks.rank :: ranks.world]:
         pixels = read_image(dataset.image_path(image), (image.height, image.width))
@@ -74,7 +75,7 @@ def _predictions(predictor: Predictor, dataset: EntityDataset, ranks: Ranks) -> 
 
 
 def _gathered(records: list[dict], ranks: Ranks) -> list[dict]:
-    """Bring the records of all processes to the first."""
+    """Gather the records of all processes in the first one."""
     if ranks.world == 1:
         return records
     lists: list | None = [None] * ranks.world if ranks.is_first else None

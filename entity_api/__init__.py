@@ -1,4 +1,4 @@
-"""Score entity segmentation: AP^e and AP, exactly as COCO counts them."""
+"""Score entity segmentation: AP, exactly as COCO counts it, and AP^e, with overlaps removed."""
 
 from entity_api import mask
 from entity_api.coco import COCO

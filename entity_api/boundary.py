@@ -17,7 +17,12 @@ __all__ = ["boundary", "boundary_iou", "column_runs", "inner_border", "reach_of"
 
 
 def reach_of(height: int, width: int, ratio: float = 0.02) -> int:
-    """Return the paper's distance d in pixels: a share of the image's diagonal, at least 1."""
+    """Return the paper's distance d in pixels: a share of the image's diagonal, at least 1.
+
+    Examples:
+        >>> boundary.reach_of(height=300, width=400)
+        10
+    """
     return max(1, round(ratio * float(np.hypot(height, width))))
 
 
@@ -31,6 +36,11 @@ def boundary(mask: Mapping[str, Any], ratio: float = 0.02) -> dict[str, Any]:
     Returns:
         RLE of the pixels that d erosions by a 3 x 3 square take away, outside the image being
         background, as in the paper's code.
+
+    Examples:
+        >>> whole = rle.encode(np.ones((5, 5)))
+        >>> rle.decode(boundary.boundary(whole)).astype(int).tolist()[2]
+        [1, 0, 0, 0, 1]
     """
     return inner_border(mask, reach_of(*rle.size_of(mask), ratio))
 
@@ -51,6 +61,11 @@ def boundary_iou(
         gt: G masks.
         iscrowd: (G,) flags; against a crowd the union is the dt boundary's own area.
         ratio: As for `boundary`.
+
+    Examples:
+        >>> whole, left = rle.encode(np.ones((5, 5))), rle.encode(np.ones((5, 5)) * [1, 1, 1, 1, 0])
+        >>> boundary.boundary_iou([left], [whole, left]).round(3).tolist()
+        [[0.579, 1.0]]
     """
     return rle.iou(
         [boundary(mask, ratio) for mask in dt], [boundary(mask, ratio) for mask in gt], iscrowd
@@ -63,6 +78,11 @@ def inner_border(mask: Mapping[str, Any], reach: int) -> dict[str, Any]:
     A pixel survives ``reach`` erosions by a 3 x 3 square exactly when that square around it is all
     foreground. The square's columns are tested on the runs and its rows on a canvas of the mask's
     box, held column by column with a background pixel below each, so that no run crosses columns.
+
+    Examples:
+        >>> whole = rle.encode(np.ones((5, 5)))
+        >>> [rle.area(boundary.inner_border(whole, reach)) for reach in (1, 2)]
+        [16, 24]
     """
     size = height, _ = rle.size_of(mask)
     if reach < 1:
@@ -87,6 +107,10 @@ def column_runs(mask: Mapping[str, Any]) -> NDArray[np.int64]:
     """Return the runs of a mask's columns, (R, 2): first position and the one after the last.
 
     Positions count pixels column by column; a run that goes on in the next column is cut there.
+
+    Examples:
+        >>> boundary.column_runs(rle.encode(np.ones((3, 2)))).tolist()
+        [[0, 3], [3, 6]]
     """
     height, _ = rle.size_of(mask)
     runs = rle.runs_of([mask]).bounds_of(0).astype(np.int64).reshape(-1, 2)

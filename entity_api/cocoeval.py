@@ -49,15 +49,16 @@ class COCOeval:
         stats: (12,) after `summarize`, (10,) for keypoints; -1 where there is nothing to measure.
         result: The `EvalResult` behind it, after `evaluate`; None where the plain way was taken.
 
-    >>> gt = COCO({"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [
-    ...     {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "area": 81}]})
-    >>> dt = gt.loadRes([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 8], "score": 0.5}])
-    >>> scoring = COCOeval(gt, dt, "bbox")
-    >>> scoring.evaluate()
-    >>> scoring.accumulate()
-    >>> precision = scoring.eval["precision"]
-    >>> float(precision[:, :, 0, 0, -1].mean().round(3))
-    0.8
+    Examples:
+        >>> gt = COCO({"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [
+        ...     {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "area": 81}]})
+        >>> dt = gt.loadRes([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 8], "score": 0.5}])
+        >>> scoring = COCOeval(gt, dt, "bbox")
+        >>> scoring.evaluate()
+        >>> scoring.accumulate()
+        >>> precision = scoring.eval["precision"]
+        >>> float(precision[:, :, 0, 0, -1].mean().round(3))
+        0.8
     """
 
     def __init__(

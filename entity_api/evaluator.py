@@ -47,6 +47,16 @@ def evaluate(
 
     Raises:
         RecordError: A record that cannot be scored, with its side and position.
+
+    Examples:
+        >>> mask = rle.encode(np.array([[0, 1], [0, 1]]))
+        >>> truth = {"images": [{"id": 7, "height": 2, "width": 2}],
+        ...          "annotations": [{"id": 1, "image_id": 7, "segmentation": mask}]}
+        >>> from entity_api import EvalParams, evaluate
+        >>> result = evaluate(truth, [{"image_id": 7, "segmentation": mask, "score": 0.9}],
+        ...                   EvalParams(max_dets=(1, 10, 100)))
+        >>> round(result.metrics["AP"], 6), round(result.metrics["APe"], 6)
+        (1.0, 1.0)
     """
     params = params or EvalParams()
     boxes = params.iou_type == "bbox"
@@ -341,6 +351,16 @@ def accumulate(matches: Matches, scores: NDArray[np.float64], params: EvalParams
         matches: As found by `evaluate`.
         scores: (D,) of the detection records.
         params: Thresholds and limits.
+
+    Examples:
+        >>> mask = rle.encode(np.array([[0, 1], [0, 1]]))
+        >>> truth = {"images": [{"id": 7, "height": 2, "width": 2}],
+        ...          "annotations": [{"id": 1, "image_id": 7, "segmentation": mask}]}
+        >>> from entity_api import evaluate
+        >>> from entity_api.evaluator import accumulate
+        >>> found = evaluate(truth, [{"image_id": 7, "segmentation": mask, "score": 0.9}])
+        >>> accumulate(found.matches, found.dt.scores, found.params).precision.shape
+        (10, 101, 1, 4, 3)
     """
     groups = matches.groups
     n_areas, n_thrs, _ = matches.outcome.shape

@@ -1,4 +1,4 @@
-"""Who meets whom: detections and ground truth grouped by image, or by (image, category)."""
+"""Group detections and ground truth by image, or by (image, category): the groups that match."""
 
 import dataclasses
 import functools
@@ -19,26 +19,28 @@ Idx = NDArray[np.int64]
 class Groups:
     """Hold the order in which records are matched.
 
-    Kept detections, N in all, stand in *columns*: by category, then image, then falling score, the
-    earlier record first where scores tie; images go by rising id, as in COCO.
+    The N detections that count are the *columns*, sorted by category, then by image, then by score
+    descending; of equal scores the earlier record comes first. Images are sorted by id, as in COCO,
+    because the order of equal scores from different images decides between them.
 
     Attributes:
         images: Positions of the images to score.
-        category_ids: (K,) one row a category; [-1] when class-agnostic.
-        place: (I,) of each image among all by rising id.
-        dt_order: (D,) records by place, then falling score; without those that are dropped.
-        dt_start: (I + 1,) where each place's records start in ``dt_order``.
-        gt_order: (G,) records by image, in file order.
-        gt_start: (I + 1,).
-        dt_category: (D,) position in ``category_ids``, -1 where it is not among them, its image
-            is not scored, or it is dropped.
-        gt_category: (G,) the same.
-        records: (N,) record of each column.
-        ranks: (N,) place of each column in its group, 0 = highest score.
-        category_start: (K + 1,) where each category's columns start.
-        group_keys: (P,) category x I + place of the image, rising, of the groups with detections.
-        group_start: (P + 1,) first column of each, and N.
-        max_det: Most detections of a group that count.
+        category_ids: (K,) ids of the categories; [-1] when class-agnostic.
+        place: (I,) image rank: the position of each image among all images sorted by id.
+        dt_order: (D,) positions of the detection records, sorted by image rank, then by score
+            descending. Dropped records are left out.
+        dt_start: (I + 1,) where the records of each image rank start in ``dt_order``.
+        gt_order: (G,) positions of the ground-truth records, sorted by image, in file order.
+        gt_start: (I + 1,) where the records of each image start in ``gt_order``.
+        dt_category: (D,) position of each record's category in ``category_ids``. -1 for other
+            categories, for images that are not scored, and for dropped records.
+        gt_category: (G,) the same for ground truth.
+        records: (N,) position of the record of each column.
+        ranks: (N,) rank of each column in its group; 0 is the highest score.
+        category_start: (K + 1,) first column of each category, and N.
+        group_keys: (P,) category x I + image rank, ascending, of the groups that have detections.
+        group_start: (P + 1,) first column of each of these groups, and N.
+        max_det: Largest number of detections of a group that count.
     """
 
     images: Idx
@@ -58,16 +60,16 @@ class Groups:
     max_det: int
 
     def dt_of(self, image_idx: int) -> Idx:
-        """Return the detections of an image by falling score, as record positions."""
+        """Return the record positions of an image's detections, sorted by score descending."""
         place = self.place[image_idx]
         return self.dt_order[self.dt_start[place] : self.dt_start[place + 1]]
 
     def gt_of(self, image_idx: int) -> Idx:
-        """Return the ground truth of an image in file order, as record positions."""
+        """Return the record positions of an image's ground truth, in file order."""
         return self.gt_order[self.gt_start[image_idx] : self.gt_start[image_idx + 1]]
 
     def columns(self, image_idx: int, category: int) -> slice:
-        """Return the columns of one group."""
+        """Return the columns of one group; empty if it has no detections."""
         key = category * len(self.place) + self.place[image_idx]
         at = int(np.searchsorted(self.group_keys, key))
         if at == len(self.group_keys) or self.group_keys[at] != key:
@@ -76,7 +78,7 @@ class Groups:
 
     @functools.cached_property
     def _positions(self) -> Idx:
-        """Count from 0 to the most records that an image has."""
+        """Return 0, 1, 2, ... up to the largest number of records of an image."""
         return np.arange(
             max(int(np.diff(at).max(initial=0)) for at in (self.dt_start, self.gt_start))
         )
@@ -90,7 +92,8 @@ class Groups:
     def parts_of(self, image_idx: int) -> Iterator[tuple[Idx, Idx, int]]:
         """Yield the groups of an image.
 
-        Each is: positions in `dt_of` (kept ones), positions in `gt_of`, first column.
+        Each is a tuple: positions in `dt_of` of the detections that count, positions in `gt_of`,
+        and the first column.
         """
         dt_rows, gt_rows = self.dt_of(image_idx), self.gt_of(image_idx)
         if self.category_ids == [-1]:
@@ -112,13 +115,15 @@ def group(
     params: EvalParams,
     dropped: NDArray[np.bool_] | None = None,
 ) -> Groups:
-    """Sort the records of both sides into groups, ``params.class_aware`` or by image alone.
+    """Sort the records of both sides into groups.
+
+    Groups are (image, category) pairs if ``params.class_aware`` is set, and images otherwise.
 
     Args:
         gt: Ground truth.
         dt: Detections.
         params: What is scored.
-        dropped: (D,) detections that are left out and take no rank.
+        dropped: (D,) bool, True for detections that are left out and take no rank.
     """
     n_images = len(gt.image_ids)
     place = np.empty(n_images, np.int64)
@@ -141,7 +146,8 @@ def group(
         gt_category = np.where(scored[gt.image_idx], gt_category, -1)
     max_det = max(params.max_dets)
     dt_place = place[dt.image_idx]
-    # Stable sorts, the last key first: records that tie keep the order of the file.
+    # Stable sorts, the last key first, so that records with equal scores keep the order of the
+    # file.
     dt_order = by_falling_score(dt.scores)
     if dropped is not None and dropped.any():
         dt_order = dt_order[~dropped[dt_order]]
@@ -175,20 +181,21 @@ def group(
 
 
 def by_falling_score(scores: NDArray[np.float64]) -> Idx:
-    """Return positions by falling score, the earlier one first where scores tie."""
+    """Return positions sorted by score descending; of equal scores the earlier one comes first."""
     order = np.argsort(-scores)
     ordered = scores[order]
     falls = ordered[1:] < ordered[:-1]
     if falls.all():
         return order
-    # Ties were left in any order. To mend them takes half as long as a stable sort of the scores.
+    # The fast sort leaves equal scores in any order. Sorting (rank of the score, position) as one
+    # integer restores it, in half the time of a stable sort of the scores.
     place = np.zeros(len(scores), np.int64)
     np.cumsum(falls, out=place[1:])
     return np.sort(place << 32 | order) & (2**32 - 1)
 
 
 def _stable(values: Idx, n: int) -> Idx:
-    """Sort numbers below n stably; small ones by radix, which numpy does for 16 bits only."""
+    """Sort numbers below n stably; numpy has a radix sort for numbers of 16 bits only."""
     return np.argsort(values.astype(np.uint16) if n <= 2**16 else values, kind="stable")
 
 
@@ -197,5 +204,5 @@ def _starts(positions: Idx, n: int) -> Idx:
 
 
 def _by_id(image_id: object) -> tuple[bool, object]:
-    """Sort numbers before strings."""
+    """Return a sort key that puts numbers before strings."""
     return isinstance(image_id, str), image_id

@@ -11,9 +11,20 @@ __all__ = ["MapOverlaps", "map_overlaps"]
 
 
 class MapOverlaps(NamedTuple):
-    """Hold how many pixels carry label ``rows[i]`` in one map and ``columns[j]`` in the other.
+    """Hold the number of pixels for each pair of labels of two maps.
 
-    ``rows`` (N,) and ``columns`` (M,) are the labels that occur, ascending; ``pixels`` is (N, M).
+    Attributes:
+        rows: (N,) labels that occur in the first map, ascending.
+        columns: (M,) labels that occur in the second map, ascending.
+        pixels: (N, M) number of pixels with label ``rows[i]`` in the first and ``columns[j]`` in
+            the second map.
+
+    Examples:
+        >>> found = maps.map_overlaps(np.array([[1, 1, 2]]), np.array([[5, 6, 6]]))
+        >>> found.rows.tolist(), found.columns.tolist()
+        ([1, 2], [5, 6])
+        >>> found.pixels.tolist()
+        [[1, 1], [0, 1]]
     """
 
     rows: NDArray[np.int64]
@@ -22,16 +33,21 @@ class MapOverlaps(NamedTuple):
 
 
 def map_overlaps(first: NDArray[Any], second: NDArray[Any]) -> MapOverlaps:
-    """Count the pixels of every pair of labels, one pass over each map.
+    """Count the pixels of every pair of labels, in one pass over each map.
 
-    Both maps are cut into runs of one label; the counting is done on the runs.
+    Both maps are cut into runs of one label, and the runs are counted instead of the pixels.
 
     Args:
-        first: (H, W) whole numbers that fit 32 bits.
-        second: (H, W) likewise.
+        first: (H, W) of whole numbers that fit 32 bits.
+        second: (H, W) of whole numbers that fit 32 bits.
 
     Raises:
-        ValueError: Maps of two shapes, or of something else than whole numbers.
+        ValueError: The maps differ in shape, or do not hold whole numbers.
+
+    Examples:
+        >>> rows, columns, pixels = maps.map_overlaps(np.array([[1, 1, 2]]), np.array([[5, 6, 6]]))
+        >>> int(pixels[rows == 1, columns == 6][0])
+        1
     """
     first, second = _checked(first), _checked(second)
     if first.shape != second.shape:
@@ -41,13 +57,14 @@ def map_overlaps(first: NDArray[Any], second: NDArray[Any]) -> MapOverlaps:
         return MapOverlaps(none, none, np.zeros((0, 0), np.int64))
     rows, first_idx, first_starts = _runs(first)
     columns, second_idx, second_starts = _runs(second)
-    # Starts are unique within a map, so merging the two sorted lists is a stable sort's best case.
+    # Each list is sorted already, and a stable sort merges two sorted lists in linear time.
     starts = np.concatenate([first_starts, second_starts])
     order = np.argsort(starts, kind="stable")
     lengths = np.diff(starts[order].astype(np.int64), append=first.size)
     is_first = order < len(first_starts)
     row = first_idx[np.cumsum(is_first) - 1]
-    # A column's label is not known before its own start, but runs of no length come before that.
+    # Before the first start of the second map the index would be -1. Such runs have length 0, so
+    # any label will do.
     column = second_idx[np.maximum(np.cumsum(~is_first) - 1, 0)]
     shape = (len(rows), len(columns))
     pixels = np.bincount(row * shape[1] + column, weights=lengths, minlength=shape[0] * shape[1])

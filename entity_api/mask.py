@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import rle
+from entity_api import polygons, rle
 from entity_api.boxes import iou_of_boxes
 from entity_api.counts import counts_of, pixels_of
 
@@ -25,8 +25,9 @@ _mask = sys.modules[__name__]
 def encode(bimask: NDArray[Any]) -> Any:
     """Code a mask (H, W) as one RLE, or masks (H, W, N) as a list of N.
 
-    >>> encode(np.array([[0, 1], [0, 1]]))
-    {'size': [2, 2], 'counts': b'22'}
+    Examples:
+        >>> encode(np.array([[0, 1], [0, 1]]))
+        {'size': [2, 2], 'counts': b'22'}
     """
     bimask = np.asarray(bimask)
     if bimask.ndim == 3:
@@ -37,8 +38,9 @@ def encode(bimask: NDArray[Any]) -> Any:
 def decode(rleObjs: Any) -> NDArray[np.uint8]:
     """Draw one RLE as (H, W), or a list of N as (H, W, N), uint8 of 0 and 1, column-major.
 
-    >>> decode({"size": [2, 2], "counts": b"22"}).tolist()
-    [[0, 1], [0, 1]]
+    Examples:
+        >>> decode({"size": [2, 2], "counts": b"22"}).tolist()
+        [[0, 1], [0, 1]]
     """
     if isinstance(rleObjs, dict):
         return rle.decode(rleObjs).view(np.uint8)
@@ -50,8 +52,9 @@ def decode(rleObjs: Any) -> NDArray[np.uint8]:
 def area(rleObjs: Any) -> Any:
     """Count the pixels of one RLE, or of each of a list, uint32.
 
-    >>> int(area({"size": [2, 2], "counts": b"22"}))
-    2
+    Examples:
+        >>> int(area({"size": [2, 2], "counts": b"22"}))
+        2
     """
     if isinstance(rleObjs, dict):
         return np.uint32(rle.area(rleObjs))
@@ -61,8 +64,9 @@ def area(rleObjs: Any) -> Any:
 def toBbox(rleObjs: Any) -> NDArray[np.float64]:
     """Return the xywh box in pixels of one RLE, (4,), or of each of a list, (N, 4).
 
-    >>> toBbox({"size": [2, 2], "counts": b"22"}).tolist()
-    [1.0, 0.0, 1.0, 2.0]
+    Examples:
+        >>> toBbox({"size": [2, 2], "counts": b"22"}).tolist()
+        [1.0, 0.0, 1.0, 2.0]
     """
     if isinstance(rleObjs, dict):
         return np.array(rle.bbox(rleObjs))
@@ -78,8 +82,9 @@ def iou(dt: Sequence[Any], gt: Sequence[Any], pyiscrowd: Sequence[int]) -> Any:
         AssertionError: The number of crowd flags is not that of the ground truth.
         RLEError: Masks on one side and boxes on the other, or a broken code.
 
-    >>> iou([[0, 0, 2, 2]], [[1, 0, 2, 2]], [0]).round(3).tolist()
-    [[0.333]]
+    Examples:
+        >>> iou([[0, 0, 2, 2]], [[1, 0, 2, 2]], [0]).round(3).tolist()
+        [[0.333]]
     """
     if not len(dt) or not len(gt):
         return []
@@ -114,8 +119,9 @@ def _iou_of_masks(
 def merge(rleObjs: Sequence[Any], intersect: bool = False) -> dict[str, Any]:
     """Join RLEs into their union or intersection.
 
-    >>> merge([{"size": [2, 2], "counts": b"22"}, {"size": [2, 2], "counts": b"112"}])
-    {'size': [2, 2], 'counts': b'13'}
+    Examples:
+        >>> merge([{"size": [2, 2], "counts": b"22"}, {"size": [2, 2], "counts": b"112"}])
+        {'size': [2, 2], 'counts': b'13'}
     """
     if not rleObjs:
         return {"size": [0, 0], "counts": b""}
@@ -137,8 +143,9 @@ def frPyObjects(pyobj: Any, h: int, w: int) -> Any:
         RLEError: What is none of these.
         ValueError: What reaches too far out of the image to be drawn.
 
-    >>> frPyObjects([[0, 0, 2, 0, 2, 2, 0, 2]], 2, 3)
-    [{'size': [2, 3], 'counts': b'042'}]
+    Examples:
+        >>> frPyObjects([[0, 0, 2, 0, 2, 2, 0, 2]], 2, 3)
+        [{'size': [2, 3], 'counts': b'042'}]
     """
     if isinstance(pyobj, dict):
         # Whether they fill the mask is looked at where it is read, as for any other code.
@@ -170,7 +177,7 @@ def _drawn(shapes: Sequence[Any], h: int, w: int) -> Any:
     if boxes and any(len(shape) != 4 for shape in flat):
         raise rle.RLEError("a list that begins with a box must hold boxes alone")
     _check_reach(flat, boxes)
-    rasteriser = rle.coco_rasteriser()
+    rasteriser = polygons.coco_rasteriser()
     if boxes:
         return rasteriser.frPyObjects(np.stack(flat), h, w)
     return rasteriser.frPyObjects([shape.tolist() for shape in flat], h, w)
@@ -184,14 +191,14 @@ def _check_reach(shapes: list[NDArray[np.float64]], boxes: bool) -> None:
         points = shape[: len(shape) // 2 * 2].reshape(-1, 2)
         if boxes:
             points = np.stack([points[0], points[0] + points[1]])
-        if not np.abs(points).max() <= rle.MAX_REACH:
+        if not np.abs(points).max() <= polygons.MAX_REACH:
             raise ValueError(
                 "a polygon or box must be finite and reach no further than "
-                f"{rle.MAX_REACH} pixels from its image's corner"
+                f"{polygons.MAX_REACH} pixels from its image's corner"
             )
         steps = np.abs(points - np.roll(points, 1, axis=0))
         length += 2 * steps[0].sum() if boxes else steps.max(axis=1).sum()
-    if length > rle.MAX_OUTLINE:
+    if length > polygons.MAX_OUTLINE:
         raise ValueError(f"an outline of {length:.0f} pixels is too long to be drawn")
 
 

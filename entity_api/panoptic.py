@@ -1,4 +1,4 @@
-"""Panoptic quality, as COCO defines it and panopticapi counts it.
+"""Panoptic quality (PQ), as COCO defines it and panopticapi counts it.
 
 Source: Kirillov, He, Girshick, Rother, Dollár, "Panoptic Segmentation", CVPR 2019; the treatment of
 void pixels and crowds is that of the COCO panoptic challenge (cocodataset/panopticapi).
@@ -21,11 +21,28 @@ Segment = Mapping[str, Any]
 
 
 class PanopticError(ValueError):
-    """Say what is wrong with an id map or its segments."""
+    """Raised for an id map and a list of segments that do not fit each other.
+
+    Examples:
+        >>> panoptic.tally(np.array([[1]]), [], np.array([[0]]), [])
+        Traceback (most recent call last):
+        entity_api.panoptic.PanopticError: the ground-truth map has the id 1, which no segment has
+    """
 
 
 class Tally(NamedTuple):
-    """Count the matches of one category: pairs and their summed IoU, and what was left over."""
+    """Hold the counts of one category.
+
+    Attributes:
+        tp: Matched pairs of segments.
+        fp: Predicted segments without a match.
+        fn: Ground-truth segments without a match.
+        iou: Sum of the IoU of the matched pairs.
+
+    Examples:
+        >>> panoptic.Tally(tp=1, iou=0.8).plus(panoptic.Tally(fp=2))
+        Tally(tp=1, fp=2, fn=0, iou=0.8)
+    """
 
     tp: int = 0
     fp: int = 0
@@ -40,10 +57,21 @@ class Tally(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """Hold PQ = SQ x RQ in [0, 1]; nan where no category had a segment.
+    """Hold panoptic quality as fractions in [0, 1], nan where no category had a segment.
 
-    SQ is the mean IoU of matched pairs, RQ = TP / (TP + FP / 2 + FN / 2). Over several categories
-    each is the mean over the ``n`` categories that occur, so the product no longer holds.
+    For one category PQ = SQ x RQ. For several categories each of the three is a mean over the
+    categories, so the product no longer holds.
+
+    Attributes:
+        PQ: Panoptic quality.
+        SQ: Segmentation quality: the mean IoU of matched pairs.
+        RQ: Recognition quality: TP / (TP + FP / 2 + FN / 2).
+        n: Number of categories that occur, over which the mean is taken.
+
+    Examples:
+        >>> result = panoptic.summarize([{3: panoptic.Tally(tp=1, fp=1, fn=1, iou=0.8)}])
+        >>> result.all
+        Quality(PQ=0.4, SQ=0.8, RQ=0.5, n=1)
     """
 
     PQ: float
@@ -53,7 +81,20 @@ class Quality(NamedTuple):
 
 
 class PanopticResult(NamedTuple):
-    """Hold the quality of all, thing and stuff categories and of each that occurs."""
+    """Hold the quality of a set of images.
+
+    Attributes:
+        all: Mean over all categories.
+        things: Mean over the thing categories.
+        stuff: Mean over the stuff categories.
+        per_category: Category id -> its quality, for the categories that occur.
+
+    Examples:
+        >>> counts = {3: panoptic.Tally(tp=1, iou=0.8), 4: panoptic.Tally(fn=1)}
+        >>> result = panoptic.summarize([counts], is_thing={3: True, 4: False})
+        >>> result.things.PQ, result.stuff.PQ, result.per_category[4].PQ
+        (0.8, 0.0, 0.0)
+    """
 
     all: Quality
     things: Quality
@@ -62,7 +103,10 @@ class PanopticResult(NamedTuple):
 
 
 class Side(NamedTuple):
-    """Hold one map's segments by rising id as arrays of (N,); ``position`` is that in the list."""
+    """Hold the N segments of one map sorted by id, as arrays (N,).
+
+    ``position`` is the position of each segment in the list that the caller passed.
+    """
 
     ids: NDArray[np.int64]
     position: NDArray[np.int64]
@@ -78,26 +122,34 @@ def tally(
     class_agnostic: bool = False,
     every_crowd: bool = False,
 ) -> dict[int, Tally]:
-    """Match the segments of one image and count by category.
+    """Match the segments of one image and count them by category.
 
-    A pair of one category matches when its IoU is above 0.5, the prediction's pixels on void left
-    out of the union. A prediction that is left over is no error when more than half of it lies on
-    void and on a crowd of its category. Areas are counted on the maps.
+    Two segments of one category match if their IoU is above 0.5. Pixels of the prediction that lie
+    on void are not part of the union. A prediction without a match is not counted as an error if
+    more than half of it lies on void or on a crowd of its category. Areas are counted on the maps.
 
     Args:
-        gt_map: (H, W) segment ids, 0 for void.
-        gt_segments: Dicts with ``id``, ``category_id`` and, where it is one, ``iscrowd``.
-        dt_map: (H, W) segment ids, 0 for no prediction.
-        dt_segments: Likewise.
-        class_agnostic: Whether to count all categories as one, under the key -1.
-        every_crowd: Whether all crowds of a category in the image excuse a prediction. panopticapi
-            keeps only the last one of each, as COCO never has two.
+        gt_map: (H, W) of segment ids, 0 for void.
+        gt_segments: Dicts with ``id``, ``category_id`` and optionally ``iscrowd``.
+        dt_map: (H, W) of segment ids, 0 where nothing is predicted.
+        dt_segments: Dicts with ``id`` and ``category_id``.
+        class_agnostic: True to count all categories as one, under the key -1.
+        every_crowd: True to excuse predictions on any crowd of their category. False to look at the
+            last crowd of each category only, as panopticapi does; COCO never has two in an image.
 
     Returns:
-        The counts by category id; those of images add up with `Tally.plus`.
+        Category id -> counts. Add the counts of images with `Tally.plus`, or pass them to
+        `summarize`.
 
     Raises:
-        PanopticError: Maps of two sizes, ids of a map that are not in its list or the reverse.
+        PanopticError: The maps differ in size, or the ids of a map are not those of its segments.
+
+    Examples:
+        >>> gt, dt = np.array([[1, 1, 2, 2]]), np.array([[5, 5, 6, 0]])
+        >>> gt_segments = [{"id": 1, "category_id": 3}, {"id": 2, "category_id": 4}]
+        >>> dt_segments = [{"id": 5, "category_id": 3}, {"id": 6, "category_id": 4}]
+        >>> panoptic.tally(gt, gt_segments, dt, dt_segments)
+        {3: Tally(tp=1, fp=0, fn=0, iou=1.0), 4: Tally(tp=0, fp=1, fn=1, iou=0.0)}
     """
     try:
         rows, columns, pixels = map_overlaps(gt_map, dt_map)
@@ -188,14 +240,20 @@ def _by_category(
 def summarize(
     tallies: Iterable[Mapping[int, Tally]], is_thing: Mapping[int, bool] | None = None
 ) -> PanopticResult:
-    """Sum the images' counts and compute PQ, SQ and RQ.
+    """Sum the counts of images and compute PQ, SQ and RQ.
 
     Args:
-        tallies: One result of `tally` an image.
-        is_thing: Of every category id; None for class-agnostic counts, which have neither.
+        tallies: The result of `tally` for each image.
+        is_thing: Category id -> True for things, False for stuff. None for class-agnostic counts,
+            which are neither.
 
     Raises:
-        PanopticError: A category that ``is_thing`` does not know.
+        PanopticError: A category is not in ``is_thing``.
+
+    Examples:
+        >>> images = [{3: panoptic.Tally(tp=1, iou=0.9)}, {3: panoptic.Tally(fn=1)}]
+        >>> round(panoptic.summarize(images).all.PQ, 3)
+        0.6
     """
     total: dict[int, Tally] = {}
     for image in tallies:
@@ -216,13 +274,13 @@ def summarize(
 
 
 def quality(counts: Tally) -> Quality:
-    """Compute one category's quality from its counts, of which one is not 0."""
+    """Compute the quality of one category from its counts, of which at least one is not 0."""
     weight = counts.tp + (counts.fp + counts.fn) / 2
     return Quality(counts.iou / weight, counts.iou / max(counts.tp, 1), counts.tp / weight, 1)
 
 
 def mean_quality(each: Sequence[Quality]) -> Quality:
-    """Average over categories, every one the same."""
+    """Average over categories; each has the same weight."""
     if not each:
         return Quality(np.nan, np.nan, np.nan, 0)
     PQ, SQ, RQ = (float(np.mean(values)) for values in list(zip(*each, strict=True))[:3])

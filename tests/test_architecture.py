@@ -140,6 +140,45 @@ def test_imports_make_no_circle():
         pytest.fail(" <- ".join(error.args[1]))
 
 
+def contracted(graph, package):
+    """Make one node of each folder of a package; a module beside the folders is its own."""
+    folders = {path.name for path in (ROOT / package).iterdir() if path.is_dir()}
+
+    def node(name):
+        first = ".".join(name.split(".")[:2])
+        return first if first.partition(".")[2] in folders else name
+
+    out = {}
+    for name, imported in graph.items():
+        inside = {node(other) for other in imported if other.partition(".")[0] == package}
+        if name.partition(".")[0] == package:
+            out.setdefault(node(name), set()).update(inside - {node(name)})
+    return out
+
+
+def test_folders_make_no_circle():
+    """No two folders import each other, nor does one get back to itself through others."""
+    modules = {module_name(path) for path in MODULES}
+    imported = {module_name(path): modules_imported_by(path, modules) for path in MODULES}
+    graph = contracted(imported, "entityseg_bench")
+    assert "entityseg_bench.formats" in graph["entityseg_bench.score"]
+    assert "entityseg_bench.check" in graph["entityseg_bench.formats"]
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+def test_a_circle_of_folders_is_found():
+    graph = {
+        "entityseg_bench.formats.coco": {"entityseg_bench.score"},
+        "entityseg_bench.score": {"entityseg_bench.formats.npz"},
+        "entityseg_bench.formats.npz": {"entityseg_bench.formats.coco"},
+    }
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter(contracted(graph, "entityseg_bench")).prepare()
+
+
 @pytest.mark.parametrize(
     "path",
     [ROOT / name for name in NAMES if name.partition("/")[0] in LIGHT and name not in DEFERRED],

@@ -20,7 +20,7 @@ def is_original_demo(argv: Sequence[str]) -> bool:
 
 
 def translate_demo(argv: Sequence[str]) -> list[str]:
-    """Give the arguments of `baselines.predict` that do what the original's demo does.
+    """Return the arguments of `baselines.predict` that do what the original's demo does.
 
     Several inputs, as a shell makes of a pattern, are written as a list into the output folder.
 

@@ -236,7 +236,7 @@ DEFAULTS = READ | {key: at_rest for group in FIXED.values() for key, (_, at_rest
 
 
 def read_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the value of every key that is read or checked, by its whole name.
+    """Return the value of every key that is read or checked, by its whole name.
 
     Args:
         cfg: A configuration as nested mappings, whole or the keys that differ from the defaults.

@@ -37,7 +37,7 @@ class OriginalTraining:
         evaluate: Whether to predict and score in place of training.
         config: File of the original.
         data: Root of the data set.
-        out: Folder of the run.
+        out: The folder of the run.
         weights: File or name; None if none is named.
     """
 

@@ -5,7 +5,7 @@ COCO instance files (polygons, crowds) are read as they are; their categories st
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,8 +23,7 @@ from entityseg_bench.formats.coco_rows import (
     decode_results,
 )
 from entityseg_bench.formats.identity import identity
-from entityseg_bench.formats.maps import map_name
-from entityseg_bench.formats.opened import Inputs, Opened, agree, base_name
+from entityseg_bench.formats.opened import BY_NAME, Inputs, Opened, agree, by_name
 from entityseg_bench.io import InputError, atomic_path, read_bytes
 from entityseg_bench.parallel import Journal
 from entityseg_bench.table import AnnotatedImages, Segments
@@ -294,21 +293,11 @@ def open_dt(
     table = read_results(path, truth.images, truth.categories)
     notes = []
     if table.unknown and len(table.unknown) == len(table):
-        found = _by_name(table.unknown, truth.images)
+        found = by_name(list(table.unknown.values()), truth.images)
         if (found >= 0).any():
             unknown = {row: table.unknown[row] for row in np.flatnonzero(found < 0).tolist()}
             table = table.replace(image_idx=found, unknown=unknown)
-            notes.append("no image_id is an image's id: each is matched with the file names.")
+            notes.append(BY_NAME)
     elif truth.task == "semantic" and len(table):
         notes.append("each image_id is taken as the image's place in the list of maps, from 1.")
     return Opened(table, [path], "some", notes)
-
-
-def _by_name(ids: dict[int, Any], images: Sequence[ImageInfo]) -> NDArray[np.int64]:
-    """Return the image of each record whose id is a file name, (N,); -1 where it is none's."""
-    names = {base_name(image): idx for idx, image in enumerate(images)}
-    if len(names) < len(images):
-        # Two images of one name cannot be told apart.
-        return np.full(len(ids), -1, np.int64)
-    stems = (PurePosixPath(map_name(str(image_id))).name for image_id in ids.values())
-    return np.array([names.get(stem, -1) for stem in stems], np.int64)

@@ -19,7 +19,7 @@ from entityseg_bench.check import (
 )
 from entityseg_bench.formats.coco import annotation_row, category_row, image_row
 from entityseg_bench.formats.coco_rows import Whole, to_category, to_image
-from entityseg_bench.formats.opened import INDEX, Opened, base_name
+from entityseg_bench.formats.opened import BY_NAME, INDEX, Classes, Opened, base_name, by_name
 from entityseg_bench.io import InputError, decode_json, read_bytes, write_json
 from entityseg_bench.masks import Masks
 from entityseg_bench.selection import rows_of
@@ -203,9 +203,12 @@ def placed(
         images: Of the ground truth.
         path: The file.
         report: Takes the faults.
-        predicted: Whether the file is one of predictions, and the images are another's.
+        predicted: Whether the file is one of predictions, and the images are another's; their
+            ``image_id`` may then be an image's name where none is an image's id.
     """
     where = {image.id: idx for idx, image in enumerate(images)}
+    if predicted:
+        where |= _named([row.image_id for _, row in rows], images)  # type: ignore[attr-defined]
     found = []
     for idx, row in rows:
         image_id = row.image_id  # type: ignore[attr-defined]
@@ -236,8 +239,11 @@ MISMATCHES = {
 
 def open_indexed_dt(table: Segments, folder: Path, truth: Segments, report: Report) -> Opened:
     """Open predictions that have an index: they are brought to the images of the ground truth."""
-    found = aligned(table, truth, truth.task == "semantic", report)
-    return Opened(found, [folder], "some" if _same_names(table, truth) else "none")
+    by_id = truth.task != "semantic"
+    named = by_id and bool(_named([image.id for image in table.images], truth.images))
+    found = aligned(table, truth, named or not by_id, report)
+    classes: Classes = "some" if _same_names(table, truth) else "none"
+    return Opened(found, [folder], classes, [BY_NAME] if named else [])
 
 
 def aligned(table: Segments, truth: Segments, by_name: bool, report: Report) -> Segments:
@@ -275,6 +281,15 @@ def aligned(table: Segments, truth: Segments, by_name: bool, report: Report) -> 
         task=truth.task,
         kind="prediction",
     )
+
+
+def _named(ids: Sequence[Any], images: Sequence[ImageInfo]) -> dict[Any, int]:
+    """Return the images of ids that are file names; empty where any is an image's own id."""
+    known = {image.id for image in images}
+    if any(image_id in known for image_id in ids):
+        return {}
+    at = by_name(ids, images).tolist()
+    return {image_id: idx for image_id, idx in zip(ids, at, strict=True) if idx >= 0}
 
 
 def _check_same(own: ImageInfo, image: ImageInfo, where: str) -> None:

@@ -3,7 +3,10 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from entityseg_bench.categories import Task
 from entityseg_bench.formats.maps import map_name
@@ -12,9 +15,20 @@ from entityseg_bench.layout import Resolution, Split
 from entityseg_bench.table import LazySegments, Segments
 from entityseg_bench.types import ImageInfo
 
-__all__ = ["INDEX", "Classes", "Inputs", "Opened", "Side", "agree", "base_name"]
+__all__ = [
+    "BY_NAME",
+    "INDEX",
+    "Classes",
+    "Inputs",
+    "Opened",
+    "Side",
+    "agree",
+    "base_name",
+    "by_name",
+]
 
 INDEX = "annotations.json"
+BY_NAME = "no image_id is an image's id: each is matched with the file names."
 
 Side = Literal["gt", "dt"]
 # What the category ids of predictions are worth: nothing; something, though they may be fillers; or
@@ -86,3 +100,16 @@ def agree(path: Path, found: Task, asked: Task | None) -> None:
 def base_name(image: ImageInfo) -> str:
     """Return the name of an image's map without folders."""
     return PurePosixPath(map_name(image.file_name)).name
+
+
+def by_name(ids: Sequence[Any], images: Sequence[ImageInfo]) -> NDArray[np.int64]:
+    """Return the position of the image whose file name each id is, (N,); -1 where it is none's.
+
+    Folders and the file's suffix do not matter. Where two images have one name nothing is found:
+    they cannot be told apart.
+    """
+    names = {base_name(image): idx for idx, image in enumerate(images)}
+    if len(names) < len(images):
+        return np.full(len(ids), -1, np.int64)
+    wanted = (PurePosixPath(map_name(str(image_id))).name for image_id in ids)
+    return np.array([names.get(name, -1) for name in wanted], np.int64)

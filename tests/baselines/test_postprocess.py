@@ -394,7 +394,7 @@ def test_panoptic_without_any_sure_query():
 
 
 def test_a_layout_of_other_views_is_refused():
-    with pytest.raises(ValueError, match=r"\(Q, 1, h, w\) is wanted"):
+    with pytest.raises(ValueError, match=r"needs \(Q, 1, h, w\)"):
         MaskCanvas(torch.zeros(3, 5, 4, 4), one_view((4, 4)))
 
 
