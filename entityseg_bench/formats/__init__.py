@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from entityseg_bench.check import Report, stop
+from entityseg_bench.formats.json_files import as_utf8
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened, Side
+from entityseg_bench.formats.png import holds_classes
 from entityseg_bench.io import InputError, read_bytes
 from entityseg_bench.table import Segments
 
@@ -30,6 +32,8 @@ WINDOW = 1 << 16
 
 ID_OPTIONS = "--pred-format id-png (0 = nothing, each other value a segment)"
 SEMANTIC_OPTIONS = "--pred-format semantic (each value a class, 255 = none)"
+# How many maps are read to tell ids from classes.
+SAMPLE = 8
 # Formats whose predictions are a folder.
 FOLDERS = ("id-png", "npz", "semantic")
 
@@ -46,12 +50,12 @@ class Look:
     @functools.cached_property
     def head(self) -> bytes:
         """The first bytes of a file, without space before them."""
-        return bytes(read_bytes(self.path)[:256]).lstrip()
+        return as_utf8(self.path, read_bytes(self.path))[:256].lstrip()
 
     @functools.cached_property
     def windows(self) -> bytes:
         """The start, the middle and the end of a file; all of it where these say nothing."""
-        data = read_bytes(self.path)
+        data = as_utf8(self.path, read_bytes(self.path))
         places = (0, len(data) // 2, max(len(data) - WINDOW, 0))
         found = b" ".join(data[at : at + WINDOW] for at in places)
         marks = (b'"segmentation"', b'"segments_info"')
@@ -245,6 +249,10 @@ def pred_format(path: Path, truth: Segments) -> tuple[str, list[str]]:
         hint = "Predictions are results JSON, panoptic JSON, or a folder of PNG maps or NPZ."
         raise InputError(path, "", what, hint)
     if any(is_deep(map_) for map_ in maps):
+        some = sorted(maps)[:SAMPLE]
+        # Ids in three channels are not grey, but for few; in 16 bits they may be either.
+        if truth.task == "semantic" and all(map(holds_classes, some)):
+            return "semantic", [f"read as class maps; if they are id maps, say {ID_OPTIONS}."]
         return "id-png", []
     if truth.task == "panoptic":
         raise InputError(
