@@ -78,6 +78,14 @@ class Look:
         """Tell whether a file may be JSON."""
         return not self.is_dir and self.suffix != ".txt"
 
+    def is_pickle(self) -> bool:
+        """Tell whether a file is a pickle of protocol 2 to 5, or one of torch.save."""
+        if self.is_dir:
+            return False
+        head = self.head
+        zipped = head.startswith(b"PK\x03\x04") and b"data.pkl" in head
+        return zipped or (head[:1] == b"\x80" and 2 <= head[1] <= 5)
+
     def is_results(self) -> bool:
         """Tell whether JSON is predictions: any is where predictions are asked for."""
         bare = self.head.startswith(b"[") or (self.says("score") and not self.says("images"))
@@ -97,6 +105,8 @@ class Format(NamedTuple):
         target: Whether it is written.
         has_void: Whether pixels of no segment are void.
         lossy: Whether overlap is lost in it.
+        records: Whether predictions are records with fields, one of which may be the score, and
+            may name no image.
     """
 
     name: str
@@ -108,6 +118,7 @@ class Format(NamedTuple):
     target: bool = True
     has_void: bool = False
     lossy: bool = False
+    records: bool = False
 
 
 FORMATS = {
@@ -129,14 +140,22 @@ FORMATS = {
             "semantic", "semantic",
             lambda seen: seen.suffix == ".txt" and not seen.is_dir, has_void=True, lossy=True,
         ),
+        Format(
+            "sam", "sam", lambda seen: seen.is_dir and module_of("sam").tells(seen.path),
+            target=False, records=True,
+        ),
         Format("entityseg", "entityseg", lambda seen: seen.is_dir, dt=False, target=False),
+        Format(
+            "detectron2", "detectron2", lambda seen: seen.is_pickle(),
+            opener="open_results", gt=False, target=False, records=True,
+        ),
         Format(
             "panoptic", "panoptic",
             lambda seen: seen.is_json() and seen.says("segments_info"), has_void=True, lossy=True,
         ),
         Format(
             "results", "coco", lambda seen: seen.is_json() and seen.is_results(),
-            opener="open_results", gt=False,
+            opener="open_results", gt=False, records=True,
         ),
         Format(
             "coco", "coco",
@@ -211,6 +230,10 @@ def open(
     name, notes = said or pred_format(path, truth)
     if name in FOLDERS and not path.is_dir():
         raise InputError(path, "", f"{name} predictions are a folder.", "Name the folder.")
+    for option, said_of in (("--image-id", inputs.image_id), ("--score-from", inputs.score_from)):
+        if said_of is not None and not FORMATS[name].records:
+            what = f"{option} {said_of} is for predictions that are records; this is {name}."
+            raise InputError(path, "", what, f"Leave {option} out.")
     opened = module_of(name).open_dt(path, truth, inputs, some_images=some_images, report=report)
     return dataclasses.replace(opened, notes=[*notes, *opened.notes])
 
@@ -241,8 +264,11 @@ def pred_format(path: Path, truth: Segments) -> tuple[str, list[str]]:
         InputError: It cannot be told.
     """
     seen = Look(path, "dt")
-    if not seen.is_dir or seen.is_indexed():
+    if not seen.is_dir:
         return sniff(path, "dt"), []
+    for one in FORMATS.values():
+        if one.dt and one.tells(seen):
+            return one.name, []
     maps = [map_ for map_ in path.rglob("*.png") if not map_.name.startswith(".")]
     if not maps:
         what = f"there are no PNG maps in this folder, nor an index ({INDEX}) of id maps or NPZ."

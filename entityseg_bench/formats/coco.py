@@ -20,14 +20,18 @@ from entityseg_bench.formats.coco_masks import JsonMasks
 from entityseg_bench.formats.coco_rows import (
     CATEGORY_FIELDS,
     IMAGE_FIELDS,
+    Content,
     Results,
     decode_ground_truth,
     decode_results,
+    results_of,
+    truth_content,
 )
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.json_files import read_json
 from entityseg_bench.formats.opened import Inputs, Opened, agree
-from entityseg_bench.formats.tolerant_results import Hints
+from entityseg_bench.formats.tolerant import Tally
+from entityseg_bench.formats.tolerant_results import Hints, plain_results
 from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.parallel import Journal
 from entityseg_bench.table import AnnotatedImages, Segments
@@ -39,6 +43,8 @@ __all__ = [
     "image_row",
     "read_coco",
     "read_results",
+    "table_of_content",
+    "truth_of_content",
     "write_coco",
     "write_results",
 ]
@@ -61,7 +67,19 @@ def read_coco(path: str | Path, task: Task = "entity", *, whole: bool = True) ->
     """
     path = Path(path)
     data = read_json(path)
-    content = decode_ground_truth(path, data, whole)
+    return _truth_table(path, decode_ground_truth(path, data, whole), data, task)
+
+
+def truth_of_content(path: Path, content: Any, whole: bool) -> Segments:
+    """Make the table of ground truth that stands as Python values: COCO's, or files of SA-1B.
+
+    Raises:
+        InputError: With the record.
+    """
+    return _truth_table(path, truth_content(path, content, whole), b"", "entity")
+
+
+def _truth_table(path: Path, content: Content, data: bytes, task: Task) -> Segments:
     rows = content.rows
     image_idx, unknown, notes = _positions(path, content.images, rows)
     return Segments.make(
@@ -108,6 +126,28 @@ def read_results(
     results = decode_results(path, data, Hints(images, image_id, score_from))
     masks = JsonMasks(path, [r.segmentation for r in results.rows], None if results.data else data)
     return results_table(path, results, masks, images, categories)
+
+
+def table_of_content(
+    path: Path, content: Any, inputs: Inputs, truth: Segments | None, tally: Tally
+) -> Segments:
+    """Make the table of predictions that stand as Python values, in any form `read_results` reads.
+
+    Args:
+        path: Where they come from.
+        content: Lists and dictionaries, masks as `formats.shapes` reads them.
+        inputs: What the user says of them.
+        truth: Ground truth, which gives images and categories; None where there is none.
+        tally: Counts what was turned.
+
+    Raises:
+        InputError: With the record.
+    """
+    images = truth.images if truth else None
+    hints = Hints(images, inputs.image_id, inputs.score_from)
+    results = results_of(path, plain_results(path, content, hints, tally))
+    masks = JsonMasks(path, [row.segmentation for row in results.rows])
+    return results_table(path, results, masks, images, truth.categories if truth else None)
 
 
 def results_table(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from entityseg_bench.formats.coco_faults import named_faults
 from entityseg_bench.formats.coco_masks import TextExtras
+from entityseg_bench.formats.json_files import loosely
 from entityseg_bench.formats.tolerant import Tally, settle_category, settle_image
 from entityseg_bench.formats.tolerant_results import (
     Hints,
@@ -36,6 +37,7 @@ __all__ = [
     "results_of",
     "to_category",
     "to_image",
+    "truth_content",
 ]
 
 IMAGE_FIELDS = ("id", "file_name", "height", "width")
@@ -214,7 +216,16 @@ def decode_ground_truth(path: Path, data: Any, whole: bool) -> Content:
     try:
         return _decode_strictly(path, data, whole)
     except InputError as error:
-        plain, notes = plain_truth(path, data, error)
+        return truth_content(path, loosely(path, data, error), whole)
+
+
+def truth_content(path: Path, found: Any, whole: bool) -> Content:
+    """Decode ground truth that stands as Python values; see `tolerant_truth.plain_truth`.
+
+    Raises:
+        InputError: It is no ground truth, or every record that is wrong.
+    """
+    plain, notes = plain_truth(path, found)
     try:
         content = _decode_strictly(path, plain, whole)
     except InputError as error:

@@ -4,7 +4,6 @@ import codecs
 import io
 import json
 import re
-import zipfile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -158,6 +157,8 @@ def _told(head: bytes, data: bytes) -> tuple[str, str] | None:
 
 def _members(data: bytes) -> str:
     """Name the first files of a zip archive."""
+    import zipfile  # brings much along
+
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()

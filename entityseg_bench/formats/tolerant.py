@@ -109,11 +109,12 @@ def flag(value: Any, name: str, tally: Tally) -> Any:
 
 
 def box(value: Any, name: str, tally: Tally) -> Any:
-    """Return a bbox, None where it is none: boxes are not read."""
-    if not isinstance(value, list) or len(value) != 4:
-        return None
-    fit = all(isinstance(x, int | float) and math.isfinite(x) for x in value)
-    return value if fit else None
+    """Return a bbox, None where it says nothing (null or NaN): the mask's is taken then."""
+    if not isinstance(value, list) or len(value) not in (0, 4):
+        return value
+    numbers = [x for x in value if isinstance(x, int | float) and math.isfinite(x)]
+    told = [x for x in value if x is not None and not isinstance(x, int | float)]
+    return value if told or (value and len(numbers) == len(value)) else None
 
 
 def category(value: Any, name: str, tally: Tally) -> Any:

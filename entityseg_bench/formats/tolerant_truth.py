@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from entityseg_bench.formats.json_files import encoded, loosely
+from entityseg_bench.formats.json_files import encoded
 from entityseg_bench.formats.score_from import known_key
 from entityseg_bench.formats.tolerant import (
     Tally,
@@ -21,19 +21,18 @@ ORDER = "The order is GT PRED: ground truth first, predictions second."
 SA1B_CATEGORY = {"id": 1, "name": "entity"}
 
 
-def plain_truth(path: Path, data: bytes, refused: InputError) -> tuple[bytes, list[str]]:
+def plain_truth(path: Path, found: Any) -> tuple[bytes, list[str]]:
     """Return ground truth as COCO JSON, and notes of what was turned.
 
     Args:
-        path: The file.
-        data: Its text.
-        refused: What the strict decoder says of it.
+        path: Where it comes from.
+        found: What it holds, as Python values.
 
     Raises:
-        InputError: It is no JSON, or no ground truth.
+        InputError: It is no ground truth.
     """
     tally = Tally()
-    content = _unwrapped(loosely(path, data, refused), path, tally)
+    content = _unwrapped(found, path, tally)
     for key, settled in SETTLERS.items():
         records = content.get(key)
         if isinstance(records, list):

@@ -167,7 +167,7 @@ ERRORS = {
     "gt_list": (lambda gt, dt: (gt["annotations"], dt), "gt", "", "a list"),
     "gt_no_images": (lambda gt, dt: ({"annotations": []}, dt), "gt", "", "missing"),
     "gt_no_annotations": (lambda gt, dt: ({"images": []}, dt), "gt", "", "missing"),
-    "dt_dict": (lambda gt, dt: (gt, {"a": dt, "b": dt}), "pred", "", "under several keys"),
+    "dt_dict": (lambda gt, dt: (gt, {"x": dt, "y": dt}), "pred", "", "under several keys"),
     "dt_number": (lambda gt, dt: (gt, 5), "pred", "", "int"),
     "dt_record_list": (lambda gt, dt: (gt, [*dt, dt]), "pred", "", "record 3 is [{"),
     "dt_record_null": (lambda gt, dt: (gt, [*dt, None]), "pred", "", "record 3 is None"),
