@@ -9,7 +9,7 @@ from entityseg_bench.categories import TASKS
 from entityseg_bench.formats import Inputs, gt_formats, prediction_formats
 from entityseg_bench.layout import PARTS, RESOLUTIONS, SPLITS
 
-__all__ = ["add_input_arguments", "inputs_of", "late_bar"]
+__all__ = ["add_input_arguments", "add_record_arguments", "inputs_of", "late_bar"]
 
 # Work that ends sooner shows no bar, which would only flicker.
 SECONDS_BEFORE_BAR = 1.5
@@ -29,11 +29,17 @@ def add_input_arguments(parser: argparse.ArgumentParser, draws_images: bool = Fa
     add("--pred-maps", type=Path, metavar="DIR", help="PNG maps of a panoptic PRED")
     add("--gt-format", choices=gt_formats(), help="format of GT (default: look)")
     add("--pred-format", choices=prediction_formats(), help="format of PRED (default: look)")
+    add_record_arguments(parser, draws_images)
+
+
+def add_record_arguments(parser: argparse.ArgumentParser, draws_images: bool = False) -> None:
+    """Declare what the records of PRED are where they do not say it; see `add_input_arguments`."""
+    group = parser.add_argument_group("what the records of predictions are")
     if not draws_images:
-        add("--image-id", metavar="ID", help="image of a PRED whose records name none")
-    add(
+        group.add_argument("--image-id", metavar="ID", help="their image, where they name none")
+    group.add_argument(
         "--score-from", metavar="KEY",
-        help="what the score is: a key, a * b, or mean, product, min, max of keys: mean(a, b)",
+        help="their score: a key, a * b, or mean, product, min, max of keys: mean(a, b)",
     )  # fmt: skip
 
 

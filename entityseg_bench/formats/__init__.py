@@ -86,6 +86,12 @@ class Look:
         zipped = head.startswith(b"PK\x03\x04") and b"data.pkl" in head
         return zipped or (head[:1] == b"\x80" and 2 <= head[1] <= 5)
 
+    def has_arrays(self) -> bool:
+        """Tell an NPZ file, or a folder of them without an index."""
+        if self.is_dir:
+            return not self.is_indexed() and self.holds("*.npz")
+        return self.head.startswith(b"PK\x03\x04") and b".npy" in self.head
+
     def is_results(self) -> bool:
         """Tell whether JSON is predictions: any is where predictions are asked for."""
         bare = self.head.startswith(b"[") or (self.says("score") and not self.says("images"))
@@ -145,6 +151,15 @@ FORMATS = {
             target=False, records=True,
         ),
         Format("entityseg", "entityseg", lambda seen: seen.is_dir, dt=False, target=False),
+        Format(
+            "npz-images", "npz_images", lambda seen: seen.has_arrays(),
+            gt=False, target=False, records=True,
+        ),
+        Format(
+            "arrow", "arrow",
+            lambda seen: not seen.is_dir and seen.head.startswith((b"PAR1", b"ARROW1")),
+            opener="open_results", gt=False, records=True,
+        ),
         Format(
             "detectron2", "detectron2", lambda seen: seen.is_pickle(),
             opener="open_results", gt=False, target=False, records=True,

@@ -20,7 +20,7 @@ from entityseg_bench.check import IMAGE_UNNAMED, Report, reported, stop
 from entityseg_bench.formats import png
 from entityseg_bench.formats.coco import table_of_content, truth_of_content
 from entityseg_bench.formats.coco_images import match_ids
-from entityseg_bench.formats.json_files import loosely, read_json
+from entityseg_bench.formats.json_files import read_json, read_records
 from entityseg_bench.formats.maps import size_fault
 from entityseg_bench.formats.opened import Inputs, Opened, agree
 from entityseg_bench.formats.score_from import ScoreFrom, known_key
@@ -85,9 +85,7 @@ def read_json_folder(
 
 
 def _parsed(path: Path) -> Any:
-    data = read_json(path)
-    broken = InputError(path, "", "its JSON is malformed.", "Is the file whole?")
-    found = loosely(path, data, broken)
+    found = read_records(path, object)
     if not is_sa1b(found) and not isinstance(found, list):
         what = "it is neither a list of masks nor a file of SA-1B, as others in the folder are."
         raise InputError(path, "", what, "Take it out of the folder.")

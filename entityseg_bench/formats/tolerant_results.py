@@ -92,6 +92,10 @@ def plain_results(path: Path, content: Any, hints: Hints, tally: Tally) -> Plain
     except Unclear as error:
         hint = "Predictions are a list of COCO results: image_id, score, segmentation."
         raise InputError(path, "", f"{error}.", hint) from None
+    truth = isinstance(content, dict) and {"images", "annotations"} <= set(content)
+    if truth and records and not any("score" in row or known_key(row) for row in records):
+        what = "this is ground truth, not predictions: no record has a score."
+        raise InputError(path, "", what, "The order is GT PRED.")
     build = _Builder(path, hints, tally, records)
     rows = [build(idx, record) for idx, record in enumerate(records)]
     build.refuse(len(records))

@@ -89,6 +89,13 @@ def shaped(flat: NDArray[Any], shape: Any, fortran: bool = False) -> NDArray[Any
     return flat.reshape(sides, order="F" if fortran else "C")
 
 
+def from_buffer(data: Any, dtype: Any, shape: Any, order: str) -> NDArray[Any]:
+    """Return an array as protocol 5 holds it."""
+    if not isinstance(dtype, Dtype) or not isinstance(data, bytes | bytearray):
+        raise Refused("an array of Python objects")
+    return shaped(np.frombuffer(data, dtype.kind), shape, order == "F")
+
+
 def scalar(dtype: Any, data: Any) -> Any:
     """Return a NumPy number as Python's own."""
     if not isinstance(dtype, Dtype) or not isinstance(data, bytes):
@@ -143,6 +150,8 @@ CALLABLE: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "dtype"): Dtype,
     **{(module, "_reconstruct"): empty_array for module in NUMPY_MODULES},
     **{(module, "scalar"): scalar for module in NUMPY_MODULES},
+    ("numpy.core.numeric", "_frombuffer"): from_buffer,
+    ("numpy._core.numeric", "_frombuffer"): from_buffer,
 }
 # Names that stand as arguments alone.
 NAMES = {("numpy", "ndarray"): "ndarray", ("builtins", "list"): list, ("builtins", "int"): int}
