@@ -10,7 +10,7 @@ from entityseg_bench import formats, layout
 from entityseg_bench.categories import TASKS, Task
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats import FORMATS, Inputs, sniff
-from entityseg_bench.formats.coco import read_results, write_coco, write_results
+from entityseg_bench.formats.coco import write_coco, write_results
 from entityseg_bench.io import InputError
 from entityseg_bench.layout import ImageFiles, Resolution, Split
 from entityseg_bench.resolution import to_low, write_low_images
@@ -44,8 +44,11 @@ class Options:
         embed_images: Put image files into Parquet.
         write_images: Write images too where the target is low.
         connected: Split ADE20K's classes into connected parts.
+        image_id: Image of predictions that name none.
+        score_from: What the score of predictions is (`formats.score_from.ScoreFrom`).
         jobs: Processes.
         progress: Show bars.
+        notes: Takes what was done to read the source.
     """
 
     source: str | None = None
@@ -58,8 +61,11 @@ class Options:
     embed_images: bool = False
     write_images: bool = True
     connected: bool = False
+    image_id: str | None = None
+    score_from: str | None = None
     jobs: int = 1
     progress: bool = False
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def label(self, text: str) -> str | None:
         """Return the title of a bar, or None without bars."""
@@ -84,13 +90,22 @@ def open_sources(path: Path, target: str, options: Options) -> Iterator[EntityDa
 
 def _open_one(path: Path, source: str, options: Options) -> EntityDataset:
     """Open a source that holds one dataset."""
-    if source == "results" and options.gt is not None:
-        truth = next(open_sources(options.gt, "entity", dataclasses.replace(options, source=None)))
-        segments = read_results(path, truth.images, truth.categories)
-        return EntityDataset.of(segments, categories=truth.categories)
+    said = Inputs(image_id=options.image_id, score_from=options.score_from)
+    form = FORMATS[source]
+    if form.records and options.gt is not None:
+        own = dataclasses.replace(options, source=None, gt=None)
+        truth = next(open_sources(options.gt, "entity", own))
+        inputs = dataclasses.replace(said, pred_format=source)
+        found = formats.open(path, inputs, truth.records.replace(predicted=False))
+        options.notes.extend(found.notes)
+        return EntityDataset.of(found.segments, categories=truth.categories, task="entity")
+    if form.records and not form.gt and form.opener == "open_gt":
+        what = f"{source} predictions do not say which images they are of."
+        raise InputError(path, "", what, "Name their ground truth: --gt FILE.")
     task = options.tasks[0] if options.tasks and source == "coco" else None
-    inputs = Inputs(task, gt_format=source, connected=options.connected)
+    inputs = dataclasses.replace(said, task=task, gt_format=source, connected=options.connected)
     opened = formats.open(path, inputs)
+    options.notes.extend(opened.notes)
     folder = path if path.is_dir() else path.parent
     files = ImageFiles(folder, options.resolution)
     # A COCO file is entity annotations unless it is said to be another type.
@@ -185,6 +200,8 @@ def convert(
         report(f"{name}: {n} image{'s' * (n != 1)} -> {target_path}")
         for what, often in lost.items():
             report(f"  lost: {often} {what}")
+        for note in dict.fromkeys((*options.notes, *dataset.notes)):
+            report(f"  note: {note}")
 
 
 class Place(NamedTuple):
@@ -199,6 +216,7 @@ class Place(NamedTuple):
 
 def _write(dataset: EntityDataset, target: str, place: Place) -> tuple[str, dict[str, int]]:
     """Write one dataset; return what it became and what was lost."""
+    from entityseg_bench.formats.arrow import write_arrow
     from entityseg_bench.formats.id_maps import write_id_png
     from entityseg_bench.formats.npz import write_npz
     from entityseg_bench.formats.parquet import write_parquet
@@ -206,6 +224,8 @@ def _write(dataset: EntityDataset, target: str, place: Place) -> tuple[str, dict
     jobs, label = place.options.jobs, place.label
     if target == "low":
         return f"{dataset.task} (low)", _write_low(dataset, place)
+    if target == "parquet" and dataset.predicted:
+        return "predictions", write_arrow(dataset, place.path)
     if target == "parquet":
         licences = place.source if place.source.is_dir() else None
         embed = place.options.embed_images

@@ -165,6 +165,17 @@ class EntityDataset:
         )
 
     @property
+    def predicted(self) -> bool:
+        """Whether these are predictions."""
+        return isinstance(self._source, Segments) and self._source.predicted
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done to read the file, where it was not quite of its format."""
+        source = self._source
+        return [*source.notes, *source.masks.notes()] if isinstance(source, Segments) else []
+
+    @property
     def where_from(self) -> str:
         """Name of the file, as writers ask for it."""
         return self.where

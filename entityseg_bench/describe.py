@@ -113,7 +113,7 @@ def _key(image: ImageInfo, dataset: EntityDataset) -> str:
     """Name an image the same in all lists: its part where known, and its base name."""
     files = dataset.image_files
     part = layout.part_of(image.file_name) or (files.part if files else None)
-    name = PurePosixPath(image.file_name).name
+    name = PurePosixPath(layout.portable(image.file_name)).name
     return f"{layout.PART_FOLDERS[part]}/{name}" if part else name
 
 

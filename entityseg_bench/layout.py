@@ -4,7 +4,7 @@ import difflib
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Literal, NamedTuple
 
 from entityseg_bench.categories import Task
@@ -25,6 +25,7 @@ __all__ = [
     "find_sources",
     "list_images",
     "part_of",
+    "portable",
 ]
 
 Split = Literal["train", "val"]
@@ -206,9 +207,17 @@ def _nearest(names: Iterable[str], present: Sequence[str]) -> str | None:
 def part_of(file_name: str) -> str | None:
     """Return the part that an image path names by its folder, None for a bare file name."""
     for part, folder in PART_FOLDERS.items():
-        if folder in file_name.split("/")[:-1]:
+        if folder in portable(file_name).split("/")[:-1]:
             return part
     return None
+
+
+def portable(file_name: str) -> str:
+    """Return a path that Windows wrote as one below one: ``data/a.jpg`` of ``C:\\data\\a.jpg``."""
+    if "\\" not in file_name:
+        return file_name
+    path = PureWindowsPath(file_name)
+    return path.relative_to(path.anchor).as_posix()
 
 
 def list_images(folder: Path) -> Iterator[Path]:
@@ -241,10 +250,12 @@ class ImageFiles:
         Raises:
             InputError: There is none, or several of its base name and nothing tells which.
         """
-        for path in self._direct(image.file_name):
+        # As it is first: elsewhere than on Windows a name may hold a backslash.
+        names = dict.fromkeys((image.file_name, portable(image.file_name)))
+        for path in (path for name in names for path in self._direct(name)):
             if path.is_file():
                 return path
-        base = _plain(Path(image.file_name).name)
+        base = _plain(Path(portable(image.file_name)).name)
         found = self._by_name().get(base, [])
         part = part_of(image.file_name) or self.part
         if len(found) > 1 and part:

@@ -11,10 +11,11 @@ import numpy as np
 from entity_api import EvalParams, EvalResult, RecordError, evaluate
 from entityseg_bench import __version__, formats
 from entityseg_bench.categories import Task
-from entityseg_bench.check import Problem, Report, problems, refuse, stop
+from entityseg_bench.check import NOTE, Problem, Report, refuse, stop
 from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.formats.opened import Classes
 from entityseg_bench.io import InputError, collector_paused, fingerprint
+from entityseg_bench.rules import problems
 from entityseg_bench.table import VOID_TASKS, Segments
 
 if TYPE_CHECKING:
@@ -158,19 +159,27 @@ def read_predictions(
     return Sides(gt, dt, found.classes, problems, read)
 
 
-def read_checked(gt_path: str | Path, dt_path: str | Path | None, inputs: Inputs) -> list[Segments]:
+def read_checked(
+    gt_path: str | Path, dt_path: str | Path | None, inputs: Inputs
+) -> tuple[list[Segments], list[Problem]]:
     """Read ground truth and, if given, predictions, checked as scoring checks them.
+
+    Returns:
+        The sides, and what the user should know of how they were read.
 
     Raises:
         InputError: As `read_sides`, and for every rule that scoring refuses a file by.
     """
     if dt_path is not None:
         sides = read_sides(gt_path, dt_path, inputs)
-        refuse(list(problems(sides.gt, sides.dt, all_classes=sides.classes == "all")))
-        return [sides.gt, sides.dt]
-    gt = formats.open(gt_path, inputs, whole=False).segments.read()
-    refuse(list(problems(gt, None)))
-    return [gt]
+        found = list(problems(sides.gt, sides.dt, all_classes=sides.classes == "all"))
+        both, notes = [sides.gt, sides.dt], sides.notes
+    else:
+        gt = formats.open(gt_path, inputs, whole=False).segments.read()
+        found = list(problems(gt, None))
+        both, notes = [gt], []
+    refuse(found)
+    return both, [*notes, *(problem for problem in found if problem.code == NOTE)]
 
 
 def _scored(dt: Segments, notes: list[str], report: Report) -> tuple[Segments, list[str]]:
@@ -277,6 +286,7 @@ def result_record(scoring: Scoring) -> dict[str, Any]:
             "images": "all" if params.image_ids is None else len(params.image_ids),
         },
         "files": scoring.sides.files(),
+        "score_from": scoring.dt.score_from,
         "counts": {
             "images": len(scoring.gt.images),
             "ground_truth": len(scoring.gt),

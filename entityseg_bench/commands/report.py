@@ -1,14 +1,17 @@
 """Write one self-contained HTML page about one prediction file, or two side by side."""
 
 import argparse
+import sys
 from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("gt", metavar="GT", help="COCO ground truth, .json or .json.gz")
-    parser.add_argument("pred", metavar="PRED", help="COCO results, .json or .json.gz")
-    parser.add_argument("pred2", metavar="PRED2", nargs="?", help="COCO results to compare with")
+    from entityseg_bench.commands._arguments import add_input_arguments
+
+    parser.add_argument("gt", metavar="GT", help="ground truth, as for evaluate")
+    parser.add_argument("pred", metavar="PRED", help="predictions, as for evaluate")
+    parser.add_argument("pred2", metavar="PRED2", nargs="?", help="others to compare with")
     parser.add_argument("--images", metavar="DIR", help="folder of the images, for pictures")
     parser.add_argument("--out", metavar="HTML", required=True, help="the page to write")
     parser.add_argument(
@@ -23,12 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-mb", type=float, default=10, metavar="MB",
         help="pictures shrink to keep the page below (default: 10)",
     )  # fmt: skip
+    add_input_arguments(parser)
     parser.add_argument("--threads", type=int, default=1, help="images scored at once (default: 1)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the page and name it."""
-    from entityseg_bench.commands._arguments import late_bar
+    from entityseg_bench.commands._arguments import inputs_of, late_bar
     from entityseg_bench.io import InputError
     from entityseg_bench.report import write_report
 
@@ -46,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
         n_pictures=args.pictures,
         max_bytes=int(args.max_mb * 1e6),
         progress=late_bar(),
+        inputs=inputs_of(args),
+        warn=lambda problem: print(problem, file=sys.stderr),
     )
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return 0

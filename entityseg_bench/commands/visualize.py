@@ -1,6 +1,7 @@
 """Draw ground truth and predictions onto the images, side by side, as PNG."""
 
 import argparse
+import dataclasses
 import re
 import sys
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--names", action="store_true", help="write category names too")
     parser.add_argument("--no-labels", action="store_true", help="write nothing on the masks")
     parser.add_argument("--no-contours", action="store_true", help="draw no outlines")
-    add_input_arguments(parser)
+    add_input_arguments(parser, draws_images=True)
 
 
 def share(text: str) -> float:
@@ -54,11 +55,23 @@ def run(args: argparse.Namespace) -> int:
     """Draw the images and name the folder."""
     from tqdm import tqdm
 
+    from entityseg_bench.check import IMAGE_UNNAMED
+    from entityseg_bench.io import InputError
     from entityseg_bench.layout import ImageFiles
     from entityseg_bench.score import read_checked
     from entityseg_bench.visualize import read_pixels
 
-    sides = read_checked(args.gt, args.pred, inputs_of(args))
+    inputs = inputs_of(args)
+    try:
+        sides, notes = read_checked(args.gt, args.pred, inputs)
+    except InputError as error:
+        if error.code != IMAGE_UNNAMED or len(args.image_id or ()) != 1:
+            raise
+        # The one image that is to be drawn is the one that the records are of.
+        inputs = dataclasses.replace(inputs, image_id=args.image_id[0])
+        sides, notes = read_checked(args.gt, args.pred, inputs)
+    for note in notes:
+        print(note, file=sys.stderr)
     gt = sides[0]
     chosen = choose_images(gt, args.image_id, args.limit)
     files = ImageFiles(Path(args.images))
@@ -131,8 +144,11 @@ def write_picture(folder: Path, image: "ImageInfo", sheet: NDArray[np.uint8]) ->
     from PIL import Image
 
     from entityseg_bench.io import atomic_path
+    from entityseg_bench.layout import portable
 
     # Ids may be text with any character; base names alone repeat between folders.
     image_id = re.sub(r"[^\w.-]", "_", str(image.id))
-    with atomic_path(folder / f"{image_id}_{Path(image.file_name).stem}.png") as temporary:
+    with atomic_path(
+        folder / f"{image_id}_{Path(portable(image.file_name)).stem}.png"
+    ) as temporary:
         Image.fromarray(sheet).save(temporary, "PNG")

@@ -12,7 +12,7 @@ from entity_api import rle as rle_codes
 from entityseg_bench.categories import Task
 from entityseg_bench.check import MAPS_MISSING, mismatch
 from entityseg_bench.io import InputError, read_bytes
-from entityseg_bench.layout import IMAGE_SUFFIXES, MAPS
+from entityseg_bench.layout import IMAGE_SUFFIXES, MAPS, portable
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 
 __all__ = [
@@ -120,7 +120,7 @@ def paint(
 
 def map_name(file_name: str) -> str:
     """Return the name of an image's map: the same stem, which may hold dots, with ``.png``."""
-    path = PurePosixPath(file_name)
+    path = PurePosixPath(portable(file_name))
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return path.with_suffix(".png").as_posix()
     return f"{path.as_posix()}.png"

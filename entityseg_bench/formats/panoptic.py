@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,8 +13,10 @@ from entityseg_bench import categories as category_tables
 from entityseg_bench.check import Report, raise_all, stop, within
 from entityseg_bench.formats import png
 from entityseg_bench.formats.coco import category_row, image_row
+from entityseg_bench.formats.coco_rows import names_of_images
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.index import category_rows, image_rows
+from entityseg_bench.formats.json_files import read_records
 from entityseg_bench.formats.maps import (
     add_up,
     check_names,
@@ -34,7 +35,8 @@ from entityseg_bench.formats.panoptic_rows import (
     checked_segments,
     image_segments,
 )
-from entityseg_bench.io import InputError, decode_json, read_bytes, write_json
+from entityseg_bench.formats.tolerant import Tally
+from entityseg_bench.io import InputError, write_json
 from entityseg_bench.masks import Masks
 from entityseg_bench.parallel import Journal
 from entityseg_bench.selection import rows_of
@@ -138,18 +140,18 @@ def read_panoptic(
             size, or whose segments are not those of the JSON.
     """
     path = Path(path)
-    content = decode_json(path, read_bytes(path), msgspec.json.Decoder(File))
-    predicted = images is not None
+    content, tally = read_records(path, File), Tally()
+    own = None if images is None else names_of_images(content.images)
     if images is None:
         if content.images is None:
             raise InputError(path, "images", "it is missing or no list.")
-        images = image_rows(content.images, path, report)
-    table = category_rows(content.categories, path, report)
-    of_images = image_segments(content.annotations, images, path, report, predicted)
+        images = image_rows(content.images, path, report, tally)
+    table = category_rows(content.categories or [], path, report, tally=tally)
+    of_images = image_segments(content.annotations, images, path, report, tally, own)
     rows = []
     for idx, row in of_images.items():
         place = f"image {row.image_id} ({row.file_name or images[idx].file_name})"
-        segments = checked_segments(row.segments_info, path, place, report)
+        segments = checked_segments(row.segments_info, path, place, report, tally)
         rows += [Row(idx, segment, extra) for segment, extra in segments]
     given = Path(maps) if maps else None
     # A file of no images has no maps that could be looked for.
@@ -158,7 +160,8 @@ def read_panoptic(
     found = [find_map(folder, named.get(i, image.file_name)) for i, image in enumerate(images)]
     info = {k: v for k in ("info", "licenses") if (v := getattr(content, k)) is not None}
     columns = _columns(rows, images, found, path)
-    return columns.replace(categories=table or category_tables.table("panoptic"), info=info)
+    table = table or category_tables.table("panoptic")
+    return columns.replace(categories=table, info=info, notes=tuple(tally.notes()))
 
 
 def _columns(

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from entityseg_bench.io import InputError, atomic_path, open_regular
 
-__all__ = ["png_size", "read_ids", "read_labels", "read_rgb", "write_ids", "write_labels"]
+__all__ = [
+    "holds_classes",
+    "png_size",
+    "read_ids",
+    "read_labels",
+    "read_rgb",
+    "write_ids",
+    "write_labels",
+]
 
 # What a picture may have for Pillow to read it; more is taken for an attack.
 MOST_PIXELS = 178_956_970
@@ -100,18 +108,46 @@ def read_ids(path: Path) -> NDArray[np.int32]:
 def read_labels(path: Path) -> NDArray[np.uint8]:
     """Read a map of classes, (H, W) in 0..255.
 
+    It may be stored in 16 bits, or as a grey picture in three or four channels.
+
     Raises:
-        InputError: Unreadable, or not of one 8-bit channel.
+        InputError: Unreadable, of several channels that differ, or with a value above 255.
     """
     image = _opened(path)
-    if image.mode not in ("L", "P"):
-        raise InputError(
-            path,
-            "",
-            f"a map of classes has one channel of 8 bits, not mode {image.mode}.",
-            "Is it a colour picture of the map?",
-        )
-    return np.asarray(image)
+    pixels = np.asarray(image)
+    if image.mode in ("L", "P"):
+        return pixels
+    if image.mode in ("RGB", "RGBA", "LA"):
+        pixels = _grey(pixels)
+    if pixels.ndim != 2 or image.mode == "F":
+        what = f"a map of classes has one channel, not mode {image.mode}."
+        raise InputError(path, "", what, "Is it a colour picture of the map?")
+    if pixels.max(initial=0) > 255 or pixels.min(initial=0) < 0:
+        value = int(pixels.max(initial=0))
+        what = f"its values go up to {value}; classes are 0..254, 255 is none."
+        raise InputError(path, "", what, "Is it a map of ids?")
+    return pixels.astype(np.uint8)
+
+
+def _grey(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the one channel of a grey picture, (H, W); colours stay as they are.
+
+    A channel of opacity must be the same everywhere.
+    """
+    colours = pixels[..., :-1] if pixels.shape[2] in (2, 4) else pixels
+    opaque = colours is pixels or pixels[..., -1].min() == pixels[..., -1].max()
+    if opaque and (colours == colours[..., :1]).all():
+        return colours[..., 0]
+    return pixels
+
+
+def holds_classes(path: Path) -> bool:
+    """Tell whether a map of 16 bits or several channels can be one of classes."""
+    try:
+        read_labels(path)
+    except InputError:
+        return False
+    return True
 
 
 def write_labels(path: Path, labels: NDArray[Any]) -> None:

@@ -5,6 +5,8 @@ from html import escape
 from pathlib import Path
 
 from entityseg_bench import __version__
+from entityseg_bench.check import Problem
+from entityseg_bench.formats import Inputs
 from entityseg_bench.io import atomic_path
 from entityseg_bench.report import losses, sections
 from entityseg_bench.report.findings import Findings, Side, choose_images, gather, moved_images
@@ -30,12 +32,14 @@ def write_report(
     n_pictures: int = 4,
     max_bytes: int = 10_000_000,
     progress: Callable[[int, int], None] | None = None,
+    inputs: Inputs | None = None,
+    warn: Callable[[Problem], None] | None = None,
 ) -> Path:
     """Score one or two prediction files and write the report about them.
 
     Args:
-        gt_path: COCO ground truth.
-        dt_paths: One or two COCO results.
+        gt_path: Ground truth, as `evaluate_files` takes it.
+        dt_paths: One or two prediction files.
         out: The HTML file.
         images: Folder of the images; without it the report has no pictures.
         threads: Images scored at once.
@@ -43,11 +47,16 @@ def write_report(
         n_pictures: Images a group (worst, median, best).
         max_bytes: Which the pictures keep the file below.
         progress: Called with (images finished, images to go through), anew for each pass.
+        inputs: What the files are, where they do not say it.
+        warn: Takes what is unusual of each prediction file, but scored.
 
     Raises:
         InputError: A file that cannot be scored, or an image that is missing.
     """
-    findings = gather(gt_path, dt_paths, threads, n_resamples, progress=progress)
+    findings = gather(gt_path, dt_paths, threads, n_resamples, progress=progress, inputs=inputs)
+    for problem in dict.fromkeys(p for side in findings.sides for p in side.scoring.warnings):
+        if warn is not None:
+            warn(problem)
     html = render(findings, Path(images) if images else None, n_pictures, max_bytes)
     out = Path(out)
     with atomic_path(out) as temporary:

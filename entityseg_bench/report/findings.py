@@ -13,6 +13,7 @@ from entity_api.result import Scored
 from entityseg_bench.compare import Comparison, compare
 from entityseg_bench.compare.comparison import unique_names
 from entityseg_bench.errors import ErrorReport, find_errors
+from entityseg_bench.formats import Inputs
 from entityseg_bench.io import InputError
 from entityseg_bench.resampling import Interval, confidence_intervals, image_metrics
 from entityseg_bench.score import Scoring, evaluate_files
@@ -82,6 +83,7 @@ def gather(
     n_resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    inputs: Inputs | None = None,
 ) -> Findings:
     """Score one or two prediction files, bound their metrics and compare them.
 
@@ -92,7 +94,7 @@ def gather(
         InputError: A file that cannot be scored, or a ground truth without entities.
     """
     params = EvalParams(threads=threads)
-    scorings = [evaluate_files(gt_path, path, params, progress) for path in dt_paths]
+    scorings = [evaluate_files(gt_path, path, params, progress, inputs=inputs) for path in dt_paths]
     if not len(scorings[0].gt):
         raise InputError(gt_path, "annotations", "there is none.", "A report needs entities.")
     names = name_sides([Path(path) for path in dt_paths])
