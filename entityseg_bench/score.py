@@ -24,6 +24,7 @@ __all__ = [
     "Scoring",
     "Sides",
     "evaluate_files",
+    "evaluate_sides",
     "read_checked",
     "read_predictions",
     "read_sides",
@@ -88,6 +89,11 @@ class Scoring:
     own: "TypeMetrics | None" = None
     boundary: EvalResult | None = None
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """AP, APe and so on: fractions in [0, 1], nan where there is nothing to measure."""
+        return self.result.metrics
+
 
 def evaluate_files(
     gt_path: str | Path,
@@ -119,7 +125,7 @@ def evaluate_files(
     params = params or EvalParams()
     with collector_paused():
         sides = read_sides(gt_path, dt_path, inputs or Inputs(), predicted_images_only)
-        return _evaluate_sides(sides, params, progress, predicted_images_only, boundary)
+        return evaluate_sides(sides, params, progress, predicted_images_only, boundary)
 
 
 def read_sides(
@@ -185,13 +191,14 @@ def _scored(dt: Segments, notes: list[str], report: Report) -> tuple[Segments, l
     return dt.replace(scores=np.nan_to_num(dt.scores, nan=1.0)), notes
 
 
-def _evaluate_sides(
+def evaluate_sides(
     sides: Sides,
     params: EvalParams,
     progress: Callable[[int, int], None] | None,
     predicted_images_only: bool,
     boundary: bool,
 ) -> Scoring:
+    """Check and score two sides that were read; see `evaluate_files`."""
     gt, dt = sides.gt, sides.dt
     if predicted_images_only:
         predicted = np.flatnonzero(dt.n_per_image).tolist()
