@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from entity_api import EvalParams
 from entity_api.counts import RLEError
 from entity_api.dense import array_of, code_masks, scores_of
+from entity_api.distributed import gather
 from entityseg_bench.categories import Task
 from entityseg_bench.check import Problem
 from entityseg_bench.dataset import EntityDataset
@@ -252,18 +252,12 @@ class EntityMetric:
         Raises:
             InputError: Ranks have different ground truth.
         """
-        torch = sys.modules.get("torch")
-        dist = getattr(torch, "distributed", None)
-        if dist is None or not dist.is_available() or not dist.is_initialized():
-            return self
-        own = self._identity, self._found, self._notes
-        states: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(states, own)
+        states = gather((self._identity, self._found, self._notes))
         n_differ = 0
         self._found = {}
         for rank, (identity, found, notes) in enumerate(states):
             if identity != self._identity:
-                what = f"rank {rank} has other ground truth than rank {dist.get_rank()}."
+                what = f"rank {rank} has other ground truth than this one."
                 raise InputError("EntityMetric", "synchronize", what)
             for idx, one in found.items():
                 kept = self._found.setdefault(idx, one)

@@ -83,7 +83,7 @@ def test_ranks_that_differ_say_so(files, tmp_path):
 def other_truth(rank, world, gt):
     content = json.loads(gt.read_bytes())
     content["annotations"] = content["annotations"][rank:]
-    with pytest.raises(InputError, match="has other ground truth than rank"):
+    with pytest.raises(InputError, match="has other ground truth than this"):
         EntityMetric(content).synchronize()
     return True
 
