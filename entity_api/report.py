@@ -2,6 +2,7 @@
 
 import math
 
+from entity_api.names import KINDS, MARKS, Metric, as_submitted
 from entity_api.result import EvalResult
 
 __all__ = ["text_table"]
@@ -13,35 +14,17 @@ def text_table(result: EvalResult) -> str:
     A metric that there is nothing to measure for is printed as a dash.
     """
     metrics = result.metrics
-    names = [name for name in metrics if not name.startswith(("APe", "ARe"))]
-    rows = [("AP^e", "e"), ("AP", "")] if result.disjoint is not None else [("AP", "")]
-    kinds = {"AP": "average precision", "AR": "average recall"}
+    own = [Metric.parse(name) for name in as_submitted(metrics)]
+    marks = MARKS if result.disjoint is not None else {"": MARKS[""]}
     blocks = []
-    for kind, title in kinds.items():
-        own = [name for name in names if name.startswith(kind)]
-        lines = [f"{title:28}" + "".join(f"{_heading(name):>8}" for name in own)]
-        for label, mark in rows:
-            what = "overlaps removed" if mark else "masks as submitted"
-            label = label.replace("AP", kind)
-            cells = "".join(f"{_percent(metrics[kind + mark + name[2:]]):>8}" for name in own)
-            lines.append(f"{label:6}{what:22}{cells}")
+    for kind, title in KINDS.items():
+        shown = [metric for metric in own if metric.kind == kind]
+        lines = [f"{title:28}" + "".join(f"{metric.heading:>8}" for metric in shown)]
+        for mark, what in marks.items():
+            cells = "".join(f"{_percent(metrics[m.marked(mark).name]):>8}" for m in shown)
+            lines.append(f"{Metric(kind, mark).text:6}{what:22}{cells}")
         blocks.append("\n".join(lines))
     return "\n\n".join([*blocks, _overlap_line(result)]).rstrip()
-
-
-def _heading(name: str) -> str:
-    rest = name[2:]
-    words = {
-        "": "all IoU",
-        "50": "IoU .50",
-        "75": "IoU .75",
-        "s": "small",
-        "m": "medium",
-        "l": "large",
-    }
-    if name.startswith("AR") and rest.isdigit():
-        return f"top {rest}"
-    return words.get(rest, rest.lstrip("_"))
 
 
 def _percent(value: float) -> str:

@@ -7,14 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api.groups import Groups
+from entity_api.names import summary_names
 from entity_api.overlap import Overlap
 from entity_api.params import EvalParams
 from entity_api.tables import Detections
 
 __all__ = ["EvalResult", "Matches", "Scored", "summarize"]
-
-# Labels of COCO's area ranges -> the letter in the metric's name.
-LETTERS = {"small": "s", "medium": "m", "large": "l"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,16 +147,14 @@ def summarize(submitted: Scored, disjoint: Scored | None, params: EvalParams) ->
 def summarize_one(scored: Scored, params: EvalParams, mark: str) -> dict[str, float]:
     """Name and average one pass's arrays."""
     precision, recall = scored.precision, scored.recall
-    metrics = {f"AP{mark}": mean(precision[:, :, :, 0, -1])}
-    for thr in (0.5, 0.75):
-        at = np.isclose(params.iou_thrs, thr)
-        metrics[f"AP{mark}{round(100 * thr)}"] = mean(precision[at][:, :, :, 0, -1])
-    labels = list(params.area_ranges)
-    letters = [LETTERS.get(label, f"_{label}") for label in labels]
-    for a in range(1, len(labels)):
-        metrics[f"AP{mark}{letters[a]}"] = mean(precision[:, :, :, a, -1])
-    for m, max_det in enumerate(params.max_dets):
-        metrics[f"AR{mark}{max_det}"] = mean(recall[:, :, 0, m])
-    for a in range(1, len(labels)):
-        metrics[f"AR{mark}{letters[a]}"] = mean(recall[:, :, a, -1])
-    return metrics
+    at_thr = [np.isclose(params.iou_thrs, thr) for thr in (0.5, 0.75)]
+    areas = range(1, len(params.area_ranges))
+    values = [
+        mean(precision[:, :, :, 0, -1]),
+        *(mean(precision[at][:, :, :, 0, -1]) for at in at_thr),
+        *(mean(precision[:, :, :, a, -1]) for a in areas),
+        *(mean(recall[:, :, 0, m]) for m in range(len(params.max_dets))),
+        *(mean(recall[:, :, a, -1]) for a in areas),
+    ]
+    names = summary_names(list(params.area_ranges)[1:], params.max_dets, mark)
+    return dict(zip(names, values, strict=True))

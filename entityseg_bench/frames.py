@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalResult
+from entity_api.names import MAIN, Metric, as_submitted
 from entityseg_bench.errors import ErrorReport
 from entityseg_bench.resampling import image_metrics
 from entityseg_bench.resampling.weighted import IGNORED, TRUE_POSITIVE, matches_of
@@ -30,13 +31,14 @@ def metrics_frame(result: EvalResult) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    names = [name for name in result.metrics if not name.startswith(("APe", "ARe"))]
+    names = as_submitted(result.metrics)
     return pd.DataFrame(
         {
             "metric": names,
             "submitted": [result.metrics[name] for name in names],
             "disjoint": [
-                result.metrics.get(f"{name[:2]}e{name[2:]}", float("nan")) for name in names
+                result.metrics.get(Metric.parse(name).marked("e").name, float("nan"))
+                for name in names
             ],
         }
     )
@@ -100,7 +102,7 @@ def per_image(scoring: Scoring) -> "pd.DataFrame":
         "AP": image_metrics(result, overlaps_removed=False),
     }
     if result.disjoint is not None:
-        columns["APe"] = image_metrics(result)
+        columns[MAIN] = image_metrics(result)
     columns |= {"tp": tp, "fp": _per_image(of_column[wrong], len(images)), "fn": n_gt - tp}
     if result.overlap is not None:
         columns["overlap_px"] = result.overlap.pixels

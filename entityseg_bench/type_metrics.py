@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalResult, panoptic, semantic
+from entity_api.names import Metric, as_submitted
 from entityseg_bench.check import Report, reported
 from entityseg_bench.formats.maps import Painted, paint, painting_order
 from entityseg_bench.formats.opened import Classes
@@ -101,9 +102,7 @@ def class_fault(
 def instance_metrics(result: EvalResult) -> TypeMetrics:
     """Take class-aware AP, masks as submitted, from an evaluation grouped by category."""
     each = {k: value for k, value in result.per_category().items() if not math.isnan(value)}
-    plain = {
-        name: value for name, value in result.metrics.items() if not name.startswith(("APe", "ARe"))
-    }
+    plain = {name: result.metrics[name] for name in as_submitted(result.metrics)}
     per_category = {k: {"AP": value} for k, value in each.items()}
     return TypeMetrics("instance", {"all": {**plain, "n": len(each)}}, per_category)
 
@@ -311,7 +310,7 @@ def type_table(found: TypeMetrics) -> str:
     if not found.groups:
         return f"{TITLES[found.task]} left out: {found.left_out}.\n{note}"
     first = next(iter(found.groups.values()))
-    names = [name for name in first if name != "n" and not name.startswith("AR")]
+    names = [name for name in first if name != "n" and Metric.parse(name).kind != "AR"]
     lines = [f"{TITLES[found.task]:28}" + "".join(f"{name:>8}" for name in names) + "  categories"]
     for group, row in found.groups.items():
         cells = "".join(f"{_percent(row[name]):>8}" for name in names)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams
+from entity_api.names import TESTED
 from entityseg_bench import __version__
 from entityseg_bench.formats import Inputs
 from entityseg_bench.resampling.bootstrap import (
@@ -34,9 +35,6 @@ __all__ = [
 
 # Version of the JSON: raised when a field changes its meaning.
 SCHEMA = 1
-
-# Metrics whose differences are tested; the rest have intervals only.
-TESTED = ("APe", "AP", "APes", "APem", "APel")
 
 
 @dataclasses.dataclass(frozen=True)

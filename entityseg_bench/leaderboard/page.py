@@ -2,6 +2,7 @@
 
 from html import escape
 
+from entity_api.names import MAIN, Metric
 from entityseg_bench.layout import RESOLUTIONS, Resolution
 from entityseg_bench.leaderboard.tables import (
     ABOUT_ORIGIN,
@@ -11,7 +12,6 @@ from entityseg_bench.leaderboard.tables import (
     millions,
     percent,
 )
-from entityseg_bench.leaderboard.writers import LABELS
 from entityseg_bench.report.charts import COLOURS, Axis, Point, points
 from entityseg_bench.report.style import page
 
@@ -116,7 +116,7 @@ def plot(table: Table) -> str:
         _point(row, resolution, methods.index(row.method))
         for row in drawn
         for resolution in RESOLUTIONS
-        if Column("APe", resolution) in row.values
+        if Column(MAIN, resolution) in row.values
     ]
     if not marks:
         return ""
@@ -135,7 +135,7 @@ def plot(table: Table) -> str:
 
 
 def _point(row: Row, resolution: Resolution, k: int) -> Point:
-    column, name = Column("APe", resolution), f"{row.method} {row.backbone}"
+    column, name = Column(MAIN, resolution), f"{row.method} {row.backbone}"
     value, high = row.values[column], resolution == "high"
     return Point(
         (row.parameters or 0) / 1e6,
@@ -144,7 +144,7 @@ def _point(row: Row, resolution: Resolution, k: int) -> Point:
         SHAPES[k % 3],
         high,
         k % 4,
-        label=row.backbone if high or Column("APe", "high") not in row.values else "",
+        label=row.backbone if high or Column(MAIN, "high") not in row.values else "",
         left=k % 2 == 1,
         attributes=filters(row, (column,)) + f' data-resolution="{resolution}"',
     )
@@ -158,7 +158,7 @@ def section(table: Table) -> str:
         _head("parameters", ' class="n minor"'),
     ]
     for column in table.columns:
-        label = LABELS.get(column.metric, (column.metric,))[0]
+        label = Metric.parse(column.metric).html
         heads.append(_head(f"{label} {column.letter}".rstrip(), f' class="n"{_resolution(column)}'))
     heads.append(_head("origin"))
     if any(row.note for row in table.rows):

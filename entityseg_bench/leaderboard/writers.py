@@ -5,20 +5,16 @@ import io
 import re
 from collections.abc import Sequence
 
+from entity_api.names import DETAIL, PUBLISHED, Metric
 from entityseg_bench.compare.paper import tex_text
 from entityseg_bench.leaderboard.tables import Column, Row, Table, millions, percent
 
-__all__ = ["LABELS", "to_csv", "to_latex", "to_markdown"]
-
-# Name of a metric in files -> in Markdown, HTML and LaTeX.
-LABELS = {"APe": ("AP<sup>e</sup>", r"AP\textsuperscript{e}")}
-# Detail beside the headline metrics, in the CSV alone.
-DETAIL = ("APe50", "APe75", "APes", "APem", "APel")
+__all__ = ["to_csv", "to_latex", "to_markdown"]
 
 
 def to_markdown(table: Table) -> str:
     """Write a table with the best number bold, the second underlined, and notes below."""
-    heads = [f"{LABELS.get(c.metric, (c.metric,))[0]}{f' {c.letter}' if c.letter else ''}"
+    heads = [f"{Metric.parse(c.metric).html}{f' {c.letter}' if c.letter else ''}"
              for c in table.columns]  # fmt: skip
     lines = [
         f"| {' | '.join(['method', 'backbone', 'parameters', *heads, 'origin'])} |",
@@ -62,7 +58,7 @@ def _address(url: str) -> str:
 
 def to_csv(tables: Sequence[Table]) -> str:
     """Write one line a row and resolution, numbers in percent."""
-    metrics = ("AP", "APe", *DETAIL, "mIoU", "PQ", "SQ", "RQ")
+    metrics = (*PUBLISHED[:2], *DETAIL, *PUBLISHED[2:])
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
@@ -95,7 +91,7 @@ def to_latex(table: Table) -> str:
     """Write a ``table`` environment (package booktabs), best bold, second underlined."""
     heads = []
     for column in table.columns:
-        label = LABELS.get(column.metric, ("", column.metric))[1]
+        label = Metric.parse(column.metric).latex
         heads.append(label + (rf"\textsubscript{{{column.letter}}}" if column.letter else ""))
     lines = [
         r"\begin{table}", r"  \centering",

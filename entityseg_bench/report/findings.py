@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams, EvalResult
+from entity_api.names import BY_SIZE, HEADLINE
 from entity_api.result import Scored
 from entityseg_bench.compare import Comparison, compare
 from entityseg_bench.compare.comparison import unique_names
@@ -18,10 +19,6 @@ from entityseg_bench.resampling import Interval, confidence_intervals, image_met
 from entityseg_bench.score import Scoring, evaluate_files
 
 __all__ = ["Findings", "Side", "choose_images", "gather", "moved_images"]
-
-# Metrics of the headline table, and those whose interval is drawn by size.
-HEADLINE = ("APe", "APe50", "APe75", "AP", "AP50", "AP75", "ARe100")
-BY_SIZE = ("APes", "APem", "APel")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from entity_api import EvalResult
 from entity_api.groups import Groups
+from entity_api.names import Metric
 from entityseg_bench.resampling.measures import measure
 from entityseg_bench.resampling.weighted import (
     IGNORED,
@@ -211,7 +212,7 @@ def permutation_test(
     """
     check_pair(first, second)
     both = first.metrics.keys() & second.metrics.keys()
-    names = names or [name for name in ("AP", "APe") if name in both]
+    names = names or [name for name in (Metric("AP").name, Metric("AP", "e").name) if name in both]
     n_images = len(first.groups.place)
     exchanged = np.random.default_rng(seed).integers(0, 2, (n_permutations, n_images))
     kept = 1 - exchanged
