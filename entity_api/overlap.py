@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from entity_api import _cover, _rle
 from entity_api.counts import from_bounds, runs_of, size_of
 from entity_api.rle import intersections
+from entity_api.shown import Shown
 
 __all__ = ["Overlap", "overlapping_pairs", "remove_overlaps"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Overlap:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Overlap(Shown):
     """Count the overlap of a prediction file, image by image.
 
     Attributes:

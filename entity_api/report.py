@@ -1,14 +1,18 @@
 """A result as a text table."""
 
 import math
+from typing import TYPE_CHECKING
 
 from entity_api.names import KINDS, MARKS, Metric, as_submitted
-from entity_api.result import EvalResult
+from entity_api.shown import html_table
 
-__all__ = ["text_table"]
+if TYPE_CHECKING:
+    from entity_api.result import EvalResult
+
+__all__ = ["html_metrics", "text_table"]
 
 
-def text_table(result: EvalResult) -> str:
+def text_table(result: "EvalResult") -> str:
     """Lay out the metrics in percent: AP as submitted, AP^e with overlaps removed.
 
     A metric that there is nothing to measure for is printed as a dash.
@@ -27,11 +31,22 @@ def text_table(result: EvalResult) -> str:
     return "\n\n".join([*blocks, _overlap_line(result)]).rstrip()
 
 
+def html_metrics(result: "EvalResult") -> str:
+    """Lay out the same numbers as a small HTML table."""
+    metrics = result.metrics
+    own = [Metric.parse(name) for name in as_submitted(metrics)]
+    marks = MARKS if result.disjoint is not None else {"": MARKS[""]}
+    rows = [["", *(metric.text for metric in own)]]
+    for mark, what in marks.items():
+        rows.append([what, *(_percent(metrics[metric.marked(mark).name]) for metric in own)])
+    return html_table(rows)
+
+
 def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.2f}"
 
 
-def _overlap_line(result: EvalResult) -> str:
+def _overlap_line(result: "EvalResult") -> str:
     overlap = result.overlap
     if overlap is None:
         return ""

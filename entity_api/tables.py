@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from entity_api.counts import Codes, RLEError
 from entity_api.dense import array_of, code_mask, code_masks, scores_of
+from entity_api.shown import Shown
 
 __all__ = ["Detections", "GroundTruth", "RecordError"]
 
@@ -28,8 +29,8 @@ class RecordError(ValueError):
         self.what = what
 
 
-@dataclasses.dataclass(frozen=True)
-class GroundTruth:
+@dataclasses.dataclass(frozen=True, repr=False)
+class GroundTruth(Shown):
     """Hold the images of an evaluation and their G annotated segments.
 
     Attributes:
@@ -133,8 +134,8 @@ class GroundTruth:
         return cls.from_coco({"images": images, "annotations": records})
 
 
-@dataclasses.dataclass(frozen=True)
-class Detections:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Detections(Shown):
     """Hold D predicted segments.
 
     Attributes:

@@ -10,38 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalResult
-from entity_api.names import MAIN, Metric, as_submitted
-from entityseg_bench.errors import ErrorReport
+from entity_api.names import MAIN
 from entityseg_bench.resampling import image_metrics
 from entityseg_bench.resampling.weighted import IGNORED, TRUE_POSITIVE, matches_of
-from entityseg_bench.score import Scoring
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from entityseg_bench.errors import ErrorReport
+    from entityseg_bench.score import Scoring
 
 __all__ = ["curve_frame", "metrics_frame", "per_entity", "per_image", "per_prediction"]
 
 
 def metrics_frame(result: EvalResult) -> "pd.DataFrame":
-    """List the metrics of a result.
-
-    Returns:
-        A row a metric: ``metric`` (the name without ``e``, AP AP50 ... ARl), ``submitted`` (masks
-        as submitted), ``disjoint`` (overlaps removed; nan where that was not scored).
-    """
-    import pandas as pd
-
-    names = as_submitted(result.metrics)
-    return pd.DataFrame(
-        {
-            "metric": names,
-            "submitted": [result.metrics[name] for name in names],
-            "disjoint": [
-                result.metrics.get(Metric.parse(name).marked("e").name, float("nan"))
-                for name in names
-            ],
-        }
-    )
+    """List the metrics of a result: `EvalResult.to_frame`."""
+    return result.to_frame()
 
 
 def curve_frame(result: EvalResult, overlaps_removed: bool = True) -> "pd.DataFrame":
@@ -71,7 +55,7 @@ def curve_frame(result: EvalResult, overlaps_removed: bool = True) -> "pd.DataFr
     )
 
 
-def per_image(scoring: Scoring) -> "pd.DataFrame":
+def per_image(scoring: "Scoring") -> "pd.DataFrame":
     """List the images of a scoring.
 
     Returns:
@@ -113,7 +97,7 @@ def _per_image(image_idx: NDArray[np.int64], n_images: int) -> NDArray[np.int64]
     return np.bincount(image_idx, minlength=n_images)
 
 
-def per_entity(scoring: Scoring, errors: ErrorReport | None = None) -> "pd.DataFrame":
+def per_entity(scoring: "Scoring", errors: "ErrorReport | None" = None) -> "pd.DataFrame":
     """List the annotations of a scoring.
 
     Args:
@@ -162,7 +146,7 @@ def _sizes(labels: list[str], ignored: NDArray[np.bool_]) -> NDArray[np.str_]:
     return sizes
 
 
-def per_prediction(scoring: Scoring, errors: ErrorReport | None = None) -> "pd.DataFrame":
+def per_prediction(scoring: "Scoring", errors: "ErrorReport | None" = None) -> "pd.DataFrame":
     """List the predictions of a scoring.
 
     Args:

@@ -4,11 +4,12 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from entity_api import EvalParams, EvalResult, RecordError, evaluate
+from entity_api.shown import Shown
 from entityseg_bench import __version__, formats
 from entityseg_bench.categories import Task
 from entityseg_bench.check import Problem, Report, problems, refuse, stop
@@ -18,6 +19,8 @@ from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.table import VOID_TASKS, Segments
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from entityseg_bench.type_metrics import TypeMetrics
 
 __all__ = [
@@ -35,9 +38,11 @@ __all__ = [
 # removal hides whole cost nothing in AP^e.
 SCHEMA = 2
 
+FrameRows = Literal["metrics", "images", "entities", "predictions"]
 
-@dataclasses.dataclass(frozen=True)
-class Sides:
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Sides(Shown):
     """Hold what is scored.
 
     Attributes:
@@ -67,7 +72,7 @@ class Sides:
         }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Scoring:
     """Hold a scored pair of files.
 
@@ -93,6 +98,39 @@ class Scoring:
     def metrics(self) -> dict[str, float]:
         """AP, APe and so on: fractions in [0, 1], nan where there is nothing to measure."""
         return self.result.metrics
+
+    def __repr__(self) -> str:
+        n = len(self.warnings)
+        warned = f"{n} warning{'s' * (n > 1)}: see .warnings" if n else ""
+        own = repr(self.own) if self.own else ""
+        return "\n\n".join(part for part in (repr(self.result), own, warned) if part)
+
+    def _repr_html_(self) -> str:
+        own = self.own._repr_html_() if self.own else ""
+        return self.result._repr_html_() + own
+
+    def to_frame(self, rows: FrameRows = "metrics") -> "pd.DataFrame":
+        """Return a pandas frame, where pandas is; see `entityseg_bench.frames`.
+
+        Args:
+            rows: What each row is of: metrics, images, entities or predictions.
+        """
+        from entityseg_bench import frames
+
+        if rows == "metrics":
+            return self.result.to_frame()
+        makers = {
+            "images": frames.per_image,
+            "entities": frames.per_entity,
+            "predictions": frames.per_prediction,
+        }
+        if rows not in makers:
+            raise ValueError(f"rows {rows!r} must be one of metrics, {', '.join(makers)}")
+        return makers[rows](self)
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the curves of the result; see `EvalResult.plot`."""
+        return self.result.plot(axes)
 
 
 def evaluate_files(
