@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import _cover, _events, _match, _reach, _rle, _sweep
+from entity_api import _events, _match, _reach, _rle, _sweep
 from entity_api.boundary import boundary_iou
 from entity_api.boxes import iou_of_boxes
 from entity_api.counts import Codes, RLEError, pack
 from entity_api.groups import Groups, Idx, by_falling_score, group
 from entity_api.inputs import detections_of, ground_truth_of
-from entity_api.overlap import Overlap, codes_of
+from entity_api.overlap import Overlap, codes_of, visible_by
 from entity_api.params import EvalParams
 from entity_api.result import EvalResult, Matches, Scored, summarize
 from entity_api.tables import Detections, GroundTruth, RecordError, Side
@@ -155,7 +155,8 @@ class _Run:
         self.match(image_idx, iou, dt_area, gt_area)
         if not self.removes_overlaps:
             return
-        visible, crowded_px = _cover.visible(dt_runs)
+        rule, size = self.params.overlap_rule, self.size(image_idx)
+        visible, crowded_px = visible_by(rule, dt_runs, dt_rows, size)
         left_px = visible.areas()
         self.overlap.covered[image_idx] = left_px.sum()
         if crowded_px:

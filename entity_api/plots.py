@@ -28,10 +28,10 @@ def plot_result(result: "EvalResult", axes: Any = None) -> Any:
 
         _, axes = plt.subplots(1, 2, figsize=(7, 2.6), layout="constrained")
     left, right = axes
-    removed = result.disjoint is not None
+    removed, at = result.disjoint is not None, result.params.ap_at
     main = result.disjoint or result.submitted
     # Categories without ground truth are -1, as in COCO.
-    curves = np.ma.masked_less(main.precision[:, :, :, 0, -1], 0).mean(axis=2).filled(np.nan)
+    curves = np.ma.masked_less(main.precision[:, :, :, 0, at], 0).mean(axis=2).filled(np.nan)
     thrs, label = np.array(result.params.iou_thrs), "AP$^e$" if removed else "AP"
     drawn = [int(np.flatnonzero(np.isclose(thrs, thr))[0]) for thr in DRAWN
              if np.isclose(thrs, thr).any()] or range(min(3, len(thrs)))  # fmt: skip
@@ -41,7 +41,7 @@ def plot_result(result: "EvalResult", axes: Any = None) -> Any:
     left.legend()
     right.plot(thrs, 100 * curves.mean(axis=1), "o-", label=label)
     if removed and result.disjoint is not result.submitted:
-        plain = np.ma.masked_less(result.submitted.precision[:, :, :, 0, -1], 0).mean(axis=(1, 2))
+        plain = np.ma.masked_less(result.submitted.precision[:, :, :, 0, at], 0).mean(axis=(1, 2))
         right.plot(thrs, 100 * plain.filled(np.nan), "o--", label="AP, masks as submitted")
         right.legend()
     right.set(xlabel="IoU threshold", ylabel=f"{label}, %", ylim=(0, None))

@@ -47,11 +47,12 @@ def _percent(value: float) -> str:
 
 
 def _overlap_line(result: "EvalResult") -> str:
-    overlap = result.overlap
+    overlap, rule = result.overlap, result.params.overlap_rule
     if overlap is None:
         return ""
     if not overlap.n_images:
         return "No predictions overlap: AP^e and AP are one and the same."
+    other = f"\nOverlap rule {rule}: not the benchmark's, which is score." if rule != "score" else ""
     pairs = f"{overlap.pairs.sum():,} pairs of masks, " if (overlap.pairs >= 0).all() else ""
     hidden = int(overlap.hidden.sum())
     note = f" {hidden:,} masks are hidden whole by others: AP^e leaves them out." if hidden else ""
@@ -59,4 +60,5 @@ def _overlap_line(result: "EvalResult") -> str:
         f"Predictions overlap in {overlap.n_images:,} of {len(overlap.pixels):,} images: {pairs}"
         f"{overlap.pixels.sum():,} pixels, {100 * overlap.share:.2f} % of all covered."
         + note.replace(" ", "\n", 1)
+        + other
     )

@@ -168,7 +168,7 @@ class EvalResult:
     def per_category(self) -> dict[int, float]:
         """Return AP as submitted of each category of class-aware scoring, nan without gt."""
         return {
-            category_id: mean(self.submitted.precision[:, :, k, 0, -1])
+            category_id: mean(self.submitted.precision[:, :, k, 0, self.params.ap_at])
             for k, category_id in enumerate(self.category_ids)
         }
 
@@ -191,13 +191,13 @@ def summarize_one(scored: Scored, params: EvalParams, mark: str) -> dict[str, fl
     """Name and average one pass's arrays."""
     precision, recall = scored.precision, scored.recall
     at_thr = [np.isclose(params.iou_thrs, thr) for thr in (0.5, 0.75)]
-    areas = range(1, len(params.area_ranges))
+    areas, limit = range(1, len(params.area_ranges)), params.ap_at
     values = [
-        mean(precision[:, :, :, 0, -1]),
-        *(mean(precision[at][:, :, :, 0, -1]) for at in at_thr),
-        *(mean(precision[:, :, :, a, -1]) for a in areas),
+        mean(precision[:, :, :, 0, limit]),
+        *(mean(precision[at][:, :, :, 0, limit]) for at in at_thr),
+        *(mean(precision[:, :, :, a, limit]) for a in areas),
         *(mean(recall[:, :, 0, m]) for m in range(len(params.max_dets))),
-        *(mean(recall[:, :, a, -1]) for a in areas),
+        *(mean(recall[:, :, a, limit]) for a in areas),
     ]
     names = summary_names(list(params.area_ranges)[1:], params.max_dets, mark)
     return dict(zip(names, values, strict=True))

@@ -29,7 +29,7 @@ def metrics_frame(result: EvalResult) -> "pd.DataFrame":
 
 
 def curve_frame(result: EvalResult, overlaps_removed: bool = True) -> "pd.DataFrame":
-    """List the precision-recall curves of a class-agnostic result, all areas, most detections.
+    """List the precision-recall curves of a class-agnostic result, all areas, the detections that AP counts.
 
     Returns:
         A row a threshold and recall: ``iou_thr``, ``recall``, ``precision`` (interpolated, as AP
@@ -42,8 +42,9 @@ def curve_frame(result: EvalResult, overlaps_removed: bool = True) -> "pd.DataFr
     scored = result.submitted
     if overlaps_removed and result.disjoint is not None:
         scored = result.disjoint
-    precision, score = (values[:, :, 0, 0, -1] for values in (scored.precision, scored.scores))
-    reached = np.array(result.params.rec_thrs) <= scored.recall[:, 0, 0, -1:]
+    at = result.params.ap_at
+    precision, score = (values[:, :, 0, 0, at] for values in (scored.precision, scored.scores))
+    reached = np.array(result.params.rec_thrs) <= scored.recall[:, 0, 0, at, None]
     shape = precision.shape
     return pd.DataFrame(
         {
