@@ -32,8 +32,8 @@ class EvalParams:
         area_ranges: (A) label -> least and greatest area in pixels, both included; the first one
             is that of AP, AP50 and the recalls.
         max_dets: (M,) rising, detections of an image that count; AR is measured at each.
-        ap_max_det: The one of ``max_dets`` that is that of AP and of the sizes; by default 100 where
-            it is among them, else the last.
+        ap_max_det: The one of ``max_dets`` that AP and the recalls by size are of; by default 100
+            where it is among them, else the last.
         class_aware: Match within (image, category) instead of within the image.
         category_ids: The categories of class-aware scoring; those of the ground truth by default.
         image_ids: The images to score; all by default. Records of others are left out.

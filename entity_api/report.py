@@ -52,7 +52,9 @@ def _overlap_line(result: "EvalResult") -> str:
         return ""
     if not overlap.n_images:
         return "No predictions overlap: AP^e and AP are one and the same."
-    other = f"\nOverlap rule {rule}: not the benchmark's, which is score." if rule != "score" else ""
+    other = (
+        f"\nOverlap rule {rule}: not the benchmark's, which is score." if rule != "score" else ""
+    )
     pairs = f"{overlap.pairs.sum():,} pairs of masks, " if (overlap.pairs >= 0).all() else ""
     hidden = int(overlap.hidden.sum())
     note = f" {hidden:,} masks are hidden whole by others: AP^e leaves them out." if hidden else ""

@@ -4,6 +4,7 @@ Rows stand in the order of the files. Metrics are fractions in [0, 1], nan where
 measure. pandas is imported when a frame is made (``pip install 'entityseg-bench[plot]'``).
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from entityseg_bench.errors import ErrorReport
     from entityseg_bench.score import Scoring
 
-__all__ = ["curve_frame", "metrics_frame", "per_entity", "per_image", "per_prediction"]
+__all__ = ["curve_frame", "frame_of", "metrics_frame", "per_entity", "per_image", "per_prediction"]
 
 
 def metrics_frame(result: EvalResult) -> "pd.DataFrame":
@@ -29,7 +30,7 @@ def metrics_frame(result: EvalResult) -> "pd.DataFrame":
 
 
 def curve_frame(result: EvalResult, overlaps_removed: bool = True) -> "pd.DataFrame":
-    """List the precision-recall curves of a class-agnostic result, all areas, the detections that AP counts.
+    """List the precision-recall curves of a class-agnostic result, all areas.
 
     Returns:
         A row a threshold and recall: ``iou_thr``, ``recall``, ``precision`` (interpolated, as AP
@@ -54,6 +55,19 @@ def curve_frame(result: EvalResult, overlaps_removed: bool = True) -> "pd.DataFr
             "score": np.where(reached & (score >= 0), score, np.nan).reshape(-1),
         }
     )
+
+
+def frame_of(scoring: "Scoring", rows: str) -> "pd.DataFrame":
+    """Return the frame of a scoring whose rows are metrics, images, entities or predictions."""
+    makers: dict[str, Callable[[Scoring], pd.DataFrame]] = {
+        "metrics": lambda scoring: scoring.result.to_frame(),
+        "images": per_image,
+        "entities": per_entity,
+        "predictions": per_prediction,
+    }
+    if rows not in makers:
+        raise ValueError(f"rows {rows!r} must be one of {', '.join(makers)}")
+    return makers[rows](scoring)
 
 
 def per_image(scoring: "Scoring") -> "pd.DataFrame":

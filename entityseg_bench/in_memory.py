@@ -3,6 +3,7 @@
 What is in memory goes through the same rules as what is in files.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,15 @@ from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.io import InputError, collector_paused
 from entityseg_bench.masks import Masks
-from entityseg_bench.score import Scoring, Sides, evaluate_files, evaluate_sides, read_predictions
+from entityseg_bench.protocols import protocol_of
+from entityseg_bench.score import (
+    BENCHMARK,
+    Scoring,
+    Sides,
+    evaluate_files,
+    evaluate_sides,
+    read_predictions,
+)
 from entityseg_bench.table import LazySegments, Segments
 from entityseg_bench.types import RLE, Category, ImageInfo
 
@@ -44,6 +53,7 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     predicted_images_only: bool = False,
     boundary: bool = False,
+    protocol: str = BENCHMARK,
 ) -> Scoring:
     """Check and score predictions against ground truth, files or what a program holds.
 
@@ -60,22 +70,29 @@ def evaluate(
         predicted_images_only: Leave out images without predictions instead of counting them as
             missed.
         boundary: Whether to measure Boundary AP, too.
+        protocol: As in `evaluate_files`.
 
     Raises:
         InputError: A file, record or mask that would give a wrong number.
+        ValueError: There is no such protocol.
     """
+    chosen = protocol_of(protocol)
     inputs = inputs or Inputs()
     if isinstance(gt, str | Path) and isinstance(dt, str | Path):
-        return evaluate_files(gt, dt, params, progress, predicted_images_only, inputs, boundary)
+        return evaluate_files(
+            gt, dt, params, progress, predicted_images_only, inputs, boundary, protocol
+        )
+    only = predicted_images_only or chosen.predicted_images_only
     with collector_paused():
         truth = open_truth(gt, inputs)
-        table = truth.segments.read(stop)
+        table, notes = chosen.truth(truth.segments.read(stop))
         if isinstance(dt, str | Path):
-            sides = read_predictions(truth, table, Path(dt), inputs, predicted_images_only, stop)
+            sides = read_predictions(truth, table, Path(dt), inputs, only, stop)
         else:
             sides = Sides(table, _predictions(dt, table), "some", [], _read(truth))
-        params = params or EvalParams()
-        return evaluate_sides(sides, params, progress, predicted_images_only, boundary)
+        sides = dataclasses.replace(sides, notes=[*notes, *sides.notes], protocol=protocol)
+        settled = chosen.settled(params or EvalParams())
+        return evaluate_sides(sides, settled, progress, only, boundary)
 
 
 def open_truth(source: Any, inputs: Inputs) -> Opened:

@@ -23,7 +23,8 @@ from entityseg_bench.formats.png import read_rgb
 from entityseg_bench.in_memory import CodedMasks, open_truth
 from entityseg_bench.io import InputError, collector_paused
 from entityseg_bench.layout import ImageFiles, Resolution, Split
-from entityseg_bench.score import Scoring, Sides, evaluate_sides
+from entityseg_bench.protocols import protocol_of
+from entityseg_bench.score import BENCHMARK, Scoring, Sides, evaluate_sides
 from entityseg_bench.table import Segments
 from entityseg_bench.types import ImageInfo
 
@@ -94,6 +95,8 @@ class EntityMetric:
         task: Type of the ground truth, where it does not say it.
         images: Folder of the images, where the source's own does not hold them.
         params: What to measure.
+        protocol: Name of a protocol of `entityseg_bench.protocols`; what it sets goes before
+            ``params``.
 
     Attributes:
         images: The images to predict, each with ``id``, ``path``, ``height`` and ``width``.
@@ -117,11 +120,13 @@ class EntityMetric:
         task: Task | None = None,
         images: str | Path | None = None,
         params: EvalParams | None = None,
+        protocol: str = BENCHMARK,
     ) -> None:
+        self._protocol = protocol_of(protocol)
         inputs = Inputs(task=task, split=split, resolution=resolution)
         with collector_paused():
             opened = open_truth(source, inputs)
-            self._gt = opened.segments.read()
+            self._gt, self._truth_notes = self._protocol.truth(opened.segments.read())
         self._read = {"ground_truth": opened.read} if opened.read else {}
         self._params = params or EvalParams()
         files = None
@@ -281,8 +286,11 @@ class EntityMetric:
         dt = self._predictions()
         classes: Classes = "some" if (dt.category_ids >= 0).any() else "none"
         with collector_paused():
-            sides = Sides(self._gt, dt, classes, notes, dict(self._read))
-            return evaluate_sides(sides, params or self._params, None, False, False)
+            notes = [*self._truth_notes, *notes]
+            sides = Sides(self._gt, dt, classes, notes, dict(self._read), self._protocol.name)
+            settled = self._protocol.settled(params or self._params)
+            only = self._protocol.predicted_images_only
+            return evaluate_sides(sides, settled, None, only, False)
 
     def _predictions(self) -> Segments:
         """Put the predictions together, by image in the order of the ground truth."""

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from entityseg_bench.type_metrics import TypeMetrics
 
 __all__ = [
+    "BENCHMARK",
     "Scoring",
     "Sides",
     "evaluate_files",
     "evaluate_sides",
+    "plain",
     "read_checked",
     "read_predictions",
     "read_sides",
@@ -38,7 +40,8 @@ __all__ = [
 # removal hides whole cost nothing in AP^e.
 SCHEMA = 2
 
-FrameRows = Literal["metrics", "images", "entities", "predictions"]
+# Name of the benchmark's own protocol: see `entityseg_bench.protocols`.
+BENCHMARK = "entityseg"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -51,6 +54,7 @@ class Sides(Shown):
         classes: What the categories of the predictions are worth.
         notes: What the user should know of how they were read.
         read: Side -> files and folders it was read from.
+        protocol: Name of the protocol that they are scored by.
     """
 
     gt: Segments
@@ -58,6 +62,7 @@ class Sides(Shown):
     classes: Classes
     notes: list[Problem]
     read: dict[str, list[Path]]
+    protocol: str = BENCHMARK
 
     @property
     def task(self) -> Task:
@@ -109,24 +114,15 @@ class Scoring:
         own = self.own._repr_html_() if self.own else ""
         return self.result._repr_html_() + own
 
-    def to_frame(self, rows: FrameRows = "metrics") -> "pd.DataFrame":
+    def to_frame(self, rows: str = "metrics") -> "pd.DataFrame":
         """Return a pandas frame, where pandas is; see `entityseg_bench.frames`.
 
         Args:
             rows: What each row is of: metrics, images, entities or predictions.
         """
-        from entityseg_bench import frames
+        from entityseg_bench.frames import frame_of
 
-        if rows == "metrics":
-            return self.result.to_frame()
-        makers = {
-            "images": frames.per_image,
-            "entities": frames.per_entity,
-            "predictions": frames.per_prediction,
-        }
-        if rows not in makers:
-            raise ValueError(f"rows {rows!r} must be one of metrics, {', '.join(makers)}")
-        return makers[rows](self)
+        return frame_of(self, rows)
 
     def plot(self, axes: Any = None) -> Any:
         """Draw the curves of the result; see `EvalResult.plot`."""
@@ -141,6 +137,7 @@ def evaluate_files(
     predicted_images_only: bool = False,
     inputs: Inputs | None = None,
     boundary: bool = False,
+    protocol: str = BENCHMARK,
 ) -> Scoring:
     """Check and score predictions against ground truth of any of the four types.
 
@@ -156,14 +153,22 @@ def evaluate_files(
             missed.
         inputs: What the two sides are, where they do not say it.
         boundary: Whether to measure Boundary AP, too.
+        protocol: Name of a protocol of `entityseg_bench.protocols`; what it sets goes before
+            ``params``.
 
     Raises:
         InputError: A file or record that would give a wrong number.
+        ValueError: There is no such protocol.
     """
-    params = params or EvalParams()
+    params, only = params or EvalParams(), predicted_images_only
+    if protocol != BENCHMARK:
+        from entityseg_bench.protocols import protocol_of
+
+        chosen = protocol_of(protocol)
+        params, only = chosen.settled(params), only or chosen.predicted_images_only
     with collector_paused():
-        sides = read_sides(gt_path, dt_path, inputs or Inputs(), predicted_images_only)
-        return evaluate_sides(sides, params, progress, predicted_images_only, boundary)
+        sides = read_sides(gt_path, dt_path, inputs or Inputs(), only, protocol=protocol)
+        return evaluate_sides(sides, params, progress, only, boundary)
 
 
 def read_sides(
@@ -172,6 +177,7 @@ def read_sides(
     inputs: Inputs,
     some_images: bool = False,
     report: Report = stop,
+    protocol: str = BENCHMARK,
 ) -> Sides:
     """Read both sides, whatever their formats.
 
@@ -181,13 +187,20 @@ def read_sides(
         inputs: What they are, where they do not say it.
         some_images: Whether maps of predictions may be missing.
         report: Takes the faults that something is left of the sides without.
+        protocol: That they are to be scored by: it may change the ground truth.
 
     Raises:
         InputError: They cannot be told, are missing or broken, or do not fit each other.
     """
     truth = formats.open(gt_path, inputs, whole=False, report=report)
     gt = truth.segments.read(report)
-    return read_predictions(truth, gt, Path(dt_path), inputs, some_images, report)
+    notes: list[Problem] = []
+    if protocol != BENCHMARK:
+        from entityseg_bench.protocols import protocol_of
+
+        gt, notes = protocol_of(protocol).truth(gt)
+    sides = read_predictions(truth, gt, Path(dt_path), inputs, some_images, report)
+    return dataclasses.replace(sides, notes=[*notes, *sides.notes], protocol=protocol)
 
 
 def read_predictions(
@@ -314,9 +327,12 @@ def result_record(scoring: Scoring) -> dict[str, Any]:
         "own_metrics": scoring.own.record() if scoring.own else None,
         "boundary_metrics": plain(scoring.boundary.metrics) if scoring.boundary else None,
         "parameters": {
+            "protocol": scoring.sides.protocol,
             "iou_thrs": list(params.iou_thrs),
             "area_ranges": {label: list(ends) for label, ends in params.area_ranges.items()},
             "max_dets": list(params.max_dets),
+            "ap_max_det": params.ap_limit,
+            "overlap_rule": params.overlap_rule,
             "class_aware": params.class_aware,
             "iou_type": params.iou_type,
             "images": "all" if params.image_ids is None else len(params.image_ids),
