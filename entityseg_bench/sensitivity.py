@@ -1,16 +1,20 @@
-"""How much of AP^e hangs on the rule by which overlaps are removed."""
+"""What AP^e hangs on: the rule by which overlaps are removed, and the granularity of the masks."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import get_args
 
+import numpy as np
+
 from entity_api import EvalResult, evaluate
+from entity_api.granularity import GranularityRecall, granularity_recall
 from entity_api.names import MAIN, Metric
 from entity_api.params import OverlapRule
 from entityseg_bench.io import InputError
 from entityseg_bench.score import Scoring
 
-__all__ = ["overlap_sensitivity", "sensitivity_table"]
+__all__ = ["granularity_of", "granularity_table", "overlap_sensitivity", "sensitivity_table"]
 
 ABOUT_RULES: dict[OverlapRule, str] = {
     "score": "score (the benchmark's)",
@@ -49,3 +53,34 @@ def sensitivity_table(found: Mapping[OverlapRule, EvalResult]) -> str:
         change = f"{100 * (result.metrics[MAIN] - usual):>+9.2f}" if rule != "score" else ""
         lines.append(f"{ABOUT_RULES[rule]:28}{cells}{change}".rstrip())
     return "\n".join(lines)
+
+
+def granularity_of(scoring: Scoring) -> GranularityRecall:
+    """Tell how each entity is recovered; see `entity_api.granularity`.
+
+    Raises:
+        InputError: The scoring has no class-agnostic AP^e.
+    """
+    try:
+        return granularity_recall(scoring.gt.ground_truth(), scoring.result)
+    except ValueError as error:
+        raise InputError("granularity", "", f"{error}.") from None
+
+
+def granularity_table(found: GranularityRecall) -> str:
+    """Lay out granularity-agnostic recall and its parts, in percent."""
+    metrics = found.metrics()
+    names = ("any way", "whole", "pieces", "merged")
+    lines = [f"{'granularity-agnostic recall':28}{''.join(f'{name:>9}' for name in names)}"]
+    mean = [metrics["GR"], *(metrics[name] for name in names[1:])]
+    lines.append(f"{'all IoU':28}{''.join(f'{_percent(value):>9}' for value in mean)}")
+    for at in np.flatnonzero(np.isclose(found.iou_thrs, 0.5)).tolist():
+        own = [metrics["GR50"], *(float(found.share(name)[at]) for name in names[1:])]
+        lines.append(f"{'IoU .50':28}{''.join(f'{_percent(value):>9}' for value in own)}")
+    if not math.isnan(metrics["pieces_per_entity"]):
+        lines.append(f"An entity in pieces has {metrics['pieces_per_entity']:.1f} on average.")
+    return "\n".join(lines)
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.2f}"

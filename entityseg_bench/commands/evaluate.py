@@ -17,12 +17,17 @@ from entityseg_bench.score import (
     plain,
     result_record,
 )
-from entityseg_bench.sensitivity import overlap_sensitivity, sensitivity_table
+from entityseg_bench.sensitivity import (
+    granularity_of,
+    granularity_table,
+    overlap_sensitivity,
+    sensitivity_table,
+)
 
 BOUNDARY_TITLE = "By boundaries: the lesser of mask IoU and boundary IoU (2 % of the diagonal)"
 
 # What the protocol ar1000 sets itself, or leaves nothing to do for.
-SET_BY_AR1000 = ("max_dets", "ap_max_dets", "class_aware", "overlap_sensitivity")
+SET_BY_AR1000 = ("max_dets", "ap_max_dets", "class_aware", "overlap_sensitivity", "granularity")
 
 EPILOG = """\
 GT is entity, instance or COCO JSON, panoptic JSON with its maps beside it, a semantic list (.txt)
@@ -80,6 +85,10 @@ def _add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
         help="print AP^e under each overlap rule, too; it scores once more for each",
     )  # fmt: skip
     add(
+        "--granularity", action="store_true",
+        help="print how much of what AP^e misses is found in pieces or merged, too",
+    )  # fmt: skip
+    add(
         "--max-dets", metavar="N,N,...",
         help="predictions of an image that count for AR, rising (default: 1,10,100)",
     )  # fmt: skip
@@ -122,8 +131,13 @@ def run(args: argparse.Namespace) -> int:
     sensitivity = overlap_sensitivity(scoring) if args.overlap_sensitivity else None
     if sensitivity:
         print(f"\n{sensitivity_table(sensitivity)}")
+    granularity = granularity_of(scoring) if args.granularity else None
+    if granularity:
+        print(f"\n{granularity_table(granularity)}")
     if args.json:
         record = result_record(scoring)
+        if granularity:
+            record["granularity"] = plain(granularity.metrics())
         if sensitivity:
             record["overlap_sensitivity"] = {
                 rule: plain(result.metrics) for rule, result in sensitivity.items()

@@ -11,6 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from entity_api import evaluate as evaluate_plain
 from entity_api import rle
+from entity_api.granularity import granularity_recall
 from entityseg_bench import EntityDataset, EntityMetric, InputError, evaluate, evaluate_files
 from entityseg_bench.cli import main
 from entityseg_bench.demo import write_demo
@@ -166,6 +167,24 @@ def test_overlap_sensitivity(files, capsys, tmp_path):
     code, _, err = run(capsys, *files, "--no-overlap-removal", "--overlap-sensitivity")
     assert code == 2
     assert "Traceback" not in err
+
+
+def test_granularity(files, capsys, tmp_path):
+    code, out, _ = run(capsys, *files, "--granularity", "--json", tmp_path / "r.json")
+    assert code == 0
+    record = json.loads((tmp_path / "r.json").read_bytes())
+    scoring = evaluate_files(*files)
+    expected = granularity_recall(scoring.gt.ground_truth(), scoring.result).metrics()
+    assert record["granularity"] == expected
+    assert expected["GR"] > expected["whole"] == pytest.approx(record["metrics"]["ARe100"])
+    lines = out[out.index("granularity-agnostic recall") :].splitlines()
+    shown = [f"{100 * expected[name]:.2f}" for name in ("GR", "whole", "pieces", "merged")]
+    assert lines[1].split()[2:] == shown
+    assert lines[2].split()[2] == f"{100 * expected['GR50']:.2f}"
+    for option in ("--no-overlap-removal", "--class-aware"):
+        code, _, err = run(capsys, *files, "--granularity", option)
+        assert code == 2
+        assert "granularity is told for class-agnostic AP^e" in err
 
 
 @pytest.fixture(scope="module")
