@@ -84,6 +84,7 @@ class ErrorReport(Shown):
             their image.
         entity_kind: (G,) likewise of each annotation record.
         entity_iou: (G,) with its best prediction.
+        oracle: What found the costs, to mend other parts with.
     """
 
     scoring: Scoring
@@ -101,6 +102,7 @@ class ErrorReport(Shown):
     prediction_iou: NDArray[np.float64]
     entity_kind: NDArray[np.str_]
     entity_iou: NDArray[np.float64]
+    oracle: Oracle
 
     def to_frame(self) -> "pd.DataFrame":
         """List what each kind of error costs, where pandas is: a row a kind, AP as fractions."""
@@ -133,7 +135,8 @@ def find_errors(
     """
     result = scoring.result
     removed = overlaps_removed and result.disjoint is not None
-    gt, dt = scoring.gt.ground_truth(), scoring.dt.detections()
+    # Cut to the labelled pixels, as they were scored.
+    gt, dt = scoring.gt.ground_truth(), result.dt
     found = sort_errors(gt, dt, result, removed, progress)
     oracle = Oracle(result, dt.scores, found, removed)
     kinds = (*KINDS, ALL_WRONG, ALL_UNFOUND)
@@ -162,6 +165,7 @@ def find_errors(
         prediction_iou=prediction_iou,
         entity_kind=names[found.entity_kind[half]],
         entity_iou=found.entity_iou,
+        oracle=oracle,
     )
 
 

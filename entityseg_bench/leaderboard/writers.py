@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ from entity_api.names import DETAIL, PUBLISHED, Metric
 from entityseg_bench.compare.paper import tex_text
 from entityseg_bench.leaderboard.tables import Column, Row, Table, millions, percent
 
-__all__ = ["to_csv", "to_latex", "to_markdown"]
+__all__ = ["to_csv", "to_json", "to_latex", "to_markdown"]
 
 
 def to_markdown(table: Table) -> str:
@@ -76,6 +77,37 @@ def to_csv(tables: Sequence[Table]) -> str:
                      row.origin, _cell(row.source), row.url, _cell(row.note)]
                 )  # fmt: skip
     return out.getvalue()
+
+
+def to_json(tables: Sequence[Table]) -> str:
+    """Write the tables with their rows in order, numbers in percent."""
+    found = [
+        {
+            "title": table.title,
+            "dataset": table.dataset,
+            "split": table.split,
+            "task": table.task,
+            "class_aware": table.class_aware,
+            "rows": [
+                {
+                    "method": row.method,
+                    "backbone": row.backbone,
+                    "parameters": row.parameters,
+                    "origin": row.origin,
+                    "source": row.source,
+                    "url": row.url,
+                    "note": row.note,
+                    "values": [
+                        {"metric": c.metric, "resolution": c.resolution, "percent": value}
+                        for c, value in row.values.items()
+                    ],
+                }
+                for row in table.rows
+            ],
+        }
+        for table in tables
+    ]
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 
 def _cell(text: str) -> str:
