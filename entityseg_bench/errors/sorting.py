@@ -94,7 +94,7 @@ def sort_errors(
 
     Args:
         gt: What was scored.
-        dt: Likewise.
+        dt: As they were scored, `EvalResult.dt`: cut to the labelled pixels.
         result: Of the two, class-agnostic, by masks, with its matches kept.
         overlaps_removed: Judge the masks of AP^e; otherwise those of AP.
         progress: Called with (images finished, images to judge).
@@ -102,7 +102,7 @@ def sort_errors(
     Raises:
         ValueError: A result of another sort.
     """
-    refuse(gt, result)
+    refuse(result)
     removed = overlaps_removed and result.disjoint is not None
     matches = matches_of(result, "e" if removed else "")
     groups = matches.groups
@@ -144,13 +144,15 @@ def _image(
     return Image(judged, entities, gt.iscrowd[gt_rows], removed or not overlaps), submitted
 
 
-def refuse(gt: GroundTruth, result: EvalResult) -> None:
+def refuse(result: EvalResult) -> None:
     """Stop at results whose errors these kinds do not describe."""
     params = result.params
     if params.class_aware or params.iou_type != "segm":
         raise ValueError("errors are told for class-agnostic scoring by masks")
-    if gt.void is not None:
-        raise ValueError("errors are not told where ground truth has pixels without a label")
+    if params.overlap_rule != "score":
+        raise ValueError("errors are told for the benchmark's overlap rule, score")
+    if params.ap_limit != params.max_dets[-1]:
+        raise ValueError("errors are told for the predictions that AP counts, and no more")
     if result.matches.dt_gt.shape[-1] != len(result.matches.records):
         raise ValueError("errors need the matches: evaluate with keep_matches=True")
 

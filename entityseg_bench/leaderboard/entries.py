@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from entity_api.names import MAIN
 from entityseg_bench.io import InputError, decode_json, locked, read_bytes, write_json
 from entityseg_bench.layout import Resolution, Split
 from entityseg_bench.leaderboard.schema import (
@@ -252,5 +253,5 @@ def _check_protocol(path: Path, result: ResultFile) -> None:
     if unknown:
         what = "the benchmark has no such metric."
         raise InputError(path, f"metrics.{min(unknown)}", what, "Score again without options.")
-    if result.metrics.get("APe") is None:
-        raise InputError(path, "metrics.APe", "it is missing.", "Score with overlaps removed.")
+    if result.metrics.get(MAIN) is None:
+        raise InputError(path, f"metrics.{MAIN}", "it is missing.", "Score with overlaps removed.")

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from entity_api.names import LETTERS, PublishedName, summary_names
 from entityseg_bench.categories import Task
 from entityseg_bench.io import InputError, printable
 from entityseg_bench.layout import Resolution, Split
@@ -25,8 +26,6 @@ __all__ = [
 SCHEMA = 1
 
 Mark = Literal["first-party", "secondary", "doubtful"]
-# Average recall is another metric than average precision and has no place here.
-PublishedMetric = Literal["AP", "APe", "mIoU", "PQ", "SQ", "RQ"]
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 # No letter that ends an address in any of the formats that are written.
@@ -40,9 +39,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 # What a type's own metrics may be, over all its categories; `n` counts those.
 OWN_METRICS: dict[Task, frozenset[str]] = {
     "entity": frozenset(),
-    "instance": frozenset(("n", *(f"AP{end}" for end in ("", 50, 75, "s", "m", "l")))).union(
-        f"AR{end}" for end in (1, 10, 100, "s", "m", "l")
-    ),
+    "instance": frozenset(("n", *summary_names(LETTERS, (1, 10, 100)))),
     "semantic": frozenset(("n", "mIoU", "fwIoU", "mACC", "pACC")),
     "panoptic": frozenset(("n", "PQ", "SQ", "RQ")),
 }
@@ -83,7 +80,7 @@ class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dataset: Text
     task: Task
     resolution: Resolution | None
-    percent: dict[PublishedMetric, Percent]
+    percent: dict[PublishedName, Percent]
     source: str
     mark: Mark
     split: Split = "val"

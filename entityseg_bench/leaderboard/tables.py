@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from entity_api.names import BOARD
 from entityseg_bench.categories import TASKS, Task
 from entityseg_bench.layout import Resolution
 from entityseg_bench.leaderboard.schema import ModelFile, Published
@@ -24,9 +25,6 @@ TITLES = {
     ("semantic", False): "Semantic regions as entities",
     ("panoptic", False): "Panoptic segments as entities",
 }
-# What each kind of table shows, in order.
-SHOWN = {"entity": ("AP", "APe"), "instance": ("AP",), "semantic": ("mIoU",),
-         "panoptic": ("PQ", "SQ", "RQ")}  # fmt: skip
 
 ABOUT_ORIGIN = {
     "measured": "scored with this toolkit from the prediction file, whose hash is filed",
@@ -181,7 +179,7 @@ def measured_rows(path: Path, model: ModelFile) -> Iterable[tuple[Task, bool, Ro
 
 
 def _table(dataset: str, split: str, task: Task, class_aware: bool, rows: list[Row]) -> Table:
-    shown = SHOWN[task] if task == "entity" or class_aware else SHOWN["entity"]
+    shown = BOARD[task] if task == "entity" or class_aware else BOARD["entity"]
     resolutions: tuple[Resolution | None, ...] = ("low", "high", None)
     possible = [Column(metric, resolution) for resolution in resolutions for metric in shown]
     columns = tuple(column for column in possible if any(column in row.values for row in rows))

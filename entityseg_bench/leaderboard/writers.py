@@ -2,23 +2,20 @@
 
 import csv
 import io
+import json
 import re
 from collections.abc import Sequence
 
+from entity_api.names import DETAIL, PUBLISHED, Metric
 from entityseg_bench.compare.paper import tex_text
 from entityseg_bench.leaderboard.tables import Column, Row, Table, millions, percent
 
-__all__ = ["LABELS", "to_csv", "to_latex", "to_markdown"]
-
-# Name of a metric in files -> in Markdown, HTML and LaTeX.
-LABELS = {"APe": ("AP<sup>e</sup>", r"AP\textsuperscript{e}")}
-# Detail beside the headline metrics, in the CSV alone.
-DETAIL = ("APe50", "APe75", "APes", "APem", "APel")
+__all__ = ["to_csv", "to_json", "to_latex", "to_markdown"]
 
 
 def to_markdown(table: Table) -> str:
     """Write a table with the best number bold, the second underlined, and notes below."""
-    heads = [f"{LABELS.get(c.metric, (c.metric,))[0]}{f' {c.letter}' if c.letter else ''}"
+    heads = [f"{Metric.parse(c.metric).html}{f' {c.letter}' if c.letter else ''}"
              for c in table.columns]  # fmt: skip
     lines = [
         f"| {' | '.join(['method', 'backbone', 'parameters', *heads, 'origin'])} |",
@@ -62,7 +59,7 @@ def _address(url: str) -> str:
 
 def to_csv(tables: Sequence[Table]) -> str:
     """Write one line a row and resolution, numbers in percent."""
-    metrics = ("AP", "APe", *DETAIL, "mIoU", "PQ", "SQ", "RQ")
+    metrics = (*PUBLISHED[:2], *DETAIL, *PUBLISHED[2:])
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
@@ -82,6 +79,37 @@ def to_csv(tables: Sequence[Table]) -> str:
     return out.getvalue()
 
 
+def to_json(tables: Sequence[Table]) -> str:
+    """Write the tables with their rows in order, numbers in percent."""
+    found = [
+        {
+            "title": table.title,
+            "dataset": table.dataset,
+            "split": table.split,
+            "task": table.task,
+            "class_aware": table.class_aware,
+            "rows": [
+                {
+                    "method": row.method,
+                    "backbone": row.backbone,
+                    "parameters": row.parameters,
+                    "origin": row.origin,
+                    "source": row.source,
+                    "url": row.url,
+                    "note": row.note,
+                    "values": [
+                        {"metric": c.metric, "resolution": c.resolution, "percent": value}
+                        for c, value in row.values.items()
+                    ],
+                }
+                for row in table.rows
+            ],
+        }
+        for table in tables
+    ]
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
 def _cell(text: str) -> str:
     """Mark a text as one where a spreadsheet would compute it."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
@@ -95,7 +123,7 @@ def to_latex(table: Table) -> str:
     """Write a ``table`` environment (package booktabs), best bold, second underlined."""
     heads = []
     for column in table.columns:
-        label = LABELS.get(column.metric, ("", column.metric))[1]
+        label = Metric.parse(column.metric).latex
         heads.append(label + (rf"\textsubscript{{{column.letter}}}" if column.letter else ""))
     lines = [
         r"\begin{table}", r"  \centering",

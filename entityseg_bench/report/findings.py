@@ -9,20 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams, EvalResult
+from entity_api.names import BY_SIZE, HEADLINE
 from entity_api.result import Scored
 from entityseg_bench.compare import Comparison, compare
 from entityseg_bench.compare.comparison import unique_names
 from entityseg_bench.errors import ErrorReport, find_errors
+from entityseg_bench.errors.by_image import ImageErrors, errors_by_image
 from entityseg_bench.formats import Inputs
 from entityseg_bench.io import InputError
 from entityseg_bench.resampling import Interval, confidence_intervals, image_metrics
 from entityseg_bench.score import Scoring, evaluate_files
 
-__all__ = ["Findings", "Side", "choose_images", "gather", "moved_images"]
+__all__ = ["MOST_FILES", "Findings", "Side", "choose_images", "gather", "moved_images"]
 
-# Metrics of the headline table, and those whose interval is drawn by size.
-HEADLINE = ("APe", "APe50", "APe75", "AP", "AP50", "AP75", "ARe100")
-BY_SIZE = ("APes", "APem", "APel")
+# Submissions side by side, as many as there are colours.
+MOST_FILES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Side:
         intervals: Metric -> value and 95 % interval over images, fractions.
         per_image: (I,) AP^e of each image by itself, nan without ground truth.
         errors: Where AP^e is lost.
+        by_image: The errors of each image, and what they cost it.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Side:
     intervals: dict[str, Interval]
     per_image: NDArray[np.float64]
     errors: ErrorReport
+    by_image: ImageErrors
 
     @property
     def result(self) -> EvalResult:
@@ -69,7 +72,7 @@ class Side:
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """Hold what a report is about: one side, or two and how they differ."""
+    """Hold what a report is about: one side, or several and how they differ from the first."""
 
     sides: list[Side]
     comparison: Comparison | None
@@ -85,14 +88,18 @@ def gather(
     progress: Callable[[int, int], None] | None = None,
     inputs: Inputs | None = None,
 ) -> Findings:
-    """Score one or two prediction files, bound their metrics and compare them.
+    """Score one to five prediction files, bound their metrics and compare them with the first.
 
     ``progress`` is called with (images finished, images to go through); each pass over the images
-    begins anew.
+    begins anew. ``inputs`` says what the files are, where they do not.
 
     Raises:
-        InputError: A file that cannot be scored, or a ground truth without entities.
+        InputError: A file that cannot be scored, a ground truth without entities, or too many
+            files.
     """
+    if not 1 <= len(dt_paths) <= MOST_FILES:
+        what = f"{len(dt_paths)} prediction files are named."
+        raise InputError("arguments", "PRED", what, f"A report is about 1 to {MOST_FILES}.")
     params = EvalParams(threads=threads)
     scorings = [evaluate_files(gt_path, path, params, progress, inputs=inputs) for path in dt_paths]
     if not len(scorings[0].gt):
@@ -110,7 +117,7 @@ def gather(
         ]
     losses = [find_errors(scoring, progress=progress) for scoring in scorings]
     sides = [
-        Side(name, scoring, own, image_metrics(scoring.result), lost)
+        Side(name, scoring, own, image_metrics(scoring.result), lost, errors_by_image(lost))
         for name, scoring, own, lost in zip(names, scorings, intervals, losses, strict=True)
     ]
     return Findings(sides, comparison, n_resamples)
@@ -120,7 +127,7 @@ def name_sides(paths: Sequence[Path]) -> list[str]:
     """Call files by the least of their path that tells them apart; one file twice by letters."""
     names = unique_names(paths)
     if len(set(names)) < len(names):
-        return [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=True)]
+        return [f"{name} ({letter})" for name, letter in zip(names, "ABCDE", strict=False)]
     return names
 
 

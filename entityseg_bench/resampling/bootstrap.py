@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from entity_api import EvalResult
 from entity_api.groups import Groups
+from entity_api.names import Metric
 from entityseg_bench.resampling.measures import measure
 from entityseg_bench.resampling.weighted import (
     IGNORED,
@@ -211,7 +212,7 @@ def permutation_test(
     """
     check_pair(first, second)
     both = first.metrics.keys() & second.metrics.keys()
-    names = names or [name for name in ("AP", "APe") if name in both]
+    names = names or [name for name in (Metric("AP").name, Metric("AP", "e").name) if name in both]
     n_images = len(first.groups.place)
     exchanged = np.random.default_rng(seed).integers(0, 2, (n_permutations, n_images))
     kept = 1 - exchanged
@@ -269,7 +270,10 @@ def check_pair(first: EvalResult, second: EvalResult) -> None:
     same = np.array_equal(first.groups.images, second.groups.images) and np.array_equal(
         first.groups.gt_category, second.groups.gt_category
     )
-    keys = ("iou_thrs", "rec_thrs", "area_ranges", "max_dets", "class_aware", "iou_type")
+    keys = (
+        "iou_thrs", "rec_thrs", "area_ranges", "max_dets", "ap_limit", "class_aware", "iou_type",
+        "overlap_rule",
+    )  # fmt: skip
     same_params = all(getattr(first.params, key) == getattr(second.params, key) for key in keys)
     if not same or not same_params:
         raise ValueError("results to compare need one ground truth and the same parameters")

@@ -44,8 +44,9 @@ class Browser:
         """
         copy = self.folder / "asked.html"
         tail = (
-            "<script>addEventListener('load', () => { const answer = document.createElement('pre');"
-            f"answer.id = 'answer'; answer.textContent = JSON.stringify((() => {{ {script} }})());"
+            "<script>addEventListener('load', async () => {"
+            "const answer = document.createElement('pre'); answer.id = 'answer';"
+            f"answer.textContent = JSON.stringify(await (async () => {{ {script} }})());"
             "parent.document.body.append(answer); });</script></body>"
         )
         asked = page.read_text(encoding="utf-8").replace("</body>", tail)
@@ -131,10 +132,10 @@ def test_a_phone_shows_the_numbers_and_keeps_the_names(browser):
         && cell.getBoundingClientRect().right > box.getBoundingClientRect().right).length;
       const name = row.cells[0], before = name.getBoundingClientRect().left;
       const under = getComputedStyle(name, "::after").content;
-      const other = row.cells[3].getBoundingClientRect().left;
+      const other = row.cells[4].getBoundingClientRect().left;
       box.scrollLeft = 40;
       return [cut, under, name.getBoundingClientRect().left - before,
-        row.cells[3].getBoundingClientRect().left - other];"""
+        row.cells[4].getBoundingClientRect().left - other];"""
     narrow, console = browser.ask(BOARD, script, 390)
     assert console == []
     assert narrow == [0, '"HorNet-L"', 0, -40]
@@ -179,7 +180,7 @@ def test_a_table_sorts_by_a_column_and_back(browser):
 def test_filters_leave_what_was_asked_for(browser, choices, n_rows, n_points):
     script = "".join(
         f"{{const box = document.getElementById('choose-{name}'); box.value = '{value}';"
-        "box.dispatchEvent(new Event('change'));}"
+        "box.dispatchEvent(new Event('change', {bubbles: true}));}"
         for name, value in choices.items()
     )
     script += """
