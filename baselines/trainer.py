@@ -16,7 +16,7 @@ from entityseg_bench.io import InputError
 __all__ = ["Run", "TrainingStopped", "train"]
 
 
-def train(run: Run, state: dict[str, Any] | None = None) -> int:
+def train(run: Run, state: dict[str, Any] | None = None, signals: list[int] | None = None) -> int:
     """Train until the last step, or until SIGTERM or SIGINT asks to stop.
 
     The seed decides everything that is drawn at a step, also dropped paths, together with the step
@@ -25,6 +25,7 @@ def train(run: Run, state: dict[str, Any] | None = None) -> int:
     Args:
         run: What to do.
         state: Where to go on from, as `run_state.read_state` gives it; None: from the beginning.
+        signals: Takes the number of each signal that has come.
 
     Returns:
         Steps done; fewer than `run.train.steps` after a signal, with a checkpoint of that step.
@@ -38,7 +39,7 @@ def train(run: Run, state: dict[str, Any] | None = None) -> int:
     log = TrainLog(run.out, config.steps, learner.step, enabled=ranks.is_first)
     log.say(learner.summary())
     meter = _Meter()
-    with _named_failures(run), contextlib.closing(log), _stop_signals() as asked_to_stop:
+    with _named_failures(run), contextlib.closing(log), _stop_signals(signals) as asked_to_stop:
         batches = _batches(learner)
         while learner.step < config.steps:
             parts = [next(batches) for _ in range(learner.parts)]
@@ -110,9 +111,9 @@ def _report_problems(parts: list[Batch], goes_on: bool, log: TrainLog) -> None:
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[Any]:
+def _stop_signals(signals: list[int] | None) -> Iterator[Any]:
     """Give a function that says whether SIGTERM or SIGINT has come; a second SIGINT kills."""
-    asked = []
+    asked = [] if signals is None else signals
 
     def ask(number: int, frame: Any) -> None:
         if number == signal.SIGINT and asked:

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from entityseg_bench.commands._arguments import add_outside_argument, late_bar
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -24,18 +26,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pictures shrink to keep the page below (default: 10)",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=1, help="images scored at once (default: 1)")
+    add_outside_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the page and name it."""
-    from entityseg_bench.commands._arguments import late_bar
-    from entityseg_bench.io import InputError
+    from entityseg_bench.io import InputError, check_writable
     from entityseg_bench.report import write_report
 
     for name, least in (("pictures", 0), ("resamples", 1), ("threads", 1), ("max_mb", 0.1)):
         if getattr(args, name) < least:
             flag = name.replace("_", "-")
             raise InputError("arguments", f"--{flag}", f"it must be at least {least}.")
+    check_writable(args.out)
     path = write_report(
         args.gt,
         [args.pred, *([args.pred2] if args.pred2 else [])],

@@ -54,10 +54,12 @@ def run(args: argparse.Namespace) -> int:
     """Draw the images and name the folder."""
     from tqdm import tqdm
 
+    from entityseg_bench.io import check_folder
     from entityseg_bench.layout import ImageFiles
     from entityseg_bench.score import read_checked
     from entityseg_bench.visualize import read_pixels
 
+    check_folder(args.out)
     sides = read_checked(args.gt, args.pred, inputs_of(args))
     gt = sides[0]
     chosen = choose_images(gt, args.image_id, args.limit)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from entity_api import rle as rle_codes
 from entityseg_bench.check import Report, image_reported, stop, within
 from entityseg_bench.formats import png
-from entityseg_bench.formats.maps import find_map, is_there, map_name, size_fault
+from entityseg_bench.formats.maps import find_map, map_name, size_fault
 from entityseg_bench.io import InputError
+from entityseg_bench.names import is_there
 from entityseg_bench.table import LazySegments, Segments
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 

@@ -20,6 +20,7 @@ from entityseg_bench.formats.maps import check_names, map_name, size_fault
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened, agree
 from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.masks import Masks
+from entityseg_bench.names import inside
 from entityseg_bench.parallel import Journal
 from entityseg_bench.table import AnnotatedImages, Segments
 from entityseg_bench.types import RLE, ImageInfo
@@ -98,7 +99,7 @@ def read_npz(folder: str | Path, report: Report = stop) -> Segments:
 
 
 def _masks_of(folder: Path, images: list[ImageInfo], image_idx: Any, values: Any) -> "NpzMasks":
-    return NpzMasks([folder / _npz_name(image) for image in images], image_idx, values)
+    return NpzMasks([inside(folder, _npz_name(image)) for image in images], image_idx, values)
 
 
 def _npz_name(image: ImageInfo) -> str:
