@@ -55,10 +55,11 @@ def write_npz(
     """
     folder = Path(folder)
     check_names(dataset.images, dataset.where_from)
-    journal = Journal(folder / f".{INDEX}.journal", identity(dataset, "npz"))
-    journal.run(functools.partial(_write_masks, dataset, folder), len(dataset.images), jobs, label)
-    write_index(dataset, folder, journal.results())
-    journal.finish()
+    work = functools.partial(_write_masks, dataset, folder)
+    with Journal(folder / f".{INDEX}.journal", identity(dataset, "npz")) as journal:
+        journal.run(work, len(dataset.images), jobs, label)
+        write_index(dataset, folder, journal.results())
+        journal.finish()
     return {}
 
 

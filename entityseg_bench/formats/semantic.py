@@ -165,13 +165,14 @@ def write_semantic(
     list_file, maps = Path(list_file), Path(maps)
     check_names(dataset.images, dataset.where_from)
     path = list_file.with_name(f".{list_file.name}.journal")
-    journal = Journal(path, identity(dataset, str(maps)))
-    journal.run(functools.partial(_write_map, dataset, maps), len(dataset.images), jobs, label)
     lines = [f"{image.file_name} {map_name(image.file_name)}\n" for image in dataset.images]
-    with atomic_path(list_file) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
-    lost = add_up(journal.results())
-    journal.finish()
+    work = functools.partial(_write_map, dataset, maps)
+    with Journal(path, identity(dataset, str(maps))) as journal:
+        journal.run(work, len(dataset.images), jobs, label)
+        with atomic_path(list_file) as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
+        lost = add_up(journal.results())
+        journal.finish()
     return lost
 
 

@@ -249,7 +249,7 @@ def test_targets_that_can_be_leave_no_trace(tmp_path):
 
 
 def test_a_folder_that_nobody_makes_has_to_be_there(tmp_path):
-    with pytest.raises(InputError, match="new/a.json: it cannot be written: No such file"):
+    with pytest.raises(InputError, match=r"new/a\.json: it cannot be written: No such file"):
         check_writable(tmp_path / "a.json", tmp_path / "new/a.json")
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file/below/it"):
