@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entityseg_bench.check import Problem
-from entityseg_bench.formats.npz import NpzMasks, read_arrays
+from entityseg_bench.formats.npz import NpzMasks, read_numbers
 from entityseg_bench.formats.opened import INDEX
 from entityseg_bench.formats.panoptic import PanopticMasks
 from entityseg_bench.formats.semantic import listed_maps
@@ -82,7 +82,7 @@ def _unlike_the_index(table: Segments, masks: NpzMasks) -> Iterator[Problem]:
     for image_idx, path in enumerate(masks.paths):
         rows = np.flatnonzero(masks.image_idx == image_idx)
         try:
-            arrays = read_arrays(path, ("ids", "category_ids", "scores"), all_of=False)
+            arrays = read_numbers(path, ("ids", "category_ids", "scores"))
         except InputError:
             # A file that masks are read from was named by the reader.
             continue

@@ -289,7 +289,7 @@ def check_writable(*paths: str | Path | None, makes_folders: bool = False) -> No
     Raises:
         InputError: One cannot be.
     """
-    for path in map(Path, filter(None, paths)):
+    for path in [Path(path) for path in paths if path is not None]:
         with _unwritable(path):
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

@@ -22,6 +22,7 @@ from entityseg_bench.formats.coco_rows import Whole, to_category, to_image
 from entityseg_bench.formats.opened import INDEX, Opened, base_name
 from entityseg_bench.io import InputError, decode_json, read_bytes, write_json
 from entityseg_bench.masks import Masks
+from entityseg_bench.names import check_name, outside_is_allowed
 from entityseg_bench.selection import rows_of
 from entityseg_bench.table import AnnotatedImages, Segments
 from entityseg_bench.types import Annotation, Category, ImageInfo
@@ -154,6 +155,8 @@ def image_rows(rows: Sequence[Any], path: Path, report: Report) -> list[ImageInf
         with image_reported(report):
             image = to_image(_mapping(row, path, f"images[{idx}]"), path, idx, named=True)
             check_image(image, images, path)
+            place = f"image {image.id}"
+            check_name(path, image.file_name, place, outside_is_allowed())
             images[image.id] = image
     return list(images.values())
 

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from entityseg_bench.io import InputError, atomic_path, open_regular
 
-__all__ = ["png_size", "read_ids", "read_labels", "read_rgb", "write_ids", "write_labels"]
+__all__ = [
+    "MOST_PIXELS",
+    "png_size",
+    "read_ids",
+    "read_labels",
+    "read_rgb",
+    "write_ids",
+    "write_labels",
+]
 
 # What a picture may have for Pillow to read it; more is taken for an attack.
 MOST_PIXELS = 178_956_970
