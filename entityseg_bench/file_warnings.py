@@ -12,6 +12,7 @@ from entityseg_bench.check import Problem
 from entityseg_bench.formats.npz import NpzMasks, read_numbers
 from entityseg_bench.formats.opened import INDEX
 from entityseg_bench.formats.panoptic import PanopticMasks
+from entityseg_bench.formats.png import image_size
 from entityseg_bench.formats.semantic import listed_maps
 from entityseg_bench.io import InputError
 from entityseg_bench.layout import ImageFiles
@@ -120,21 +121,20 @@ def image_files(files: ImageFiles, images: Sequence[Any], annotations: Path) -> 
         images: With ``id``, ``file_name``, ``height`` and ``width``.
         annotations: The file that lists them.
     """
-    from PIL import Image
-
     absent, unread, unlike = [], [], []
     for image in images:
         try:
             path = files.find(ImageInfo(image.id, image.file_name, image.height, image.width))
-            with Image.open(path) as opened:
-                have, want = opened.size[::-1], (image.height, image.width)
         except InputError as fault:
             absent.append((image, f"{fault.what} {fault.hint}".rstrip()))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            unread.append((image, f"{error}."))
-        else:
-            if have != want:
-                unlike.append((image, f"{have} is not the {want} of its annotations."))
+            continue
+        try:
+            have, want = image_size(path), (image.height, image.width)
+        except InputError as fault:
+            unread.append((image, fault.what))
+            continue
+        if have != want:
+            unlike.append((image, f"{have} is not the {want} of its annotations."))
     kinds = (
         ("are not there", absent),
         ("cannot be read", unread),

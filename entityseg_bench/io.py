@@ -31,6 +31,7 @@ __all__ = [
     "open_regular",
     "printable",
     "read_bytes",
+    "read_text",
     "sha256",
     "write_json",
 ]
@@ -147,6 +148,18 @@ def read_bytes(path: str | Path) -> bytes:
         raise InputError(path, "", "there is no such file.", _nearest(path)) from None
     except OSError as error:
         raise InputError(path, "", f"it cannot be read: {error.strerror or error}.") from None
+
+
+def read_text(path: str | Path) -> str:
+    """Read a file of UTF-8 text, with or without a byte-order mark, unpacked when it is gzip.
+
+    Raises:
+        InputError: As `read_bytes`; or it is not UTF-8.
+    """
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(path, "", f"it is not UTF-8: {error}.") from None
 
 
 def _unpacked(path: Path, packed: bytes) -> bytes:

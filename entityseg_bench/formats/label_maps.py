@@ -65,9 +65,10 @@ class LabelMaps:
             return []
         place = f"image {image.id} ({image.file_name})"
         with within(place):
-            regions, size = self._regions(path)
-        if size != (image.height, image.width):
-            raise size_fault(path, place, size, (image.height, image.width))
+            # Before it is decoded: a small file can hold a large map.
+            if (size := png.image_size(path)) != (image.height, image.width):
+                raise size_fault(path, place, size, (image.height, image.width))
+            regions, _ = self._regions(path)
         return [
             _annotation(image, MOST_REGIONS * image_idx + n, region)
             for n, region in enumerate(regions, start=1)

@@ -87,9 +87,10 @@ class PanopticMasks(Masks):
     def _read(self, image_idx: int, size: tuple[int, int]) -> dict[int, RLE]:
         path, name = self._state[0][image_idx], self._state[1][image_idx]
         with within(name):
+            # Before it is decoded: a small file can hold a large map.
+            if (stated := png.image_size(path)) != size:
+                raise size_fault(path, name, stated, size)
             pixels = png.read_ids(path)
-        if pixels.shape != size:
-            raise size_fault(path, name, pixels.shape, size)
         ids, masks = rle_codes.encode_id_map(pixels)
         found = dict(zip(ids.tolist(), masks, strict=True))
         found.pop(0, None)
