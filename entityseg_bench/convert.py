@@ -12,7 +12,7 @@ from entityseg_bench.coco_entity import coco_entity
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats import FORMATS, Inputs, sniff
 from entityseg_bench.formats.coco import write_coco, write_results
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, check_folder, check_writable
 from entityseg_bench.layout import ImageFiles, Resolution, Split
 from entityseg_bench.resolution import to_low, write_low_images
 from entityseg_bench.subset import subset
@@ -191,6 +191,10 @@ def convert(
     source, target_path = Path(source), Path(target_path)
     if target_path.resolve() == source.resolve():
         raise InputError(source, "", "source and target are the same.", "Name another target.")
+    if target_path.is_file():
+        check_writable(target_path)
+    else:
+        check_folder(target_path)
     many = (options.source or sniff(source)) in ("entityseg", "parquet")
     for dataset in open_sources(source, target, options):
         label = options.label(f"{dataset.task} {dataset.split or ''}".strip())

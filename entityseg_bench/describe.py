@@ -16,6 +16,7 @@ from entityseg_bench import layout
 from entityseg_bench.categories import TASKS
 from entityseg_bench.check import MAPS_MISSING
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.formats.png import image_size
 from entityseg_bench.io import InputError
 from entityseg_bench.resolution import low_size
 from entityseg_bench.types import ImageInfo
@@ -178,17 +179,14 @@ def _image_problems(dataset: EntityDataset, summary: TypeSummary) -> Iterator[st
 
 
 def _image_problem(dataset: EntityDataset, image: ImageInfo) -> tuple[bool, str]:
-    from PIL import Image, UnidentifiedImageError
-
     try:
         path = dataset.image_path(image)
     except InputError as error:
         return True, str(error)
     try:
-        with Image.open(path) as opened:
-            width, height = opened.size
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        return False, f"{path}: the image cannot be read: {error}."
+        height, width = image_size(path)
+    except InputError as error:
+        return False, str(error)
     if (height, width) == (image.height, image.width):
         return False, ""
     stated = f"{image.height} x {image.width}"

@@ -129,7 +129,8 @@ class Journal:
 
     The first line of the file says what the run is, each further one holds a result. A killed
     process leaves whole lines and at most one that is torn, and a full disk perhaps no line at all:
-    the next run goes on after what is whole. Nobody else can use the journal while it is open.
+    the next run goes on after what is whole, or begins anew where there is no result yet. Nobody
+    else can use the journal while it is open.
 
     Args:
         path: The journal; it is removed by `finish`.
@@ -141,8 +142,8 @@ class Journal:
         n_done: How many results it holds.
 
     Raises:
-        InputError: The journal there is of a run with another identity, or another process is
-            writing it.
+        InputError: The journal there holds results of a run with another identity, or another
+            process is writing it.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
@@ -183,7 +184,8 @@ class Journal:
         with open(descriptor, "r+b") as file:  # noqa: PTH123 - of what was opened
             head = file.readline()
             if head != self.head:
-                self._check_torn(head)
+                if any(True for _ in lines_of(self.path)):
+                    self._check_torn(head)
                 file.seek(0)
                 file.truncate()
                 file.write(self.head)

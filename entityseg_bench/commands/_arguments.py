@@ -9,7 +9,13 @@ from entityseg_bench.categories import TASKS
 from entityseg_bench.formats import Inputs, gt_formats, prediction_formats
 from entityseg_bench.layout import PARTS, RESOLUTIONS, SPLITS
 
-__all__ = ["add_input_arguments", "add_record_arguments", "inputs_of", "late_bar"]
+__all__ = [
+    "add_input_arguments",
+    "add_outside_argument",
+    "add_record_arguments",
+    "inputs_of",
+    "late_bar",
+]
 
 # Work that ends sooner shows no bar, which would only flicker.
 SECONDS_BEFORE_BAR = 1.5
@@ -29,6 +35,7 @@ def add_input_arguments(parser: argparse.ArgumentParser, draws_images: bool = Fa
     add("--pred-maps", type=Path, metavar="DIR", help="PNG maps of a panoptic PRED")
     add("--gt-format", choices=gt_formats(), help="format of GT (default: look)")
     add("--pred-format", choices=prediction_formats(), help="format of PRED (default: look)")
+    add_outside_argument(parser)
     add_record_arguments(parser, draws_images)
 
 
@@ -40,6 +47,14 @@ def add_record_arguments(parser: argparse.ArgumentParser, draws_images: bool = F
     group.add_argument(
         "--score-from", metavar="KEY",
         help="their score: a key, a * b, or mean, product, min, max of keys: mean(a, b)",
+    )  # fmt: skip
+
+
+def add_outside_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the option that lets files name others outside of their folder; `cli` acts on it."""
+    parser.add_argument(
+        "--allow-outside", action="store_true",
+        help="read images and maps outside of their folder too, where files name such",
     )  # fmt: skip
 
 

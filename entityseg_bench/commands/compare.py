@@ -1,12 +1,11 @@
 """Compare prediction files: metrics side by side, differences, how sure they are."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, check_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,10 +81,4 @@ def refuse(args: argparse.Namespace, labels: list[str] | None) -> None:
     for fault, present in faults.items():
         if present:
             raise InputError("arguments", "", f"{fault}.")
-    for target in filter(None, (args.json, args.tex, args.csv)):
-        path = Path(target)
-        if path.is_dir():
-            raise InputError(path, "", "it cannot be written: it is a folder.", "Name a file.")
-        if not os.access(path.parent, os.W_OK):
-            what = "it cannot be written: its folder does not exist or may not be written to."
-            raise InputError(path, "", what, "Make the folder, or name another.")
+    check_writable(args.json, args.tex, args.csv)

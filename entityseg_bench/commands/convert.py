@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from entityseg_bench.commands._arguments import add_outside_argument
+
 EPILOG = """\
 SRC is a data set's folder (either naming), or one of: entity, instance or COCO JSON, panoptic JSON
 with its maps beside it, COCO results JSON, a folder of id maps, NPZ, Parquet, ADE20K-style label
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-images", action="store_true", help="with --to low: annotations only")
     add("--connected", action="store_true", help="split ADE20K's classes into connected parts")
     add("--jobs", type=int, metavar="N", help="processes (default: all cores)")
+    add_outside_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from entityseg_bench.io import InputError
+from entityseg_bench.commands._arguments import add_outside_argument
+from entityseg_bench.io import InputError, check_folder
 
 EPILOG = """\
 Score any method on the copies of several distances: masks are where the objects are.
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         shown = "" if default is None else f" (default: {default:g})"
         flag = f"--{name.replace('_', '-')}"
         add(flag, type=float, default=default, metavar="X", help=text + shown)
+    add_outside_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         air = Air(args.distance, **{name: getattr(args, name) for name in STRENGTHS})
     except ValueError as error:
         raise InputError("arguments", "", f"{error}.") from None
+    check_folder(args.out)
     splits = [name for name in SPLITS if args.split in (name, "both")]
     with tqdm(unit="image", leave=False, disable=not sys.stderr.isatty()) as bar:
 

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from entityseg_bench.demo import VAL_FILE, predict_val, predict_val_learned
-    from entityseg_bench.io import InputError
+    from entityseg_bench.io import InputError, check_folder
 
     if args.model and not find_spec("torch"):
         raise InputError(
@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
             "Install it: pip install 'entityseg-bench[baselines]'.",
         )  # fmt: skip
     root = Path(args.dir)
+    check_folder(root)
     with tqdm(unit="image", leave=False, disable=not sys.stderr.isatty()) as bar:
 
         def show(done: int, total: int) -> None:

@@ -56,11 +56,12 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from entityseg_bench.check import IMAGE_UNNAMED
-    from entityseg_bench.io import InputError
+    from entityseg_bench.io import InputError, check_folder
     from entityseg_bench.layout import ImageFiles
     from entityseg_bench.score import read_checked
     from entityseg_bench.visualize import read_pixels
 
+    check_folder(args.out)
     inputs = inputs_of(args)
     try:
         sides, notes = read_checked(args.gt, args.pred, inputs)

@@ -11,7 +11,7 @@ from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.json_files import as_utf8
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened, Side
 from entityseg_bench.formats.png import holds_classes
-from entityseg_bench.io import InputError, read_bytes
+from entityseg_bench.io import InputError, open_regular, read_bytes
 from entityseg_bench.table import Segments
 
 __all__ = [
@@ -310,7 +310,7 @@ def pred_format(path: Path, truth: Segments) -> tuple[str, list[str]]:
 def is_deep(path: Path) -> bool:
     """Tell whether a PNG has 16 bits or colours, as maps of ids have and class maps have not."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(26)
     except OSError as error:
         raise InputError(path, "", f"the map cannot be read: {error.strerror}.") from None

@@ -248,8 +248,14 @@ def write_coco(
         What was lost: nothing.
     """
     path = Path(path)
-    journal = Journal(path.with_name(f".{path.name}.journal"), identity(dataset, "coco"))
-    journal.run(functools.partial(_rows, dataset), len(dataset.images), jobs, label)
+    with Journal(path.with_name(f".{path.name}.journal"), identity(dataset, "coco")) as journal:
+        journal.run(functools.partial(_rows, dataset), len(dataset.images), jobs, label)
+        _write_joined(dataset, path, journal)
+        journal.finish()
+    return {}
+
+
+def _write_joined(dataset: AnnotatedImages, path: Path, journal: Journal) -> None:
     head = {
         **dataset.info,
         "images": [image_row(image) for image in dataset.images],
@@ -264,8 +270,6 @@ def write_coco(
                 file.write((b"\n" if first else b",\n") + rows)
                 first = False
         file.write(b"\n]}\n")
-    journal.finish()
-    return {}
 
 
 def _rows(dataset: AnnotatedImages, idx: int) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from entityseg_bench.formats.opened import INDEX, Opened, base_name
 from entityseg_bench.formats.tolerant import Tally, loosely_converted, settle_row
 from entityseg_bench.io import InputError, write_json
 from entityseg_bench.masks import Masks
+from entityseg_bench.names import check_name, outside_is_allowed
 from entityseg_bench.selection import rows_of
 from entityseg_bench.table import AnnotatedImages, Segments
 from entityseg_bench.types import Annotation, Category, ImageInfo
@@ -164,6 +165,8 @@ def image_rows(
             fields = _mapping(row, path, f"images[{idx}]")
             image = to_image(fields, path, idx, named=True, tally=tally)
             check_image(image, images, path)
+            place = f"image {image.id}"
+            check_name(path, image.file_name, place, outside_is_allowed())
             images[image.id] = image
     return list(images.values())
 

@@ -12,8 +12,7 @@ from entity_api import rle as rle_codes
 from entityseg_bench.check import IMAGE_UNNAMED, Report, reported
 from entityseg_bench.formats.coco_images import match_ids
 from entityseg_bench.formats.maps import size_fault
-from entityseg_bench.formats.npz import read_arrays
-from entityseg_bench.formats.npz_headers import Header, check_npz_headers
+from entityseg_bench.formats.npz_arrays import Arrays, opened_npz
 from entityseg_bench.formats.opened import Inputs, Opened
 from entityseg_bench.formats.score_from import KNOWN, ScoreFrom
 from entityseg_bench.formats.tolerant_results import named_image
@@ -28,8 +27,8 @@ __all__ = ["DenseMasks", "read_npz_images"]
 MASKS = ("masks", "pred_masks", "segmentations", "segmentation", "mask", "arr_0")
 CATEGORIES = ("category_ids", "category_id", "labels", "pred_classes", "class_ids")
 SCORES = ("scores", "score", *KNOWN)
-# Masks of one image that are unpacked at once, and any other array.
-MOST_BYTES, MOST_SMALL = 8 << 30, 64 << 20
+# The most bytes of an array beside the masks, which are read one by one.
+MOST_SMALL = 64 << 20
 
 
 class DenseMasks(Masks):
@@ -64,21 +63,24 @@ class DenseMasks(Masks):
         path, name = self._state[0][image_idx], self._state[1][image_idx]
         if path is None:
             raise InputError("", "", "there is no such file.")
-        masks = read_arrays(path, (name,))[name]
-        if masks.ndim == 4:
-            masks = masks[:, 0]
-        if masks.shape[1:] != size:
-            raise size_fault(path, name, masks.shape[1:], size)
-        found: list[RLE] = []
-        for k, mask in enumerate(masks):
-            # Logits and probabilities need a threshold, which is not guessed.
-            grey = mask.dtype.kind != "f" and np.isin(mask, (0, 255)).all()
-            if mask.dtype != bool and not grey and not np.isin(mask, (0, 1)).all():
-                what = f"mask {k} has other values than 0 and 1, from {mask.min():g} to "
-                hint = "Write masks, not probabilities or logits."
-                raise InputError(path, name, f"{what}{mask.max():g}.", hint)
-            found.append(rle_codes.encode(mask != 0))  # type: ignore[arg-type]
-        return found
+        with opened_npz(path) as arrays:
+            shape = arrays.headers[name].shape
+            if shape[-2:] != size:
+                raise size_fault(path, name, shape[-2:], size)
+            masks = arrays.rows(name, shape[0])
+            return [_coded(path, name, k, mask.reshape(size)) for k, mask in enumerate(masks)]
+
+
+def _coded(path: Path, name: str, k: int, mask: NDArray[Any]) -> RLE:
+    """Encode mask ``k`` of a file, (H, W)."""
+    # Logits and probabilities need a threshold, which is not guessed.
+    grey = mask.dtype.kind != "f" and np.isin(mask, (0, 255)).all()
+    if mask.dtype != bool and not grey and not np.isin(mask, (0, 1)).all():
+        what = f"mask {k} has other values than 0 and 1, from {mask.min():g} to "
+        hint = "Write masks, not probabilities or logits."
+        raise InputError(path, name, f"{what}{mask.max():g}.", hint)
+    code: RLE = rle_codes.encode(mask != 0)  # type: ignore[assignment]
+    return code
 
 
 def read_npz_images(path: str | Path, inputs: Inputs, truth: Segments, report: Report) -> Segments:
@@ -164,49 +166,49 @@ class _Reader:
             InputError: There are no masks or scores, or not as many.
         """
         keys = self._given.keys if self._given else SCORES
-        limits = dict.fromkeys((*keys, *CATEGORIES), MOST_SMALL)
-        headers = check_npz_headers(path, {**limits, **dict.fromkeys(MASKS, MOST_BYTES)})
-        name = next((name for name in MASKS if name in headers), "")
-        if not name:
-            hint = f"An array of masks (N, H, W) is called one of {', '.join(MASKS)}."
-            raise InputError(path, "", "it has no masks.", hint)
-        shape = headers[name].shape
-        if headers[name].dtype.kind not in "biuf" or not (
-            len(shape) == 3 or (len(shape) == 4 and shape[1] == 1)
-        ):
-            what = f"{headers[name].dtype} of shape {shape} are no masks (N, H, W)."
-            raise InputError(path, name, what)
-        n = shape[0]
-        scores = self._scores(path, headers, keys, n)
-        ids = next((key for key in CATEGORIES if key in headers), None)
-        categories = _numbers(path, ids, n) if ids else np.full(n, -1)
+        with opened_npz(path) as arrays:
+            headers = arrays.headers
+            name = next((name for name in MASKS if name in headers), "")
+            if not name:
+                hint = f"An array of masks (N, H, W) is called one of {', '.join(MASKS)}."
+                raise InputError(path, "", "it has no masks.", hint)
+            shape = headers[name].shape
+            if headers[name].dtype.kind not in "biuf" or not (
+                len(shape) == 3 or (len(shape) == 4 and shape[1] == 1)
+            ):
+                what = f"{headers[name].dtype} of shape {shape} are no masks (N, H, W)."
+                raise InputError(path, name, what)
+            n = shape[0]
+            scores = self._scores(path, arrays, keys, n)
+            ids = next((key for key in CATEGORIES if key in headers), None)
+            categories = _numbers(path, arrays, ids, n) if ids else np.full(n, -1)
         return name, scores, categories
 
     def _scores(
-        self, path: Path, headers: dict[str, Header], keys: Sequence[str], n: int
+        self, path: Path, arrays: Arrays, keys: Sequence[str], n: int
     ) -> NDArray[np.float64]:
         if self._given is not None:
-            values = {key: _numbers(path, key, n) for key in keys if key in headers}
+            values = {key: _numbers(path, arrays, key, n) for key in keys if key in arrays.headers}
             rows = ({key: float(values[key][k]) for key in values} for k in range(n))
             found = [self._given(row) for row in rows]
             if None in found or (n and len(values) < len(set(keys))):
                 what = f"--score-from {self._given.text} finds no such numbers in it."
                 raise InputError(path, "", what)
             return np.array(found, np.float64)
-        key = next((key for key in keys if key in headers), None)
+        key = next((key for key in keys if key in arrays.headers), None)
         if key is None:
             hint = "An array of scores (N,) is called scores; --score-from KEY names another."
             raise InputError(path, "", "it has masks without scores.", hint)
         self.found = self.found or key
-        scores = _numbers(path, key, n).astype(np.float64)
+        scores = _numbers(path, arrays, key, n).astype(np.float64)
         if not np.isfinite(scores).all():
             raise InputError(path, key, "a score is not finite.", "A score is a finite number.")
         return scores
 
 
-def _numbers(path: Path, name: str, n: int) -> NDArray[Any]:
+def _numbers(path: Path, arrays: Arrays, name: str, n: int) -> NDArray[Any]:
     """Read an array of N numbers; axes of one do not count."""
-    found = read_arrays(path, (name,))[name]
+    found = arrays.read(name, MOST_SMALL)
     if found.size != n or found.dtype.kind not in "biuf" or max((0, *found.shape)) != n:
         what = f"{found.dtype} of shape {found.shape} are not {n} numbers, one for each mask."
         raise InputError(path, name, what)

@@ -1,7 +1,7 @@
 """COCO panoptic: one RGB map an image, and JSON that says what each segment is."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,9 +89,10 @@ class PanopticMasks(Masks):
     def _read(self, image_idx: int, size: tuple[int, int]) -> dict[int, RLE]:
         path, name = self._state[0][image_idx], self._state[1][image_idx]
         with within(name):
+            # Before it is decoded: a small file can hold a large map.
+            if (stated := png.image_size(path)) != size:
+                raise size_fault(path, name, stated, size)
             pixels = png.read_ids(path)
-        if pixels.shape != size:
-            raise size_fault(path, name, pixels.shape, size)
         ids, masks = rle_codes.encode_id_map(pixels)
         found = dict(zip(ids.tolist(), masks, strict=True))
         found.pop(0, None)
@@ -222,23 +223,28 @@ def write_panoptic(
     """
     path, maps = Path(path), Path(maps)
     check_names(dataset.images, dataset.where_from)
-    journal = Journal(path.with_name(f".{path.name}.journal"), identity(dataset, str(maps)))
     work = functools.partial(_write_map, dataset, maps)
-    journal.run(work, len(dataset.images), jobs, label)
+    made = identity(dataset, str(maps))
+    with Journal(path.with_name(f".{path.name}.journal"), made) as journal:
+        journal.run(work, len(dataset.images), jobs, label)
+        write_json(path, _content(dataset, journal.results()))
+        lost = add_up(journal.results())
+        journal.finish()
+    return lost
+
+
+def _content(dataset: AnnotatedImages, results: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the JSON of a dataset from what writing its maps has given."""
     rows = (
         {"image_id": image.id, "file_name": image.file_name, "segments_info": made["segments"]}
-        for image, made in zip(dataset.images, journal.results(), strict=True)
+        for image, made in zip(dataset.images, results, strict=True)
     )
-    content = {
+    return {
         **dataset.info,
         "images": [image_row(image) for image in dataset.images],
         "annotations": list(rows),
         "categories": [_isthing_row(category) for category in dataset.categories],
     }
-    write_json(path, content)
-    lost = add_up(journal.results())
-    journal.finish()
-    return lost
 
 
 def _write_map(dataset: AnnotatedImages, maps: Path, idx: int) -> dict[str, Any]:

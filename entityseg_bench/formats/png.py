@@ -1,7 +1,10 @@
 """Label maps and images as files of pixels."""
 
+import contextlib
 import os
 import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 from entityseg_bench.io import InputError, atomic_path, open_regular
 
 __all__ = [
+    "MOST_PIXELS",
     "holds_classes",
     "png_size",
     "read_ids",
@@ -26,6 +30,14 @@ MOST_PIXELS = 178_956_970
 MOST_PACKED = 1032
 # Colour type of a PNG -> samples of a pixel.
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+# What Pillow may take a file for. It knows more, and runs a program of its own for some.
+KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# What Pillow's decoders raise for broken files; SyntaxError for a PNG's chunks.
+UNDECODED = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+    AttributeError, RuntimeError, NotImplementedError, MemoryError, struct.error, zlib.error,
+)  # fmt: skip
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -48,33 +60,71 @@ def png_size(path: Path, where: str = "") -> tuple[int, int]:
     width, height = struct.unpack(">II", head[16:24]) if len(head) == 26 else (0, 0)
     if not head.startswith(SIGNATURE) or not width or not height:
         raise InputError(path, where, "this is no PNG.", "Write the map again.")
-    bits = head[24] * CHANNELS.get(head[25], 1)
-    packed = height * (1 + (width * bits + 7) // 8) / MOST_PACKED
-    if width * height > MOST_PIXELS or packed > n_bytes:
-        what = f"{n_bytes} bytes cannot hold the {height} x {width} pixels that its head promises."
-        if width * height > MOST_PIXELS:
-            what = f"{height} x {width} pixels are more than the {MOST_PIXELS:,} that are read."
-        raise InputError(path, where, what, "Is the file whole?")
+    _check_size(path, where, (height, width), n_bytes, head[24] * CHANNELS.get(head[25], 1))
     return height, width
 
 
-def _opened(path: Path) -> Any:
-    """Read an image file whole with Pillow."""
+def _check_size(
+    path: Path, where: str, size: tuple[int, int], n_bytes: int, bits: int | None
+) -> None:
+    """Refuse pixels that are too many, or that a PNG of so many bits a pixel cannot hold."""
+    height, width = size
+    if width * height > MOST_PIXELS:
+        what = f"{height} x {width} pixels are more than the {MOST_PIXELS:,} that are read."
+        raise InputError(path, where, what, "Is the file whole?")
+    if bits and height * (1 + (width * bits + 7) // 8) / MOST_PACKED > n_bytes:
+        what = f"{n_bytes} bytes cannot hold the {height} x {width} pixels that its head promises."
+        raise InputError(path, where, what, "Is the file whole?")
+
+
+@contextlib.contextmanager
+def opened_image(path: str | Path) -> Iterator[Any]:
+    """Open an image file with Pillow while the block runs; it is decoded when pixels are asked for.
+
+    Raises:
+        InputError: There is no such file, it is no image of `KINDS`, its head promises more pixels
+            than are read or than it can hold, or the block cannot decode it.
+    """
     from PIL import Image, UnidentifiedImageError
 
+    path = Path(path)
     try:
         with open_regular(path) as file:
-            image = Image.open(file)
-            image.load()
+            head = file.read(26)
+            file.seek(0)
+            image = Image.open(file, formats=KINDS)
+            is_png = image.format == "PNG" and len(head) == 26
+            bits = head[24] * CHANNELS.get(head[25], 1) if is_png else None
+            _check_size(path, "", image.size[::-1], os.fstat(file.fileno()).st_size, bits)
+            yield image
     except InputError:
         raise
     except FileNotFoundError:
         raise InputError(path, "", "there is no such file.") from None
     except UnidentifiedImageError:
-        raise InputError(path, "", "this is no image.", "Copy it again.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow raises SyntaxError for broken PNG chunks.
-        raise InputError(path, "", f"it cannot be read: {error}.", "Copy it again.") from None
+        raise InputError(path, "", "it is no image of a known kind.", "Copy it again.") from None
+    except (*UNDECODED, Image.DecompressionBombError) as error:
+        # Pillow's own errors have no strerror; the system's would repeat the path.
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        what = f"it cannot be read: {reason}."
+        raise InputError(path, "", what, "Copy it again.") from None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) of an image or map of any kind, from its head.
+
+    Raises:
+        InputError: As `opened_image`.
+    """
+    with opened_image(path) as image:
+        width, height = image.size
+    return height, width
+
+
+def _opened(path: Path) -> Any:
+    """Read an image file whole with Pillow."""
+    with opened_image(path) as image:
+        image.load()
     return image
 
 

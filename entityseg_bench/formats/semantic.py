@@ -30,7 +30,7 @@ from entityseg_bench.formats.maps import (
     paint_order,
 )
 from entityseg_bench.formats.opened import Inputs, Opened, agree
-from entityseg_bench.io import InputError, atomic_path, read_bytes
+from entityseg_bench.io import InputError, atomic_path, read_text
 from entityseg_bench.layout import IMAGE_SUFFIXES
 from entityseg_bench.parallel import Journal
 from entityseg_bench.table import AnnotatedImages, LazySegments, Segments
@@ -97,11 +97,8 @@ def _listed_images(
 
 def _lines(list_file: Path, folder: Path, report: Report) -> Iterator[tuple[int, int, str, Path]]:
     """Yield id, line, name and map of each image; lines that name none are reported."""
-    try:
-        text = bytes(read_bytes(list_file)).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(list_file, "", f"it is not UTF-8: {error}.") from None
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    text = read_text(list_file).splitlines()
+    lines = [(n, line) for n, line in enumerate(text, start=1) if line.strip()]
     for image_id, (number, line) in enumerate(lines, start=1):
         names = None
         with image_reported(report):
@@ -165,13 +162,14 @@ def write_semantic(
     list_file, maps = Path(list_file), Path(maps)
     check_names(dataset.images, dataset.where_from)
     path = list_file.with_name(f".{list_file.name}.journal")
-    journal = Journal(path, identity(dataset, str(maps)))
-    journal.run(functools.partial(_write_map, dataset, maps), len(dataset.images), jobs, label)
     lines = [f"{image.file_name} {map_name(image.file_name)}\n" for image in dataset.images]
-    with atomic_path(list_file) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
-    lost = add_up(journal.results())
-    journal.finish()
+    work = functools.partial(_write_map, dataset, maps)
+    with Journal(path, identity(dataset, str(maps))) as journal:
+        journal.run(work, len(dataset.images), jobs, label)
+        with atomic_path(list_file) as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
+        lost = add_up(journal.results())
+        journal.finish()
     return lost
 
 

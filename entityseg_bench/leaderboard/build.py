@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.io import InputError, atomic_path, read_text
 from entityseg_bench.leaderboard.entries import read_models, read_published
 from entityseg_bench.leaderboard.page import to_html
 from entityseg_bench.leaderboard.tables import ABOUT_ORIGIN, Table, collect
@@ -47,7 +47,7 @@ def render(folder: Path, readme: Path | None) -> dict[Path, str]:
         folder / "index.html": to_html(tables),
     }
     if readme is not None and readme.is_file() and tables:
-        text = readme.read_text(encoding="utf-8")
+        text = read_text(readme)
         marked = _replace_marked(readme, text, to_markdown(tables[0]))
         if marked is not None:
             files[readme] = marked

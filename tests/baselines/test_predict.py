@@ -168,7 +168,7 @@ def test_a_broken_image_is_listed_and_the_rest_finishes(tmp_path, weights, pictu
         args = ("--weights", weights["entity"], "--images", folder, "--out", out)
         assert predict(*args, "--batch-size", batch_size) == 1
         err = capsys.readouterr().err
-        assert "p1.png: the image is broken" in err
+        assert "p1.png: it cannot be read" in err
         assert "p9.jpg: it is no image" in err
         assert "2 images have no result" in err
         assert {row["image_id"] for row in read(out)} == {"p0.png", "p2.png", "p3.png", "p4.png"}

@@ -236,8 +236,7 @@ ERRORS = {
     "bare_ids_of_an_endless_name": (lambda: [remove("instance_ids/annotations.json")(),
         edit("entity_npz/annotations.json", lambda c: c["images"][0].update(
             file_name="x" * 999 + ".jpg"))()], ("entity_npz", "instance_ids"),
-        [("x" * 999 + ".npz", "", "File name too long"),
-         ("instance_ids", "image 1 (xxx", "is missing (1 of 5 are)")]),
+        [("annotations.json", "image 1", "has 1003 bytes; 255 is the most")]),
     # Data sets.
     "no_json": (lambda: Path("set/annotations/panoptic_segmentation/"
         "entityv2_01_panoptic_train.json").unlink(), PAN_PRED,
