@@ -221,7 +221,7 @@ cdef void take_all(Runs masks, Runs out, uint64_t* taken, uint64_t* twice) noexc
         first = m
         for k in range(masks.offsets[i], masks.offsets[i + 1], 2):
             if masks.bounds[k] < masks.bounds[k + 1]:
-                m = take(
+                m = take_run(
                     taken, twice, masks.bounds[k], masks.bounds[k + 1], out.bounds, first, m
                 )
         out.offsets[i + 1] = m
@@ -229,7 +229,7 @@ cdef void take_all(Runs masks, Runs out, uint64_t* taken, uint64_t* twice) noexc
             out.areas_px[i] += out.bounds[k + 1] - out.bounds[k]
 
 
-cdef inline Py_ssize_t take(
+cdef inline Py_ssize_t take_run(
     uint64_t* taken, uint64_t* twice, uint32_t start, uint32_t end,
     uint32_t* bounds, Py_ssize_t first, Py_ssize_t m,
 ) noexcept nogil:

@@ -10,8 +10,6 @@ from libc.stdlib cimport free, malloc, qsort, realloc
 
 from entity_api._rle cimport Runs
 
-import numpy as np
-
 # A pair is looked at this often, whether it can still reach what is needed.
 cdef enum:
     STEPS_BETWEEN_LOOKS = 48
@@ -125,7 +123,9 @@ cdef class Near:
                 rows_of(gt, height, &self.others[n])
                 # I / (A + B - I) >= t where I >= t / (1 + t) (A + B); a crowd's is I / A. A
                 # little less, so that rounding loses no pair.
-                self.others[n].share = (1 - 1e-9) * least_iou / (1 if gt_crowd[g] else 1 + least_iou)
+                self.others[n].share = (1 - 1e-9) * least_iou
+                if not gt_crowd[g]:
+                    self.others[n].share /= 1 + least_iou
                 self.others[n].own = 0 if gt_crowd[g] else self.others[n].share * gt.areas_px[g]
                 n += 1
         qsort(self.others, n, sizeof(Extent), by_first_column)

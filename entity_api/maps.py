@@ -1,4 +1,4 @@
-"""Pixels that the segments of two label maps share: what PQ and mIoU are counted from."""
+"""Pixels that the segments of two label maps share: what PQ is counted from."""
 
 from typing import Any, NamedTuple
 
@@ -10,21 +10,29 @@ from entity_api import _rle
 __all__ = ["MapOverlaps", "map_overlaps"]
 
 
-class MapOverlaps(NamedTuple):
-    """Hold how many pixels carry label ``rows[i]`` in one map and ``columns[j]`` in the other.
+# So many counters cost less than sorting, whatever the number of runs.
+FEW_PAIRS = 1 << 14
 
-    ``rows`` (N,) and ``columns`` (M,) are the labels that occur, ascending; ``pixels`` is (N, M).
+
+class MapOverlaps(NamedTuple):
+    """Hold how many pixels carry one label in one map and another one in the other.
+
+    ``rows`` (N,) and ``columns`` (M,) are the labels that occur, ascending. The P pairs that occur
+    are ``rows[row_idx[p]]`` and ``columns[column_idx[p]]``, by row, then column, on ``pixels[p]``.
     """
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
+    row_idx: NDArray[np.intp]
+    column_idx: NDArray[np.intp]
     pixels: NDArray[np.int64]
 
 
 def map_overlaps(first: NDArray[Any], second: NDArray[Any]) -> MapOverlaps:
     """Count the pixels of every pair of labels, one pass over each map.
 
-    Both maps are cut into runs of one label; the counting is done on the runs.
+    Both maps are cut into runs of one label; the counting is done on the runs, and nothing is held
+    for pairs that share no pixel.
 
     Args:
         first: (H, W) whole numbers that fit 32 bits.
@@ -38,7 +46,7 @@ def map_overlaps(first: NDArray[Any], second: NDArray[Any]) -> MapOverlaps:
         raise ValueError(f"the maps have sizes {list(first.shape)} and {list(second.shape)}")
     if first.size == 0:
         none = np.zeros(0, np.int64)
-        return MapOverlaps(none, none, np.zeros((0, 0), np.int64))
+        return MapOverlaps(none, none, none, none, none)
     rows, first_idx, first_starts = _runs(first)
     columns, second_idx, second_starts = _runs(second)
     # Starts are unique within a map, so merging the two sorted lists is a stable sort's best case.
@@ -49,9 +57,17 @@ def map_overlaps(first: NDArray[Any], second: NDArray[Any]) -> MapOverlaps:
     row = first_idx[np.cumsum(is_first) - 1]
     # A column's label is not known before its own start, but runs of no length come before that.
     column = second_idx[np.maximum(np.cumsum(~is_first) - 1, 0)]
-    shape = (len(rows), len(columns))
-    pixels = np.bincount(row * shape[1] + column, weights=lengths, minlength=shape[0] * shape[1])
-    return MapOverlaps(rows, columns, pixels.astype(np.int64).reshape(shape))
+    code = row * len(columns) + column
+    n_codes = len(rows) * len(columns)
+    if n_codes <= max(FEW_PAIRS, len(code)):
+        counted = np.bincount(code, weights=lengths, minlength=n_codes)
+        pairs = np.flatnonzero(counted)
+        pixels = counted[pairs]
+    else:
+        pairs, where = np.unique(code, return_inverse=True)
+        pixels = np.bincount(where, weights=lengths)
+        pairs, pixels = pairs[pixels > 0], pixels[pixels > 0]
+    return MapOverlaps(rows, columns, *np.divmod(pairs, len(columns)), pixels.astype(np.int64))
 
 
 def _checked(values: NDArray[Any]) -> NDArray[Any]:

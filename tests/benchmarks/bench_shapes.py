@@ -33,7 +33,7 @@ PAIRS_OF_LABELS = """
 import sys
 import numpy as np
 maps = np.load(sys.argv[1])
-print(len(np.unique(maps["gt"].astype(np.uint64) << 32 | maps["dt"], return_counts=True)[0]))
+print(len(np.unique(maps["gt"].astype(np.int64) << 32 | maps["dt"], return_counts=True)[0]))
 """
 
 
