@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _cover, _events, _match, _reach, _rle, _sweep
-from entity_api.boundary import boundary_iou
+from entity_api.boundary import boundary_iou_of_runs
 from entity_api.boxes import iou_of_boxes
 from entity_api.counts import Codes, RLEError, pack
 from entity_api.groups import Groups, Idx, by_falling_score, group
-from entity_api.overlap import Overlap, codes_of
+from entity_api.overlap import Overlap
 from entity_api.params import EvalParams
 from entity_api.result import EvalResult, Matches, Scored, summarize
 from entity_api.tables import Detections, GroundTruth, RecordError, Side
@@ -179,10 +179,8 @@ class _Run:
         common = _sweep.Regions(gt_runs, wanted).intersections(masks, needed_px)
         iou = _match.ious(common, dt_area, gt_area, crowd)
         if self.params.iou_type == "boundary":
-            size = self.size(image_idx)
-            dt_codes, gt_codes = codes_of(masks, size), codes_of(gt_runs, size)
-            ratio = self.params.boundary_ratio
-            along = boundary_iou(dt_codes, gt_codes, crowd.astype(bool).tolist(), ratio)
+            size, ratio = self.size(image_idx), self.params.boundary_ratio
+            along = boundary_iou_of_runs(masks, gt_runs, size, crowd.astype(bool), ratio)
             # Against a crowd the mask's own IoU stands, as in the paper's code.
             iou = np.where(crowd, iou, np.minimum(iou, along))
         return iou, dt_area, gt_area
