@@ -87,7 +87,9 @@ cdef int64_t cut(Runs masks, Py_ssize_t i, int64_t height, Columns* out) noexcep
         while start < end:
             top = x * height
             stop = min(end, top + height)
-            if not make_room(out, x - x0 + 1, m + 2):
+            if (x - x0 >= out.room_columns or m + 2 > out.room_rows) and not make_room(
+                out, 2 * (x - x0) + 64, m + 2
+            ):
                 return -2
             while out.n <= x - x0:
                 out.starts[out.n] = m
@@ -132,7 +134,9 @@ cdef bint intersect(const Columns* columns, Py_ssize_t step, Columns* out) noexc
         out.starts[x] = m
         i, i_last = starts[x], starts[x + 1]
         j, j_last = starts[x + step], starts[x + step + 1]
-        if not make_room(out, out.n, m + i_last - i + j_last - j):
+        if m + i_last - i + j_last - j > out.room_rows and not make_room(
+            out, out.n, m + i_last - i + j_last - j
+        ):
             return False
         while i < i_last and j < j_last:
             low, high = max(rows[i], rows[j]), min(rows[i + 1], rows[j + 1])

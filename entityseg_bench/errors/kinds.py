@@ -181,7 +181,7 @@ class Judged:
         kind = np.broadcast_to(of_best.astype(np.int8), self.outcome.shape).copy()
         target = np.broadcast_to(np.where(near, self.best, -1), kind.shape).copy()
         merged = self.union_ious >= thrs
-        duplicate = ((self.submitted_iou >= thrs[:, :, None]) & found[:, None, :]).any(axis=2)
+        duplicate = self.duplicates(found)
         free = (self.outcome == 0) & ~merged & ~duplicate
         for t, g in np.argwhere(self.splits(free, found)):
             pieces = free[t] & self.inside[:, g]
@@ -191,15 +191,26 @@ class Judged:
         target[(kind != SPLIT) & (kind != BOUNDARY) & (kind != LOCALISATION)] = -1
         return kind, target, self.entity_kinds(kind, target, found)
 
+    def duplicates(self, found: Bools) -> Bools:
+        """Tell which predictions reach a threshold with an entity that is found at it, (T, N)."""
+        thrs = np.array(self.iou_thrs)
+        # Few pairs come near any threshold.
+        d, g = np.nonzero(self.submitted_iou >= thrs.min())
+        t, pair = np.nonzero((self.submitted_iou[d, g] >= thrs[:, None]) & found[:, g])
+        duplicate = np.zeros(self.outcome.shape, bool)
+        duplicate[t, d[pair]] = True
+        return duplicate
+
     def entity_kinds(self, kind: NDArray[np.int8], target: Ints, found: Bools) -> NDArray[np.int8]:
         """Give each entity the kind of the errors about it, (T, G); later ones go first."""
         entity_kind = np.full(found.shape, MISSED, np.int8)
         for code in (LOCALISATION, BOUNDARY, MERGED, SPLIT):
-            if code == MERGED:
-                entity_kind[((kind == MERGED)[:, :, None] & self.covers).any(axis=1)] = MERGED
-                continue
             t, d = np.nonzero(kind == code)
-            entity_kind[t, target[t, d]] = code
+            if code == MERGED:
+                pair, g = np.nonzero(self.covers[d])
+                entity_kind[t[pair], g] = MERGED
+            else:
+                entity_kind[t, target[t, d]] = code
         entity_kind[found] = FOUND
         entity_kind[:, self.image.crowd] = NONE
         return entity_kind
