@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _events, _match, _near, _rle, _sweep
-from entity_api.boundary import boundary_iou
+from entity_api.boundary import boundary_iou_of_runs
 from entity_api.boxes import iou_of_boxes
 from entity_api.counts import Codes, RLEError, pack
 from entity_api.groups import Groups, Idx
-from entity_api.overlap import codes_of, visible_by
+from entity_api.overlap import visible_by
 from entity_api.params import EvalParams, OverlapRule
 from entity_api.rle import iou_of_counts
 from entity_api.tables import Detections, GroundTruth, RecordError, Side
@@ -130,9 +130,8 @@ class PlainImages:
         common = _sweep.Regions(gt_runs).intersections(masks)
         iou = iou_of_counts(common, masks.areas(), gt_runs.areas(), crowd)
         if self.params.iou_type == "boundary":
-            size = size_of(self.gt, image_idx)
-            dt_codes, gt_codes = codes_of(masks, size), codes_of(gt_runs, size)
-            along = boundary_iou(dt_codes, gt_codes, crowd.tolist(), self.params.boundary_ratio)
+            size, ratio = size_of(self.gt, image_idx), self.params.boundary_ratio
+            along = boundary_iou_of_runs(masks, gt_runs, size, crowd, ratio)
             # Against a crowd the mask's own IoU stands, as in the paper's code.
             iou = np.where(crowd, iou, np.minimum(iou, along))
         return iou

@@ -66,7 +66,9 @@ def _costs(report: ErrorReport, of_column: Ints, of_entity: Ints) -> Floats:
     for t, own in enumerate(found.kind):
         base_hits, base_wrong = own == FOUND, (own >= 0) & (own != FOUND)
         for code, kind in enumerate(KINDS):
-            hits, wrong, dropped = oracle.mended_columns(t, kind, oracle.everything)
+            chosen, won, dropped = oracle.mending(t, kind, oracle.everything)
+            hits = base_hits + np.bincount(won, minlength=len(base_hits))
+            wrong = base_wrong & ~chosen
             n_dropped = np.bincount(of_entity[dropped], minlength=n_images)
             touched = np.union1d(of_column[own == code], np.flatnonzero(n_dropped))
             for idx in touched[n_gt[touched] > 0].tolist():

@@ -3,8 +3,7 @@
 Images are what was sampled, so images are what is resampled (Efron and Tibshirani, "An Introduction
 to the Bootstrap", 1993: percentile intervals and their bias, permutation tests).
 How a resampled set is scored without matching a mask again stands in
-`entityseg_bench.resampling.weighted`; by how much equal scores within an image move a resample
-stands in docs/compare.md.
+`entityseg_bench.resampling.weighted`.
 """
 
 import dataclasses
