@@ -170,8 +170,17 @@ def frPyObjects(pyobj: Any, h: int, w: int) -> Any:
     raise rle.RLEError("a mask is drawn from polygons, boxes or RLE dicts, at least one")
 
 
+def frPoly(poly: Any, h: int, w: int) -> Any:
+    """Bring polygons to RLE; here an array of them is none of boxes.
+
+    >>> frPoly(np.array([[0, 0, 2, 0, 2, 2, 0, 2]]), 2, 3)
+    [{'size': [2, 3], 'counts': b'042'}]
+    """
+    return frPyObjects(list(poly), h, w)
+
+
 # One for each kind of shape in pycocotools' compiled module.
-frBbox = frPoly = frUncompressedRLE = frPyObjects
+frBbox = frUncompressedRLE = frPyObjects
 
 
 def _in_whole_numbers(code: dict[str, Any]) -> dict[str, Any]:

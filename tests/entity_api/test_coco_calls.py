@@ -94,6 +94,7 @@ MASK_CALLS = {
     "each kind by its name": lambda f: [
         f.mask._mask.frBbox(np.array([[1.0, 1, 3, 3]]), 10, 12),
         f.mask._mask.frPoly([SQUARE], 10, 12),
+        f.mask._mask.frPoly(np.array([SQUARE, SQUARE]), 10, 12),
         f.mask._mask.frUncompressedRLE([broken([3, 17])], 4, 5),
     ],
     "nothing to draw": lambda f: isinstance(
