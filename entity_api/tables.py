@@ -38,6 +38,10 @@ class RecordError(ValueError):
         self.idx = idx
         self.what = what
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without it an error of another process could not be read: it is made from its message.
+        return type(self), (self.side, self.idx, self.what)
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class GroundTruth(Shown):

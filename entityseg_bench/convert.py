@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from entityseg_bench import formats, layout
 from entityseg_bench.categories import TASKS, Task
@@ -272,7 +272,9 @@ def _write_type(dataset: EntityDataset, place: Place) -> dict[str, int]:
     if dataset.task == "semantic":
         return write_semantic(dataset, file, maps, place.options.jobs, place.label)
     if dataset.task == "panoptic":
-        return write_panoptic(dataset, file, maps, place.options.jobs, place.label)
+        # The data set's own files name the image there, COCO's the map.
+        named: Literal["images", "maps"] = "images" if place.many else "maps"
+        return write_panoptic(dataset, file, maps, place.options.jobs, place.label, named)
     return write_coco(dataset, file, place.options.jobs, place.label)
 
 

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,13 +203,15 @@ def write_panoptic(
     maps: str | Path,
     jobs: int = 1,
     label: str | None = None,
+    named: Literal["maps", "images"] = "maps",
 ) -> dict[str, int]:
     """Write panoptic JSON and RGB maps; a run that broke off goes on where it stopped.
 
     Lost where it occurs, and counted in the result: overlap (a pixel goes to the later annotation;
     crowds lie under all others), empty and entirely hidden masks, annotation ids that are no
-    segment ids (0, beyond 2**24, or twice in an image). Areas and boxes of cut masks are computed
-    anew. All else is kept.
+    segment ids (0, beyond 2**24, or twice in an image). Categories that are said to be neither
+    things nor stuff are written as things, and counted. Areas are the pixels', as
+    panopticapi needs them; boxes of cut masks are computed anew. All else is kept.
 
     Args:
         dataset: What to write.
@@ -217,6 +219,8 @@ def write_panoptic(
         maps: Folder of the PNGs.
         jobs: Processes.
         label: Title of a progress bar.
+        named: What ``file_name`` of an annotation names: its map, as COCO's tools (panopticapi,
+            detectron2) expect it, or its image, as the data set's own files have it.
 
     Returns:
         What was lost -> how often.
@@ -227,22 +231,31 @@ def write_panoptic(
     made = identity(dataset, str(maps))
     with Journal(path.with_name(f".{path.name}.journal"), made) as journal:
         journal.run(work, len(dataset.images), jobs, label)
-        write_json(path, _content(dataset, journal.results()))
-        lost = add_up(journal.results())
+        write_json(path, _content(dataset, journal.results(), named))
+        untold = "categories written as things: nothing says that they are stuff"
+        n_untold = sum(category.type is None for category in dataset.categories)
+        lost = add_up([*journal.results(), {"lost": {untold: n_untold}}])
         journal.finish()
     return lost
 
 
-def _content(dataset: AnnotatedImages, results: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _content(
+    dataset: AnnotatedImages, results: Iterable[dict[str, Any]], named: Literal["maps", "images"]
+) -> dict[str, Any]:
     """Return the JSON of a dataset from what writing its maps has given."""
-    rows = (
-        {"image_id": image.id, "file_name": image.file_name, "segments_info": made["segments"]}
+    name_of = map_name if named == "maps" else str
+    rows = [
+        {
+            "image_id": image.id,
+            "file_name": name_of(image.file_name),
+            "segments_info": made["segments"],
+        }
         for image, made in zip(dataset.images, results, strict=True)
-    )
+    ]
     return {
         **dataset.info,
         "images": [image_row(image) for image in dataset.images],
-        "annotations": list(rows),
+        "annotations": rows,
         "categories": [_isthing_row(category) for category in dataset.categories],
     }
 
@@ -256,13 +269,20 @@ def _write_map(dataset: AnnotatedImages, maps: Path, idx: int) -> dict[str, Any]
     png.write_ids(maps / map_name(image.file_name), painted.pixels)
     measures = painted.measures(ids, annotations)
     segments = [
-        _segment_row(annotation, ids[k], *measures[k])
+        _segment_row(
+            annotation, ids[k], _area(measures[k][0], int(painted.areas[k])), measures[k][1]
+        )
         for k, annotation in enumerate(annotations)
         if painted.areas[k]
     ]
     lost = painted.losses()
     lost["annotation ids changed: a map holds 1..2**24 - 1, each once an image"] = renumbered
     return {"segments": segments, "lost": lost}
+
+
+def _area(stated: float, pixels: int) -> float:
+    """Keep a stated area, and how it is written, if it is that of the pixels."""
+    return stated if stated == pixels else pixels
 
 
 def _segment_row(annotation: Annotation, segment_id: int, area: float, bbox: Any) -> dict[str, Any]:
@@ -290,8 +310,7 @@ def segment_ids(annotations: Sequence[Annotation]) -> tuple[list[int], int]:
 
 def _isthing_row(category: Category) -> dict[str, Any]:
     row = category_row(category)
-    if "type" in row:
-        row["isthing"] = int(row.pop("type") == "thing")
+    row["isthing"] = int(row.pop("type", "thing") == "thing")
     return row
 
 

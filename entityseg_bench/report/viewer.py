@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from entity_api import rle
+from entity_api.counts import bare
 from entity_api.result import Matches
 from entityseg_bench.errors import KINDS
 from entityseg_bench.errors.signs import COLOURS, MEANINGS, SIGNS
-from entityseg_bench.errors.sorting import mask_of
 from entityseg_bench.io import atomic_path
 from entityseg_bench.layout import ImageFiles
 from entityseg_bench.report.findings import Side
@@ -188,7 +188,7 @@ class _ByImage:
         groups, dt = self.matches.groups, side.result.dt
         rows = groups.records[groups.columns(image_idx, 0)].tolist()
         size = side.scoring.gt.size_of_image(image_idx)
-        masks = [mask_of(dt.counts[row], size) for row in rows]
+        masks = [{"size": list(size), "counts": bare(dt.counts[row])} for row in rows]
         # The surest lie on top, as overlaps are removed.
         outlines = trace(sample(masks[::-1], grid), len(rows))[::-1]
         errors = side.errors

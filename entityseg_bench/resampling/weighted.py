@@ -280,11 +280,15 @@ class Evidence:
         kept = self.ranks < max_det
         if kept.all():
             return self
-        position = np.cumsum(kept) - 1
-        hits, ignored = ([position[at[kept[at]]] for at in lists]
-                         for lists in (self.hits, self.ignored))  # fmt: skip
-        source, ranks = self.source[kept], self.ranks[kept]
-        return Evidence(source, ranks, hits, ignored, self.n_gt, self.params)
+        # Equal scores of an image stand one after the other, the best ranks first: what is left of
+        # them still begins with the first.
+        return dataclasses.replace(
+            self,
+            source=self.source[kept],
+            ranks=self.ranks[kept],
+            outcome=self.outcome[kept],
+            tied=self.tied[kept],
+        )
 
     def average_precision(self, weights: Ints, parts: Sequence[Sequence[int]]) -> list[Floats]:
         """Average precision over recalls and some thresholds, for several choices of those.

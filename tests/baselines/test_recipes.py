@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_models import TINY, build
 
 import baselines
 from baselines.config import ModelConfig
@@ -76,3 +77,9 @@ def test_one_category_keeps_every_image(dataset):
     assert _only(None, [name]) is None
     with pytest.raises(InputError, match="there is none called unicorn"):
         _only(dataset, ["unicorn"])
+
+
+def test_a_person_has_the_id_of_cocos_person():
+    model = build(replace(TINY, task="instance", num_classes=1))
+    predictor = baselines.Predictor(model=model)
+    assert [(row.id, row.name) for row in predictor.categories] == [(1, "person")]
