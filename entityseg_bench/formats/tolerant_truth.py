@@ -103,7 +103,8 @@ def joined_sa1b(files: list[dict[str, Any]], tally: Tally) -> dict[str, Any]:
     tally.once(
         "it is SA-1B: its masks may overlap, and are no complete annotation; each is an entity."
     )
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[Any] = []
     for one in files:
         image = settle_image({**one["image"]}, tally)
         image_id = image.pop("image_id", image.get("id"))

@@ -462,3 +462,50 @@ def test_masks_survive_pickling(tmp_path):
         for idx, box in enumerate(box for found in ENTITIES for box in found):
             assert (rle.decode(again.rle(idx)) == box_mask(*box)).all()
     assert table.size_of_image(0) == (HEIGHT, WIDTH)
+
+
+def by_rows(code):
+    """Code a mask row by row, as those do who forget the order."""
+    turned = rle.encode(np.ascontiguousarray(rle.decode(code).T))
+    return {"size": code["size"], "counts": turned["counts"]}
+
+
+def with_boxes(dt, corners=False):
+    boxes = [rle.bbox(row["segmentation"]) for row in dt]
+    if corners:
+        boxes = [[x, y, x + w, y + h] for x, y, w, h in boxes]
+    return [{**row, "bbox": box} for row, box in zip(dt, boxes, strict=True)]
+
+
+@pytest.mark.parametrize("side", ["gt", "dt"])
+@pytest.mark.parametrize("corners", [False, True])
+def test_masks_coded_row_by_row(side, corners, tmp_path):
+    """Their area and size are right; only the boxes tell."""
+    gt, dt = truth(), results()
+    rows = gt["annotations"] if side == "gt" else dt
+    good = with_boxes(rows, corners)
+    bad = edited(good, segmentation=by_rows)
+    for found, refused in ((good, False), (bad, True)):
+        pair = ({**gt, "annotations": found}, dt) if side == "gt" else (gt, found)
+        paths = saved(tmp_path, *pair)
+        if refused:
+            with pytest.raises(InputError, match=r"record \d.*read row by row.*asfortranarray"):
+                scored(*paths)
+        else:
+            assert scored(*paths)[1] == []
+
+
+def test_boxes_of_other_things(tmp_path):
+    """A warning where nothing explains it; zeros, as the original writes them, say nothing."""
+    for box, warned in (([0, 0, 1, 1], True), ([0, 0, 0, 0], False), ([1, 2], False)):
+        _, said = scored(*saved(tmp_path, truth(), edited(results(), bbox=box)))
+        assert any("lie elsewhere than their boxes" in line for line in said) == warned
+
+
+def test_boxes_tell_in_loosely_typed_files_too(tmp_path):
+    gt, dt = truth(), edited(with_boxes(results()), segmentation=by_rows)
+    with pytest.raises(InputError, match="read row by row"):
+        scored(*saved(tmp_path, gt, {"results": dt}))
+    rows = edited(with_boxes(gt["annotations"]), segmentation=by_rows, id=float)
+    with pytest.raises(InputError, match="read row by row"):
+        scored(*saved(tmp_path, {**gt, "annotations": rows}, results()))
