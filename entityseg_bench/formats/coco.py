@@ -18,8 +18,6 @@ from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.coco_images import match_ids, match_names
 from entityseg_bench.formats.coco_masks import JsonMasks
 from entityseg_bench.formats.coco_rows import (
-    CATEGORY_FIELDS,
-    IMAGE_FIELDS,
     Content,
     Results,
     decode_ground_truth,
@@ -27,6 +25,7 @@ from entityseg_bench.formats.coco_rows import (
     results_of,
     truth_content,
 )
+from entityseg_bench.formats.coco_tables import CATEGORY_FIELDS, IMAGE_FIELDS
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.json_files import read_json
 from entityseg_bench.formats.opened import Inputs, Opened, agree

@@ -19,7 +19,8 @@ from entityseg_bench.check import (
 )
 from entityseg_bench.formats.coco import annotation_row, category_row, image_row
 from entityseg_bench.formats.coco_images import match_ids, match_names
-from entityseg_bench.formats.coco_rows import Whole, to_category, to_image
+from entityseg_bench.formats.coco_rows import Whole
+from entityseg_bench.formats.coco_tables import to_category, to_image
 from entityseg_bench.formats.json_files import read_records
 from entityseg_bench.formats.opened import INDEX, Opened, base_name
 from entityseg_bench.formats.tolerant import Tally, loosely_converted, settle_row

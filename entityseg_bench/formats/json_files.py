@@ -11,7 +11,7 @@ import msgspec
 
 from entityseg_bench.io import InputError, decode_json, read_bytes
 
-__all__ = ["as_utf8", "encoded", "foreign", "loosely", "read_json", "read_records"]
+__all__ = ["as_utf8", "decoded", "encoded", "foreign", "loosely", "read_json", "read_records"]
 
 T = TypeVar("T")
 
@@ -105,12 +105,9 @@ def loosely(path: Path, data: bytes, refused: InputError) -> Any:
     fault = foreign(path, data)
     if fault:
         raise fault
+    text = decoded(path, data)
     try:
-        return json.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        byte = f"byte 0x{data[error.start]:02x} at position {error.start}"
-        what = f"it is not UTF-8 ({byte} is of no character): it may be Latin-1."
-        raise InputError(path, "", what, "Save it as UTF-8.") from None
+        return json.loads(text)
     except json.JSONDecodeError as error:
         if NOT_JSON.search(data) is None:
             # Without them both stop at the same place.
@@ -123,6 +120,20 @@ def loosely(path: Path, data: bytes, refused: InputError) -> Any:
         ) from None
     except ValueError as error:  # a number of more digits than Python reads
         raise InputError(path, "", f"its JSON cannot be read: {error}.") from None
+
+
+def decoded(path: Path, data: bytes) -> str:
+    """Return a text that is UTF-8, or has a byte order mark.
+
+    Raises:
+        InputError: It is in another encoding, with the first byte that tells.
+    """
+    try:
+        return as_utf8(path, data).decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{error.object[error.start]:02x} at position {error.start}"
+        what = f"it is not UTF-8 ({byte} is of no character): it may be Latin-1."
+        raise InputError(path, "", what, "Save it as UTF-8.") from None
 
 
 def foreign(path: Path, data: bytes) -> InputError | None:
@@ -147,6 +158,11 @@ def _told(head: bytes, data: bytes) -> tuple[str, str] | None:
             return f"this is a {name} archive.", "Unpack it, and name what is in it."
     if head[257:262] == b"ustar":
         return "this is a tar archive.", "Unpack it, and name what is in it."
+    if head.startswith(b"\x93NUMPY"):
+        hint = (
+            "Scores are needed, too: np.savez(name, masks=masks, scores=scores), a file an image."
+        )
+        return "this is a NumPy array (.npy).", hint
     for magic, name in PICTURES.items():
         if head.startswith(magic):
             return f"this is a picture ({name}).", "Name the folder of the maps, or the JSON file."

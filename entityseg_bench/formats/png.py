@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entityseg_bench.io import InputError, atomic_path, open_regular
+from entityseg_bench.formats.json_files import foreign
+from entityseg_bench.io import InputError, atomic_path, open_regular, read_bytes
 
 __all__ = [
     "holds_classes",
@@ -24,6 +25,8 @@ __all__ = [
 MOST_PIXELS = 178_956_970
 # Deflate, by which PNG packs, makes no bytes shorter than by this factor.
 MOST_PACKED = 1032
+# A file that is no picture is looked at whether it is a pointer or a web page, if it is small.
+MOST_TEXT = 1 << 20
 # Colour type of a PNG -> samples of a pixel.
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -47,7 +50,8 @@ def png_size(path: Path, where: str = "") -> tuple[int, int]:
         raise InputError(path, where, f"the map cannot be read: {what}.") from None
     width, height = struct.unpack(">II", head[16:24]) if len(head) == 26 else (0, 0)
     if not head.startswith(SIGNATURE) or not width or not height:
-        raise InputError(path, where, "this is no PNG.", "Write the map again.")
+        what, hint = _other(path, head) or ("this is no PNG.", "Write the map again.")
+        raise InputError(path, where, what, hint)
     bits = head[24] * CHANNELS.get(head[25], 1)
     packed = height * (1 + (width * bits + 7) // 8) / MOST_PACKED
     if width * height > MOST_PIXELS or packed > n_bytes:
@@ -56,6 +60,14 @@ def png_size(path: Path, where: str = "") -> tuple[int, int]:
             what = f"{height} x {width} pixels are more than the {MOST_PIXELS:,} that are read."
         raise InputError(path, where, what, "Is the file whole?")
     return height, width
+
+
+def _other(path: Path, head: bytes) -> tuple[str, str] | None:
+    """Say what a file is that should be a picture, and what to do; None where it cannot be told."""
+    if not head or head.startswith(SIGNATURE) or path.stat().st_size > MOST_TEXT:
+        return None
+    fault = foreign(path, read_bytes(path))
+    return (fault.what, fault.hint) if fault else None
 
 
 def _opened(path: Path) -> Any:
@@ -71,7 +83,9 @@ def _opened(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(path, "", "there is no such file.") from None
     except UnidentifiedImageError:
-        raise InputError(path, "", "this is no image.", "Copy it again.") from None
+        with open_regular(path) as file:
+            what, hint = _other(path, file.read(26)) or ("this is no image.", "Copy it again.")
+        raise InputError(path, "", what, hint) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # Pillow raises SyntaxError for broken PNG chunks.
         raise InputError(path, "", f"it cannot be read: {error}.", "Copy it again.") from None

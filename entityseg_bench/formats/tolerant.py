@@ -207,7 +207,10 @@ def settle_segment(record: Any, tally: Tally) -> Any:
 
 
 def settle_row(record: Any, tally: Tally) -> Any:
-    """Return a record of an index or of panoptic JSON that has an ``image_id``."""
+    """Return a record of an index or of panoptic JSON that has an ``image_id``, or a name."""
+    if isinstance(record, dict) and "image_id" not in record and record.get("file_name"):
+        tally.add("image_id is missing in {n}: file_name was taken.")
+        record = {**record, "image_id": record["file_name"]}
     return settle(record, ROW, tally)
 
 
