@@ -6,7 +6,6 @@ from html import escape
 
 import numpy as np
 
-from entityseg_bench.io import sha256
 from entityseg_bench.report.charts import Axis, Bar, Series, bars, figures, lines
 from entityseg_bench.report.findings import BY_SIZE, HEADLINE, Findings, Side
 from entityseg_bench.report.gallery import SUP, link, number
@@ -194,11 +193,12 @@ def overlap(sides: Sequence[Side], shown: Collection[int]) -> str:
 def provenance(findings: Findings, version: str) -> str:
     """Say what was scored with what, so that it can be done again."""
     sides = findings.sides
-    gt = sides[0].scoring.gt
-    files = [("ground truth", gt.path)] + [(side.name, side.scoring.dt.path) for side in sides]
+    read = [side.scoring.sides.files() for side in sides]
+    files = [("ground truth", read[0]["ground_truth"])]
+    files += [(side.name, own["predictions"]) for side, own in zip(sides, read, strict=True)]
     rows = "".join(
-        f"<li>{escape(name)}: {escape(path.name)}, <code>sha256 {sha256(path)}</code></li>"
-        for name, path in files
+        f"<li>{escape(name)}: {escape(file['name'])}, <code>sha256 {file['sha256']}</code></li>"
+        for name, file in files
     )
     thrs = sides[0].result.params.iou_thrs
     warnings = [str(problem) for side in sides for problem in side.scoring.warnings]

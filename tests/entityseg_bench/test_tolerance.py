@@ -660,5 +660,5 @@ def test_lvis_is_warned_of(tmp_path, plain):
 def test_maps_that_were_not_fetched(content, tmp_path):
     gt, dt, _ = panoptic_sides(tmp_path)
     (tmp_path / "dt/pond_07.png").write_bytes(content)
-    with pytest.raises(InputError, match="git lfs pull|web page"):
+    with pytest.raises(InputError, match=r"git lfs pull|web page"):
         scored(*saved(tmp_path, gt, dt), gt_maps=tmp_path / "gt", pred_maps=tmp_path / "dt")
