@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from entityseg_bench.table import VOID_TASKS, Segments, plain
 
 __all__ = ["masks", "problems"]
 
+VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(\.\d+)?")
 # Boxes of less in common are of other places; of more, of the same.
 LEAST_OVERLAP, SURE_OVERLAP = 0.5, 0.9
 
@@ -80,6 +82,15 @@ def repeated_ids(gt: Segments) -> Iterator[Problem]:
         if filler:
             what = f"all {len(ids)} annotations have the id {ids[0]!r}."
         yield _warning(gt, what, "No metric reads them.", "annotation-ids-repeat")
+
+
+def negative_areas(gt: Segments) -> Iterator[Problem]:
+    """Find stated areas below 0, which are in no range of sizes, not even that of all."""
+    rows = np.flatnonzero(gt.areas < 0)
+    if len(rows):
+        what = f"{len(rows)} annotations state an area below 0: they count as of no size."
+        hint = "Leave area out, and that of the mask is taken."
+        yield _warning(gt, what, hint, "areas-negative", gt.where(int(rows[0])))
 
 
 def all_crowds(gt: Segments) -> Iterator[Problem]:
@@ -166,11 +177,16 @@ def broken_masks(table: Segments) -> Iterator[Problem]:
         for one in fault.faults if isinstance(fault, SeveralFaults) else (fault,):
             # Records are alike where the same is said of them; other places are told apart.
             place = "" if one.where.startswith("record ") else one.where
-            alike.setdefault((one.file, place, one.what, one.hint), []).append(one)
+            alike.setdefault((one.file, place, _cause(one.what), one.hint), []).append(one)
     for found in alike.values():
         first = problem_of(found[0])
         more = f" ({len(found)} are so.)" if len(found) > 1 else ""
         yield dataclasses.replace(first, what=first.what + more)
+
+
+def _cause(what: str) -> str:
+    """Return a sentence without what differs from record to record: numbers and quoted values."""
+    return VALUES.sub("#", what)
 
 
 def equal_scores(dt: Segments) -> Iterator[Problem]:
@@ -275,7 +291,7 @@ def masks(table: Segments) -> Iterator[Problem]:
 
 GT_RULES: tuple[Rule, ...] = (
     repeated_images, huge_images, unknown_images, repeated_ids, broken_masks, unlike_boxes, noted,
-    all_crowds, unannotated,
+    all_crowds, negative_areas, unannotated,
 )  # fmt: skip
 DT_RULES: tuple[Rule, ...] = (
     unknown_images, broken_masks, unlike_boxes, noted, equal_scores, coverage,

@@ -13,7 +13,7 @@ from entity_api.counts import Codes, RLEError, compress_list, split_segmentation
 from entityseg_bench.check import mismatch
 from entityseg_bench.formats.json_files import as_utf8
 from entityseg_bench.formats.sampled_boxes import sampled_boxes
-from entityseg_bench.formats.shapes import plain_shape, printed_bytes
+from entityseg_bench.formats.shapes import NoMask, plain_shape, printed_bytes
 from entityseg_bench.formats.tolerant import Tally
 from entityseg_bench.io import InputError, open_regular, read_bytes
 from entityseg_bench.masks import Masks
@@ -35,6 +35,7 @@ HINTS = {
 }
 
 
+NO_MASK = "Write its mask (or its box as a polygon, if that is what it is), or take the record out."
 # Of how many masks the spelling is looked at, and how counts begin that are printed bytes.
 SAMPLE = 16
 PRINTED = (b"\"b'", b'"b\\')
@@ -142,7 +143,8 @@ class JsonMasks(Masks):
                 try:
                     codes.put(row, self._compressed(row, table))
                 except RLEError as error:
-                    faults[row] = table.error(row, str(error), "Write the mask again.")
+                    hint = NO_MASK if isinstance(error, NoMask) else "Write the mask again."
+                    faults[row] = table.error(row, str(error), hint)
         if len(table.images):
             want = table.sizes[table.image_idx]
             wrong = known & (stated[:, 0] >= 0) & (stated != want).any(axis=1)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from entityseg_bench.formats.coco_faults import named_faults
 from entityseg_bench.formats.coco_masks import TextExtras
 from entityseg_bench.formats.coco_tables import end_of_address, to_category, to_image
+from entityseg_bench.formats.json_files import tools_named
 from entityseg_bench.formats.tolerant import Tally
 from entityseg_bench.formats.tolerant_results import (
     Hints,
@@ -166,8 +167,9 @@ def decode_results(path: Path, data: Any, hints: Hints | None = None) -> Results
                 raise
             refused = error
     tally = Tally()
-    content = parsed_results(path, data, tally, refused)
-    return results_of(path, plain_results(path, content, hints, tally))
+    with tools_named(path, data):
+        content = parsed_results(path, data, tally, refused)
+        return results_of(path, plain_results(path, content, hints, tally))
 
 
 def _decode_plain(path: Path, data: Any, hints: Hints) -> Results:
@@ -218,7 +220,8 @@ def decode_ground_truth(path: Path, data: Any, whole: bool) -> Content:
     try:
         return _decode_strictly(path, data, whole)
     except InputError as error:
-        return truth_content(path, parsed_results(path, data, Tally(), error), whole)
+        with tools_named(path, data):
+            return truth_content(path, parsed_results(path, data, Tally(), error), whole)
 
 
 def truth_content(path: Path, found: Any, whole: bool) -> Content:
