@@ -59,6 +59,10 @@ class Masks:
         """Say, once all are read, which masks were read though they are not quite of the format."""
         return []
 
+    def sampled_boxes(self) -> dict[int, tuple[float, float, float, float]]:
+        """Return position -> COCO xywh of some masks whose file states a box beside them."""
+        return {}
+
     def read_all(self, table: "Segments") -> tuple[Codes | list[Any], Faults]:
         """Return the counts of all masks, and the fault of each that has none.
 

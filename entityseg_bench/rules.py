@@ -2,17 +2,24 @@
 
 import dataclasses
 import functools
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from entity_api import rle as rle_codes
 from entity_api.counts import MAX_PIXELS, RLEError, pack
 from entityseg_bench.check import IMAGE_UNKNOWN, NOTE, Problem, SeveralFaults, problem_of
 from entityseg_bench.io import InputError
 from entityseg_bench.table import VOID_TASKS, Segments, plain
 
 __all__ = ["masks", "problems"]
+
+VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(\.\d+)?")
+# Boxes of less in common are of other places; of more, of the same.
+LEAST_OVERLAP, SURE_OVERLAP = 0.5, 0.9
 
 Rule = Callable[[Segments], Iterator[Problem]]
 
@@ -77,12 +84,72 @@ def repeated_ids(gt: Segments) -> Iterator[Problem]:
         yield _warning(gt, what, "No metric reads them.", "annotation-ids-repeat")
 
 
+def negative_areas(gt: Segments) -> Iterator[Problem]:
+    """Find stated areas below 0, which are in no range of sizes, not even that of all."""
+    rows = np.flatnonzero(gt.areas < 0)
+    if len(rows):
+        what = f"{len(rows)} annotations state an area below 0: they count as of no size."
+        hint = "Leave area out, and that of the mask is taken."
+        yield _warning(gt, what, hint, "areas-negative", gt.where(int(rows[0])))
+
+
 def all_crowds(gt: Segments) -> Iterator[Problem]:
     """Find ground truth in which nothing is to be found."""
     if len(gt) and gt.iscrowd.all():
         what = f"all {len(gt)} annotations are crowds (iscrowd 1): there is nothing to find."
         hint = "Some exporters (CVAT's) write iscrowd 1 for every mask: single entities have 0."
         yield _warning(gt, what, hint, "all-crowds")
+
+
+def unlike_boxes(table: Segments) -> Iterator[Problem]:
+    """Find masks that lie elsewhere than the boxes beside them; of the first records of a file.
+
+    Run lengths count pixels column by column. Masks that were coded row by row are of the right
+    area and size, but lie where nobody meant them; their boxes tell.
+    """
+    checked, elsewhere, by_rows = 0, [], 0
+    for row, box in table.masks.sampled_boxes().items():
+        if table.image_idx[row] < 0 or row in table.counts_and_faults[1]:
+            continue
+        try:
+            mask = table.rle(row)
+            own, turned = rle_codes.bbox(mask), _bbox_by_rows(mask)
+        except (InputError, RLEError):
+            # Named by another rule.
+            continue
+        x, y, w, h = box
+        # Some tools write two corners: then nothing is wrong with the mask.
+        corners = x, y, w - x, h - y
+        checked += 1
+        if max(_overlap(own, box), _overlap(own, corners)) < LEAST_OVERLAP:
+            elsewhere.append(row)
+            by_rows += max(_overlap(turned, box), _overlap(turned, corners)) > SURE_OVERLAP
+    if 2 * len(elsewhere) <= checked:
+        return
+    n = f"{len(elsewhere)} of the first {checked} masks lie elsewhere than their boxes"
+    if by_rows >= SURE_OVERLAP * len(elsewhere):
+        what = f"{n}, but fit them if they are read row by row: they were coded in the wrong order."
+        hint = "Codes count column by column: pycocotools.mask.encode(np.asfortranarray(mask))."
+        yield _error(table, elsewhere[0], what, hint, "masks-by-rows")
+    else:
+        where = table.where(elsewhere[0])
+        yield _warning(table, f"{n}.", "Masks are scored.", "masks-unlike-boxes", where)
+
+
+def _bbox_by_rows(mask: Any) -> list[float]:
+    """Return the box of a mask whose code counts its pixels row by row, COCO xywh."""
+    height, width = mask["size"]
+    y, x, h, w = rle_codes.bbox({"size": [width, height], "counts": mask["counts"]})
+    return [x, y, w, h]
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return intersection over union of two boxes, COCO xywh."""
+    wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    common = max(wide, 0.0) * max(high, 0.0)
+    union = a[2] * a[3] + b[2] * b[3] - common
+    return common / union if union > 0 else 0.0
 
 
 def noted(table: Segments) -> Iterator[Problem]:
@@ -110,11 +177,16 @@ def broken_masks(table: Segments) -> Iterator[Problem]:
         for one in fault.faults if isinstance(fault, SeveralFaults) else (fault,):
             # Records are alike where the same is said of them; other places are told apart.
             place = "" if one.where.startswith("record ") else one.where
-            alike.setdefault((one.file, place, one.what, one.hint), []).append(one)
+            alike.setdefault((one.file, place, _cause(one.what), one.hint), []).append(one)
     for found in alike.values():
         first = problem_of(found[0])
         more = f" ({len(found)} are so.)" if len(found) > 1 else ""
         yield dataclasses.replace(first, what=first.what + more)
+
+
+def _cause(what: str) -> str:
+    """Return a sentence without what differs from record to record: numbers and quoted values."""
+    return VALUES.sub("#", what)
 
 
 def equal_scores(dt: Segments) -> Iterator[Problem]:
@@ -218,10 +290,12 @@ def masks(table: Segments) -> Iterator[Problem]:
 
 
 GT_RULES: tuple[Rule, ...] = (
-    repeated_images, huge_images, unknown_images, repeated_ids, broken_masks, noted, all_crowds,
-    unannotated,
+    repeated_images, huge_images, unknown_images, repeated_ids, broken_masks, unlike_boxes, noted,
+    all_crowds, negative_areas, unannotated,
 )  # fmt: skip
-DT_RULES: tuple[Rule, ...] = (unknown_images, broken_masks, noted, equal_scores, coverage)
+DT_RULES: tuple[Rule, ...] = (
+    unknown_images, broken_masks, unlike_boxes, noted, equal_scores, coverage,
+)  # fmt: skip
 
 
 def problems(

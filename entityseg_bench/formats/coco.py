@@ -18,8 +18,6 @@ from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.coco_images import match_ids, match_names
 from entityseg_bench.formats.coco_masks import JsonMasks
 from entityseg_bench.formats.coco_rows import (
-    CATEGORY_FIELDS,
-    IMAGE_FIELDS,
     Content,
     Results,
     decode_ground_truth,
@@ -27,6 +25,7 @@ from entityseg_bench.formats.coco_rows import (
     results_of,
     truth_content,
 )
+from entityseg_bench.formats.coco_tables import CATEGORY_FIELDS, IMAGE_FIELDS
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.json_files import read_json
 from entityseg_bench.formats.opened import Inputs, Opened, agree
@@ -85,7 +84,7 @@ def _truth_table(path: Path, content: Content, data: bytes, task: Task) -> Segme
     return Segments.make(
         content.images,
         image_idx,
-        JsonMasks(path, [row.segmentation for row in rows], None if content.data else data),
+        _masks(path, rows, data, content.data),
         _ids([row.id for row in rows]),
         category_ids=_category_ids(rows),
         areas=np.array([np.nan if r.area is None else r.area for r in rows], np.float64),
@@ -124,7 +123,7 @@ def read_results(
     path = Path(path)
     data = read_json(path)
     results = decode_results(path, data, Hints(images, image_id, score_from))
-    masks = JsonMasks(path, [r.segmentation for r in results.rows], None if results.data else data)
+    masks = _masks(path, results.rows, data, results.data)
     return results_table(path, results, masks, images, categories)
 
 
@@ -146,7 +145,7 @@ def table_of_content(
     images = truth.images if truth else None
     hints = Hints(images, inputs.image_id, inputs.score_from)
     results = results_of(path, plain_results(path, content, hints, tally))
-    masks = JsonMasks(path, [row.segmentation for row in results.rows])
+    masks = _masks(path, results.rows, b"", results.data)
     return results_table(path, results, masks, images, truth.categories if truth else None)
 
 
@@ -176,6 +175,12 @@ def results_table(
         notes=(*results.notes, *notes),
         score_from=results.score_from or "score",
     )
+
+
+def _masks(path: Path, rows: Sequence[Any], data: bytes, plain: bytes | None) -> JsonMasks:
+    """Give the masks of rows: where they lie in the file, or in what was made of it."""
+    texts = [row.segmentation for row in rows]
+    return JsonMasks(path, texts, None if plain else data, plain)
 
 
 def _positions(

@@ -134,10 +134,13 @@ def match_names(own: dict[Any, str], images: Sequence[ImageInfo], path: Any) -> 
     named = {image.id: image for image in images}
     if not own or not all(own.values()) or not any(image.file_name for image in images):
         return None
-    agree = [
-        image_id in named and stem_of(named[image_id].file_name) == stem_of(name)
-        for image_id, name in own.items()
-    ]
+    # An id of another JSON type is the same id, where names agree.
+    numbered = _by_key(list(own), images, *WAYS[0][1:])
+    agree = []
+    for image_id, name in own.items():
+        at = numbered.get(image_id)
+        image = named.get(image_id, None if at is None else images[at])
+        agree.append(image is not None and stem_of(image.file_name) == stem_of(name))
     if all(agree):
         return None
     names = list(dict.fromkeys(own.values()))

@@ -12,7 +12,8 @@ from entity_api import rle as rle_codes
 from entity_api.counts import Codes, RLEError, compress_list, split_segmentations
 from entityseg_bench.check import mismatch
 from entityseg_bench.formats.json_files import as_utf8
-from entityseg_bench.formats.shapes import plain_shape, printed_bytes
+from entityseg_bench.formats.sampled_boxes import sampled_boxes
+from entityseg_bench.formats.shapes import NoMask, plain_shape, printed_bytes
 from entityseg_bench.formats.tolerant import Tally
 from entityseg_bench.io import InputError, open_regular, read_bytes
 from entityseg_bench.masks import Masks
@@ -34,6 +35,7 @@ HINTS = {
 }
 
 
+NO_MASK = "Write its mask (or its box as a polygon, if that is what it is), or take the record out."
 # Of how many masks the spelling is looked at, and how counts begin that are printed bytes.
 SAMPLE = 16
 PRINTED = (b"\"b'", b'"b\\')
@@ -87,10 +89,18 @@ class JsonMasks(Masks):
         path: The file, read again in another process.
         texts: (N,) the segmentations as JSON, buffers that lie in the file's content.
         data: The content; None where the texts lie elsewhere.
+        plain: The content that was made of it then, with the boxes of its records.
     """
 
-    def __init__(self, path: Path, texts: Sequence[Any], data: bytes | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        texts: Sequence[Any],
+        data: bytes | None = None,
+        plain: bytes | None = None,
+    ) -> None:
         self._path, self._texts, self._data = path, texts, data
+        self._boxes_in = plain or data
         self._split: tuple[Codes, NDArray[np.int64], list[int]] | None = None
         self._tally = Tally()
 
@@ -133,7 +143,8 @@ class JsonMasks(Masks):
                 try:
                     codes.put(row, self._compressed(row, table))
                 except RLEError as error:
-                    faults[row] = table.error(row, str(error), "Write the mask again.")
+                    hint = NO_MASK if isinstance(error, NoMask) else "Write the mask again."
+                    faults[row] = table.error(row, str(error), hint)
         if len(table.images):
             want = table.sizes[table.image_idx]
             wrong = known & (stated[:, 0] >= 0) & (stated != want).any(axis=1)
@@ -153,6 +164,10 @@ class JsonMasks(Masks):
     def notes(self) -> list[str]:
         """Say which masks were read though they are not written as COCO writes them."""
         return self._tally.notes()
+
+    def sampled_boxes(self) -> dict[int, tuple[float, float, float, float]]:
+        """Return position -> box of the first masks."""
+        return sampled_boxes(self._boxes_in) if self._boxes_in else {}
 
     def _printed(self, codes: Codes) -> list[int]:
         """Return the masks whose counts are bytes as Python prints them; a file has all or none."""

@@ -4,7 +4,6 @@ Segmentations stay JSON text: masks are nine tenths of such a file, and the eval
 run-length strings where they lie in the mapped file.
 """
 
-import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 
 from entityseg_bench.formats.coco_faults import named_faults
 from entityseg_bench.formats.coco_masks import TextExtras
-from entityseg_bench.formats.json_files import loosely
-from entityseg_bench.formats.tolerant import Tally, settle_category, settle_image
+from entityseg_bench.formats.coco_tables import end_of_address, to_category, to_image
+from entityseg_bench.formats.json_files import tools_named
+from entityseg_bench.formats.tolerant import Tally
 from entityseg_bench.formats.tolerant_results import (
     Hints,
     Plain,
@@ -35,15 +35,16 @@ __all__ = [
     "decode_results",
     "names_of_images",
     "results_of",
-    "to_category",
-    "to_image",
     "truth_content",
 ]
 
-IMAGE_FIELDS = ("id", "file_name", "height", "width")
-CATEGORY_FIELDS = ("id", "name", "supercategory", "type", "c_name")
 RECORD_FIELDS = ("id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd")
 TABLES = ("images", "annotations", "categories")
+# What LVIS says of an image: which categories were not looked for everywhere in it.
+LVIS = (
+    "it is LVIS, whose images are not labelled exhaustively: right predictions of what was not "
+    "labelled count as wrong."
+)
 USUAL_HEAD = ("info", "licenses", "type")
 
 # Whole numbers that the columns hold: JSON knows larger ones.
@@ -52,12 +53,14 @@ Pixels = Annotated[int, msgspec.Meta(ge=1, le=2**32 - 1)]
 
 
 class ImageRow(msgspec.Struct, gc=False):
-    """Hold what scoring needs of an image."""
+    """Hold what scoring needs of an image; LVIS has ``coco_url`` in place of a name."""
 
     id: int | str
     height: Pixels
     width: Pixels
     file_name: str = ""
+    coco_url: str | None = None
+    not_exhaustive_category_ids: msgspec.Raw = msgspec.Raw(b"")
 
 
 class CategoryRow(msgspec.Struct, gc=False):
@@ -164,8 +167,9 @@ def decode_results(path: Path, data: Any, hints: Hints | None = None) -> Results
                 raise
             refused = error
     tally = Tally()
-    content = parsed_results(path, data, tally, refused)
-    return results_of(path, plain_results(path, content, hints, tally))
+    with tools_named(path, data):
+        content = parsed_results(path, data, tally, refused)
+        return results_of(path, plain_results(path, content, hints, tally))
 
 
 def _decode_plain(path: Path, data: Any, hints: Hints) -> Results:
@@ -216,7 +220,8 @@ def decode_ground_truth(path: Path, data: Any, whole: bool) -> Content:
     try:
         return _decode_strictly(path, data, whole)
     except InputError as error:
-        return truth_content(path, loosely(path, data, error), whole)
+        with tools_named(path, data):
+            return truth_content(path, parsed_results(path, data, Tally(), error), whole)
 
 
 def truth_content(path: Path, found: Any, whole: bool) -> Content:
@@ -230,16 +235,20 @@ def truth_content(path: Path, found: Any, whole: bool) -> Content:
         content = _decode_strictly(path, plain, whole)
     except InputError as error:
         raise named_faults(path, plain, TRUTH_ROWS, error) from None
-    return content._replace(data=plain, notes=notes)
+    return content._replace(data=plain, notes=[*notes, *content.notes])
 
 
 def _decode_strictly(path: Path, data: Any, whole: bool) -> Content:
     if whole:
         return _decode_whole(path, data)
     content = decode_json(path, data, FILE)
-    images = [ImageInfo(row.id, row.file_name, row.height, row.width) for row in content.images]
+    images = [
+        ImageInfo(row.id, row.file_name or end_of_address(row.coco_url), row.height, row.width)
+        for row in content.images
+    ]
     table = [Category(row.id, row.name) for row in content.categories]
-    return Content(images, content.annotations, table, {})
+    partial = any(len(memoryview(row.not_exhaustive_category_ids)) for row in content.images)
+    return Content(images, content.annotations, table, {}, notes=[LVIS] if partial else ())
 
 
 def _decode_whole(path: Path, data: Any) -> Content:
@@ -255,12 +264,13 @@ def _decode_whole(path: Path, data: Any) -> Content:
         head, rows = _decode_with(path, data, *names)
     images = [to_image(row, path, idx) for idx, row in enumerate(head.pop("images"))]
     table = [to_category(row, path, idx) for idx, row in enumerate(head.pop("categories"))]
+    partial = any("not_exhaustive_category_ids" in (image.extra or {}) for image in images)
     boxes = np.full((len(rows), 4), np.nan)
     for idx, box in enumerate(row.bbox for row in rows):
         if box is not None:
             boxes[idx] = box.x, box.y, box.w, box.h
     extras = _extras(rows, names[1]) if names[1] else None
-    return Content(images, rows, table, head, boxes, extras)
+    return Content(images, rows, table, head, boxes, extras, notes=[LVIS] if partial else ())
 
 
 def _decode_with(
@@ -332,49 +342,3 @@ def _extras(rows: Sequence[Any], names: Sequence[str]) -> TextExtras:
     texts = [b"" if text is None else bytes(memoryview(text)) for text in found]
     ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
     return TextExtras(names, b"".join(texts), ends.reshape(len(rows), len(names)))
-
-
-def to_image(
-    row: dict[str, Any], path: Path, idx: int, named: bool = False, tally: Tally | None = None
-) -> ImageInfo:
-    """Check and read one image row with all its fields; ``named``: it must have a name.
-
-    Where ``tally`` is given, fields of other types that can be meant are settled.
-    """
-    try:
-        return _image(row, path, idx, named)
-    except (InputError, msgspec.ValidationError) as error:
-        if tally is not None:
-            with contextlib.suppress(InputError, msgspec.ValidationError):
-                return _image(settle_image(row, tally), path, idx, named)
-        if isinstance(error, InputError):
-            raise
-        raise InputError(path, f"images[{idx}]", f"{error}.") from None
-
-
-def _image(row: dict[str, Any], path: Path, idx: int, named: bool) -> ImageInfo:
-    kept = {"file_name": "", **{name: row[name] for name in IMAGE_FIELDS if name in row}}
-    extra = {name: row[name] for name in row if name not in kept}
-    for name in ("id", "height", "width", *(("file_name",) if named else ())):
-        if name not in row:
-            raise InputError(path, f"images[{idx}]", f"{name!r} is missing.")
-    return msgspec.convert({**kept, "extra": extra or None}, ImageInfo)
-
-
-def to_category(row: dict[str, Any], path: Path, idx: int, tally: Tally | None = None) -> Category:
-    """Check and read one category row; COCO's ``isthing`` becomes the type; see `to_image`."""
-    try:
-        return _category(row)
-    except msgspec.ValidationError as error:
-        if tally is not None:
-            with contextlib.suppress(msgspec.ValidationError):
-                return _category(settle_category(row, tally))
-        raise InputError(path, f"categories[{idx}]", f"{error}.") from None
-
-
-def _category(row: dict[str, Any]) -> Category:
-    extra = {name: row[name] for name in row if name not in CATEGORY_FIELDS}
-    fields = {"name": "", **{name: row[name] for name in CATEGORY_FIELDS if name in row}}
-    if "isthing" in extra and "type" not in fields:
-        fields["type"] = "thing" if extra.pop("isthing") else "stuff"
-    return msgspec.convert({**fields, "extra": extra or None}, Category)

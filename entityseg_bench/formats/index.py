@@ -19,7 +19,8 @@ from entityseg_bench.check import (
 )
 from entityseg_bench.formats.coco import annotation_row, category_row, image_row
 from entityseg_bench.formats.coco_images import match_ids, match_names
-from entityseg_bench.formats.coco_rows import Whole, to_category, to_image
+from entityseg_bench.formats.coco_rows import Whole
+from entityseg_bench.formats.coco_tables import to_category, to_image
 from entityseg_bench.formats.json_files import read_records
 from entityseg_bench.formats.opened import INDEX, Opened, base_name
 from entityseg_bench.formats.tolerant import Tally, loosely_converted, settle_row
@@ -280,6 +281,8 @@ def aligned(table: Segments, truth: Segments, by_name: bool, report: Report) -> 
         report: Takes the faults of images, which are then left without predictions.
     """
 
+    found, notes = _renumbered(table, truth)
+
     def key(image: ImageInfo) -> Any:
         return base_name(image) if by_name else image.id
 
@@ -287,7 +290,7 @@ def aligned(table: Segments, truth: Segments, by_name: bool, report: Report) -> 
     target = np.full(len(table.images), -1, np.int64)
     for idx, image in enumerate(table.images):
         with reported(report):
-            at = where.get(key(image))
+            at = found[image.id] if found else where.get(key(image))
             if at is None:
                 place = f"image {image.id} ({image.file_name})"
                 what = "this image is not among the images of the ground truth."
@@ -304,7 +307,22 @@ def aligned(table: Segments, truth: Segments, by_name: bool, report: Report) -> 
         categories=truth.categories,
         task=truth.task,
         kind="prediction",
+        notes=(*table.notes, *notes),
     )
+
+
+def _renumbered(table: Segments, truth: Segments) -> tuple[dict[Any, int] | None, list[str]]:
+    """Match images by their names where no id of the predictions is one of the ground truth's."""
+    ids = {image.id for image in truth.images}
+    if any(image.id in ids for image in table.images):
+        return None, []
+    own = {image.id: image.file_name for image in table.images}
+    try:
+        found = match_names(own, truth.images, table.where_from)
+    except InputError:
+        # Each image is named by its id below.
+        return None, []
+    return (found.where, found.notes) if found else (None, [])
 
 
 def _check_same(own: ImageInfo, image: ImageInfo, where: str) -> None:

@@ -1,9 +1,11 @@
 """JSON files as people have them: other encodings, NaN; and what a file is that is no JSON."""
 
 import codecs
+import contextlib
 import io
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +13,16 @@ import msgspec
 
 from entityseg_bench.io import InputError, decode_json, read_bytes
 
-__all__ = ["as_utf8", "encoded", "foreign", "loosely", "read_json", "read_records"]
+__all__ = [
+    "as_utf8",
+    "decoded",
+    "encoded",
+    "foreign",
+    "loosely",
+    "read_json",
+    "read_records",
+    "tools_named",
+]
 
 T = TypeVar("T")
 
@@ -29,7 +40,18 @@ UNMARKED = ((b"[\0", "utf-16-le"), (b"{\0", "utf-16-le"), (b"\0[", "utf-16-be"),
 
 ARCHIVES = {b"7z\xbc\xaf": "7z", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "Zstandard"}
 PICTURES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF"}
+# Keys that no format has which is read -> whose they are.
+OTHER_TOOLS = {
+    b'"brushlabels"': "Label Studio's (brush)",
+    b'"polygonlabels"': "Label Studio's",
+    b'"rectanglelabels"': "Label Studio's",
+    b'"imagePath"': "labelme's",
+    b'"_via_img_metadata"': "VGG Image Annotator's",
+    b'"shape_attributes"': "VGG Image Annotator's",
+    b'"objectClasses"': "Supervisely's",
+}
 # Brackets, then a word in single quotes: how Python shows lists and dictionaries.
+PYTHON_WORD = re.compile(rb"[:\[,]\s*(None|True|False)\s*[,\]}]")
 NOT_JSON = re.compile(rb"\b(NaN|Infinity)\b")
 PYTHON = re.compile(
     rb"\s*[\[({][\s\[({]*'|\s*(\[\s*\{)?\s*(array|tensor|dict_values|OrderedDict)\("
@@ -105,13 +127,14 @@ def loosely(path: Path, data: bytes, refused: InputError) -> Any:
     fault = foreign(path, data)
     if fault:
         raise fault
+    text = decoded(path, data)
     try:
-        return json.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        byte = f"byte 0x{data[error.start]:02x} at position {error.start}"
-        what = f"it is not UTF-8 ({byte} is of no character): it may be Latin-1."
-        raise InputError(path, "", what, "Save it as UTF-8.") from None
+        return json.loads(text)
     except json.JSONDecodeError as error:
+        word = PYTHON_WORD.search(data)
+        if word:
+            what = f"it holds {word[1].decode()}, which is Python and not JSON."
+            raise InputError(path, "", what, "Write it with json.dump.") from None
         if NOT_JSON.search(data) is None:
             # Without them both stop at the same place.
             raise refused from None
@@ -123,6 +146,20 @@ def loosely(path: Path, data: bytes, refused: InputError) -> Any:
         ) from None
     except ValueError as error:  # a number of more digits than Python reads
         raise InputError(path, "", f"its JSON cannot be read: {error}.") from None
+
+
+def decoded(path: Path, data: bytes) -> str:
+    """Return a text that is UTF-8, or has a byte order mark.
+
+    Raises:
+        InputError: It is in another encoding, with the first byte that tells.
+    """
+    try:
+        return as_utf8(path, data).decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{error.object[error.start]:02x} at position {error.start}"
+        what = f"it is not UTF-8 ({byte} is of no character): it may be Latin-1."
+        raise InputError(path, "", what, "Save it as UTF-8.") from None
 
 
 def foreign(path: Path, data: bytes) -> InputError | None:
@@ -147,12 +184,30 @@ def _told(head: bytes, data: bytes) -> tuple[str, str] | None:
             return f"this is a {name} archive.", "Unpack it, and name what is in it."
     if head[257:262] == b"ustar":
         return "this is a tar archive.", "Unpack it, and name what is in it."
+    if head.startswith(b"\x93NUMPY"):
+        hint = (
+            "Scores are needed, too: np.savez(name, masks=masks, scores=scores), a file an image."
+        )
+        return "this is a NumPy array (.npy).", hint
     for magic, name in PICTURES.items():
         if head.startswith(magic):
             return f"this is a picture ({name}).", "Name the folder of the maps, or the JSON file."
     if PYTHON.match(head):
         return "this is what Python's print shows, not JSON.", "Write it with json.dump."
     return None
+
+
+@contextlib.contextmanager
+def tools_named(path: Path, data: bytes) -> Iterator[None]:
+    """Name the tool whose own JSON it is that the block cannot read, where its keys tell."""
+    try:
+        yield
+    except InputError as error:
+        tool = next((tool for mark, tool in OTHER_TOOLS.items() if mark in data), None)
+        if tool is None:
+            raise
+        hint = "Export it as COCO with masks, or convert it to that."
+        raise InputError(path, error.where, f"this is {tool} own JSON.", hint) from None
 
 
 def _members(data: bytes) -> str:

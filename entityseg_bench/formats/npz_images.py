@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
-from entityseg_bench.check import IMAGE_UNNAMED, Report, reported
+from entityseg_bench.check import IMAGE_UNNAMED, Report, reported, stop
 from entityseg_bench.formats.coco_images import match_ids
 from entityseg_bench.formats.maps import size_fault
 from entityseg_bench.formats.npz_arrays import Arrays, opened_npz
-from entityseg_bench.formats.opened import Inputs, Opened
+from entityseg_bench.formats.opened import INDEX, Inputs, Opened
 from entityseg_bench.formats.score_from import KNOWN, ScoreFrom
 from entityseg_bench.formats.tolerant_results import named_image
 from entityseg_bench.io import InputError
@@ -104,7 +104,8 @@ def read_npz_images(path: str | Path, inputs: Inputs, truth: Segments, report: R
     rows: list[tuple[int, int, float, int]] = []
     for file in files:
         at = where.get(file.stem, -1)
-        with reported(report):
+        # What is wrong with the first is wrong with all, as it seems, and stops at once.
+        with reported(report if rows else stop):
             if at < 0:
                 what = "no image of the ground truth is called like it."
                 raise InputError(file, "", what, "Call each file like its image.")
@@ -168,6 +169,10 @@ class _Reader:
         keys = self._given.keys if self._given else SCORES
         with opened_npz(path) as arrays:
             headers = arrays.headers
+            if "size" in headers and "masks" in headers:
+                what = f"the index ({INDEX}) of these packed masks is missing."
+                hint = "Copy it, too: it has scores and categories."
+                raise InputError(path.parent, "", what, hint)
             name = next((name for name in MASKS if name in headers), "")
             if not name:
                 hint = f"An array of masks (N, H, W) is called one of {', '.join(MASKS)}."

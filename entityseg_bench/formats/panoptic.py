@@ -12,7 +12,7 @@ from entity_api import rle as rle_codes
 from entityseg_bench import categories as category_tables
 from entityseg_bench.check import Report, raise_all, stop, within
 from entityseg_bench.formats import png
-from entityseg_bench.formats.coco import category_row, image_row
+from entityseg_bench.formats.coco import category_row, image_row, table_of_content
 from entityseg_bench.formats.coco_rows import names_of_images
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.index import category_rows, image_rows
@@ -27,7 +27,8 @@ from entityseg_bench.formats.maps import (
     paint_order,
     size_fault,
 )
-from entityseg_bench.formats.opened import Inputs, Opened, agree
+from entityseg_bench.formats.opened import Classes, Inputs, Opened, agree
+from entityseg_bench.formats.panoptic_lists import has_maps, read_predictions, records_of_maps
 from entityseg_bench.formats.panoptic_rows import (
     MOST_ID,
     File,
@@ -140,8 +141,20 @@ def read_panoptic(
         InputError: A broken record, or no folder of maps; later, a map that is missing, of another
             size, or whose segments are not those of the JSON.
     """
-    path = Path(path)
-    content, tally = read_records(path, File), Tally()
+    path, tally = Path(path), Tally()
+    content = read_records(path, File) if images is None else read_predictions(path, tally)
+    return _table(path, content, tally, maps, images, report)
+
+
+def _table(
+    path: Path,
+    content: File,
+    tally: Tally,
+    maps: str | Path | None,
+    images: Sequence[ImageInfo] | None,
+    report: Report,
+) -> Segments:
+    """Make the table of what a file holds; see `read_panoptic`."""
     own = None if images is None else names_of_images(content.images)
     if images is None:
         if content.images is None:
@@ -331,7 +344,13 @@ def open_dt(
     path: Path, truth: Segments, inputs: Inputs, *, some_images: bool, report: Report
 ) -> Opened:
     """Open predictions in panoptic JSON; its own list of images may be missing."""
+    classes: Classes = "all" if truth.task == "panoptic" else "none"
+    tally = Tally()
+    content = read_predictions(path, tally)
+    if has_maps(content.annotations):
+        records = list(records_of_maps(content.annotations, path, tally))
+        return Opened(table_of_content(path, records, inputs, truth, tally), [path], classes)
     maps = maps_folder(path, "panoptic", inputs.pred_maps, "--pred-maps")
-    table = read_panoptic(path, maps, images=truth.images, report=report)
+    table = _table(path, content, tally, maps, truth.images, report)
     table = table.replace(categories=truth.categories, predicted=True)
-    return Opened(table, [path, maps], "all" if truth.task == "panoptic" else "none")
+    return Opened(table, [path, maps], classes)

@@ -11,7 +11,7 @@ import msgspec
 from entityseg_bench.categories import TASKS, Task
 from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.coco import category_row
-from entityseg_bench.formats.coco_rows import to_category
+from entityseg_bench.formats.coco_tables import to_category
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.opened import Inputs, Opened
 from entityseg_bench.formats.rows import features, from_row, image_bytes, to_row

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entityseg_bench.io import InputError, atomic_path, open_regular
+from entityseg_bench.formats.json_files import foreign
+from entityseg_bench.io import InputError, atomic_path, open_regular, read_bytes
 
 __all__ = [
     "MOST_PIXELS",
@@ -28,6 +29,8 @@ __all__ = [
 MOST_PIXELS = 178_956_970
 # Deflate, by which PNG packs, makes no bytes shorter than by this factor.
 MOST_PACKED = 1032
+# A file that is no picture is looked at whether it is a pointer or a web page, if it is small.
+MOST_TEXT = 1 << 20
 # Colour type of a PNG -> samples of a pixel.
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -59,7 +62,8 @@ def png_size(path: Path, where: str = "") -> tuple[int, int]:
         raise InputError(path, where, f"the map cannot be read: {what}.") from None
     width, height = struct.unpack(">II", head[16:24]) if len(head) == 26 else (0, 0)
     if not head.startswith(SIGNATURE) or not width or not height:
-        raise InputError(path, where, "this is no PNG.", "Write the map again.")
+        what, hint = _other(path, head) or ("this is no PNG.", "Write the map again.")
+        raise InputError(path, where, what, hint)
     _check_size(path, where, (height, width), n_bytes, head[24] * CHANNELS.get(head[25], 1))
     return height, width
 
@@ -75,6 +79,14 @@ def _check_size(
     if bits and height * (1 + (width * bits + 7) // 8) / MOST_PACKED > n_bytes:
         what = f"{n_bytes} bytes cannot hold the {height} x {width} pixels that its head promises."
         raise InputError(path, where, what, "Is the file whole?")
+
+
+def _other(path: Path, head: bytes) -> tuple[str, str] | None:
+    """Say what a file is that should be a picture, and what to do; None where it cannot be told."""
+    if not head or head.startswith(SIGNATURE) or path.stat().st_size > MOST_TEXT:
+        return None
+    fault = foreign(path, read_bytes(path))
+    return (fault.what, fault.hint) if fault else None
 
 
 @contextlib.contextmanager
@@ -102,7 +114,8 @@ def opened_image(path: str | Path) -> Iterator[Any]:
     except FileNotFoundError:
         raise InputError(path, "", "there is no such file.") from None
     except UnidentifiedImageError:
-        raise InputError(path, "", "it is no image of a known kind.", "Copy it again.") from None
+        what, hint = _other(path, head) or ("this is no image.", "Copy it again.")
+        raise InputError(path, "", what, hint) from None
     except (*UNDECODED, Image.DecompressionBombError) as error:
         # Pillow's own errors have no strerror; the system's would repeat the path.
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -76,11 +76,13 @@ def read_json_folder(
     for path in json_files(folder):
         with reported(report):
             found = _parsed(path)
-            # A folder's files are many: which they are of stands in their names.
-            named = found if is_sa1b(found) else {"image_id": path.stem, "predictions": found}
-            content.append(named)
-    if content and not is_sa1b(content[0]):
-        tally.once("each file is of the image that it is called like.")
+            if is_sa1b(found):
+                content.append(found)
+                continue
+            tally.once("each file is of the image that it is called like.")
+            content += [
+                {"image_id": path.stem, **row} if isinstance(row, dict) else row for row in found
+            ]
     return table_of_content(folder, content, inputs, truth, tally)
 
 

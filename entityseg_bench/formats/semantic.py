@@ -11,6 +11,7 @@ from entityseg_bench.categories import IGNORE
 from entityseg_bench.check import Collector, Report, image_reported, stop
 from entityseg_bench.formats import png
 from entityseg_bench.formats.identity import identity
+from entityseg_bench.formats.json_files import decoded, foreign
 from entityseg_bench.formats.label_maps import (
     ClassRegions,
     LabelMaps,
@@ -30,7 +31,7 @@ from entityseg_bench.formats.maps import (
     paint_order,
 )
 from entityseg_bench.formats.opened import Inputs, Opened, agree
-from entityseg_bench.io import InputError, atomic_path, read_text
+from entityseg_bench.io import InputError, atomic_path, read_bytes
 from entityseg_bench.layout import IMAGE_SUFFIXES
 from entityseg_bench.parallel import Journal
 from entityseg_bench.table import AnnotatedImages, LazySegments, Segments
@@ -97,8 +98,12 @@ def _listed_images(
 
 def _lines(list_file: Path, folder: Path, report: Report) -> Iterator[tuple[int, int, str, Path]]:
     """Yield id, line, name and map of each image; lines that name none are reported."""
-    text = read_text(list_file).splitlines()
-    lines = [(n, line) for n, line in enumerate(text, start=1) if line.strip()]
+    data = read_bytes(list_file)
+    fault = foreign(list_file, data)
+    if fault is not None:
+        raise fault
+    text = decoded(list_file, data)
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
     for image_id, (number, line) in enumerate(lines, start=1):
         names = None
         with image_reported(report):

@@ -15,7 +15,7 @@ from entity_api import rle as rle_codes
 from entity_api.counts import RLEError
 from entityseg_bench.formats.tolerant import Tally, whole
 
-__all__ = ["plain_shape", "printed_bytes"]
+__all__ = ["NoMask", "plain_shape", "printed_bytes"]
 
 # How Python shows bytes; neither quote is a character of a run-length code.
 BYTES = re.compile(r"""b(['"])(.*)\1""", re.DOTALL)
@@ -26,6 +26,10 @@ LEAST_NUMBERS = 2 * LEAST_POINTS
 POLYGON = "a polygon is a flat list of at least three finite x, y pairs"
 # Polygons of points stand in three lists; some tools add one for each mask or contour.
 MOST_NESTED = 3
+
+
+class NoMask(RLEError):
+    """Say that a record has no mask at all."""
 
 
 def plain_shape(value: Any, size: tuple[int, int], tally: Tally) -> Any:
@@ -42,7 +46,7 @@ def plain_shape(value: Any, size: tuple[int, int], tally: Tally) -> Any:
     if isinstance(value, str):
         value = _parsed(value, tally)
     if value is None or value in ([], {}, [[]]):
-        raise RLEError(
+        raise NoMask(
             f"segmentation is {value!r}: a segmentation of no polygons says nothing, at most a "
             "bounding box is known"
         )
@@ -76,14 +80,18 @@ def _parsed(text: str, tally: Tally) -> Any:
     except (ValueError, RecursionError):
         value = text
     if isinstance(value, str) or value is None:
-        raise RLEError(f"segmentation is {text!r:.60}, which is no mask")
+        printed = text.lstrip().startswith(("{'", "[", "array(", "tensor("))
+        why = "a mask as Python prints it: write it with json.dump" if printed else "no mask"
+        raise RLEError(f"segmentation is {text[:50]!r}, which is {why}")
     tally.add("{n}: the segmentation is JSON within a text, read so.")
     return value
 
 
 def _plain_code(value: dict[str, Any], tally: Tally) -> dict[str, Any]:
     """Return a run-length code whose numbers are whole and whose counts are no printed bytes."""
-    if "rle" in value and ("original_width" in value or value.get("format") == "rle"):
+    inner = value.get("value")
+    brush = inner if isinstance(inner, dict) else value
+    if "rle" in brush and ("original_width" in value or brush.get("format") == "rle"):
         raise RLEError(
             "this is Label Studio's brush format, another run-length code: export as COCO, or turn "
             "it by label_studio_sdk.converter.brush.decode_rle"

@@ -76,7 +76,8 @@ def number(value: Any, name: str, tally: Tally) -> Any:
     """Return a number that stands as text, or alone in a list, as one."""
     if isinstance(value, list) and len(value) == 1:
         tally.add(f"{name} is a list of one number in {{n}}: that number was taken.")
-        return number(value[0], name, tally)
+        while isinstance(value, list) and len(value) == 1:
+            value = value[0]
     if isinstance(value, str):
         text = value.strip()
         tensor = TENSOR_TEXT.fullmatch(text)
@@ -99,8 +100,8 @@ def measure(value: Any, name: str, tally: Tally) -> Any:
 
 
 def flag(value: Any, name: str, tally: Tally) -> Any:
-    """Return a yes or no; null is no."""
-    if value is None:
+    """Return a yes or no; null and NaN are no."""
+    if value is None or value != value:
         return 0
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
         tally.add(f"{name} is text in {{n}}: read as true or false.")
@@ -207,7 +208,10 @@ def settle_segment(record: Any, tally: Tally) -> Any:
 
 
 def settle_row(record: Any, tally: Tally) -> Any:
-    """Return a record of an index or of panoptic JSON that has an ``image_id``."""
+    """Return a record of an index or of panoptic JSON that has an ``image_id``, or a name."""
+    if isinstance(record, dict) and "image_id" not in record and record.get("file_name"):
+        tally.add("image_id is missing in {n}: file_name was taken.")
+        record = {**record, "image_id": record["file_name"]}
     return settle(record, ROW, tally)
 
 

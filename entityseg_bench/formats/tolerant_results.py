@@ -149,6 +149,7 @@ class _Builder:
             "segmentation": mask,
             "category_id": row.get("category_id"),
             "id": row.get("id"),
+            "bbox": row.get("bbox"),
         }
         return {name: value for name, value in found.items() if value is not None}
 

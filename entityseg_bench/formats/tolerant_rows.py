@@ -16,7 +16,10 @@ WRAPPERS = (
     "objects", "outputs", "data", "masks", "items",
 )  # fmt: skip
 # What tools call the image of a record.
-IMAGE_KEYS = ("image_id", "img_id", "file_name", "filename", "image_name", "image", "image_path")
+IMAGE_KEYS = (
+    "image_id", "img_id", "imageId", "imgId", "file_name", "filename", "image_name", "image",
+    "image_path",
+)  # fmt: skip
 # Other lists of an image that go with its masks, and what each is called in a record.
 COLUMNS = {
     "scores": "score", "score": "score", "category_ids": "category_id", "labels": "category_id",
@@ -88,6 +91,11 @@ class RecordFinder:
 
     def _of_object(self, content: Record, depth: int) -> Iterator[Record]:
         self._list_images(content.get("images"))
+        table = _transposed(content)
+        if table:
+            self._tally.once("it is a table by columns, as pandas writes it: its rows were read.")
+            yield from table
+            return
         if is_record(content) and not _columns(content):
             self._tally.once("it holds a single record, not a list.")
             yield content
@@ -224,6 +232,17 @@ def _columns(part: Record) -> str:
         if any(COLUMNS[name] == "score" for name in alike) and (key != "segmentation" or masks):
             return key
     return ""
+
+
+def _transposed(content: Record) -> list[Record]:
+    """Return the rows of a table whose columns are objects by row; none where it is no such."""
+    columns = list(content.values())
+    if not is_record(content) or not all(isinstance(column, dict) for column in columns):
+        return []
+    rows = list(columns[0])
+    if any(list(column) != rows for column in columns) or "counts" in rows:
+        return []
+    return [{name: column[row] for name, column in content.items()} for row in rows]
 
 
 def is_image_row(mask: Any) -> bool:

@@ -103,13 +103,15 @@ def joined_sa1b(files: list[dict[str, Any]], tally: Tally) -> dict[str, Any]:
     tally.once(
         "it is SA-1B: its masks may overlap, and are no complete annotation; each is an entity."
     )
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[Any] = []
     for one in files:
         image = settle_image({**one["image"]}, tally)
         image_id = image.pop("image_id", image.get("id"))
         images.append({**image, "id": image_id})
         for record in one["annotations"]:
             fields = record if isinstance(record, dict) else {}
-            row = {"category_id": SA1B_CATEGORY["id"], **fields, "image_id": image_id}
+            own = {"id": len(annotations) + 1, "category_id": SA1B_CATEGORY["id"]}
+            row = {**own, **fields, "image_id": image_id}
             annotations.append(row if fields else record)
     return {"images": images, "annotations": annotations, "categories": [SA1B_CATEGORY]}

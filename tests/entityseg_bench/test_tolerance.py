@@ -462,3 +462,203 @@ def test_masks_survive_pickling(tmp_path):
         for idx, box in enumerate(box for found in ENTITIES for box in found):
             assert (rle.decode(again.rle(idx)) == box_mask(*box)).all()
     assert table.size_of_image(0) == (HEIGHT, WIDTH)
+
+
+def by_rows(code):
+    """Code a mask row by row, as those do who forget the order."""
+    turned = rle.encode(np.ascontiguousarray(rle.decode(code).T))
+    return {"size": code["size"], "counts": turned["counts"]}
+
+
+def with_boxes(dt, corners=False):
+    boxes = [rle.bbox(row["segmentation"]) for row in dt]
+    if corners:
+        boxes = [[x, y, x + w, y + h] for x, y, w, h in boxes]
+    return [{**row, "bbox": box} for row, box in zip(dt, boxes, strict=True)]
+
+
+@pytest.mark.parametrize("side", ["gt", "dt"])
+@pytest.mark.parametrize("corners", [False, True])
+def test_masks_coded_row_by_row(side, corners, tmp_path):
+    """Their area and size are right; only the boxes tell."""
+    gt, dt = truth(), results()
+    rows = gt["annotations"] if side == "gt" else dt
+    good = with_boxes(rows, corners)
+    bad = edited(good, segmentation=by_rows)
+    for found, refused in ((good, False), (bad, True)):
+        pair = ({**gt, "annotations": found}, dt) if side == "gt" else (gt, found)
+        paths = saved(tmp_path, *pair)
+        if refused:
+            with pytest.raises(InputError, match=r"record \d.*read row by row.*asfortranarray"):
+                scored(*paths)
+        else:
+            assert scored(*paths)[1] == []
+
+
+def test_boxes_of_other_things(tmp_path):
+    """A warning where nothing explains it; zeros, as the original writes them, say nothing."""
+    for box, warned in (([0, 0, 1, 1], True), ([0, 0, 0, 0], False), ([1, 2], False)):
+        _, said = scored(*saved(tmp_path, truth(), edited(results(), bbox=box)))
+        assert any("lie elsewhere than their boxes" in line for line in said) == warned
+
+
+def test_boxes_tell_in_loosely_typed_files_too(tmp_path):
+    gt, dt = truth(), edited(with_boxes(results()), segmentation=by_rows)
+    with pytest.raises(InputError, match="read row by row"):
+        scored(*saved(tmp_path, gt, {"results": dt}))
+    rows = edited(with_boxes(gt["annotations"]), segmentation=by_rows, id=float)
+    with pytest.raises(InputError, match="read row by row"):
+        scored(*saved(tmp_path, {**gt, "annotations": rows}, results()))
+
+
+def panoptic_sides(folder):
+    """Write panoptic ground truth and predictions with scores, which do not overlap."""
+    gt, dt, maps = [], [], {"gt": [], "dt": []}
+    for image_id, entities, found in zip(IDS, ENTITIES, PREDICTIONS, strict=True):
+        shown = [(box, 0.5 + 0.0625 * k) for k, (box, _) in enumerate(found) if box[0] < 6]
+        for side, boxes in (("gt", entities), ("dt", [box for box, _ in shown])):
+            pixels = np.zeros((HEIGHT, WIDTH), int)
+            for k, box in enumerate(boxes, 1):
+                pixels[box_mask(*box)] = k
+            maps[side].append(pixels)
+        name = named(image_id)
+        gt.append(
+            {
+                "image_id": image_id,
+                "file_name": name,
+                "segments_info": [
+                    {"id": k, "category_id": 1 + k % 2} for k in range(1, len(entities) + 1)
+                ],
+            }
+        )
+        dt.append({"image_id": image_id, "file_name": name, "segments_info": [
+            {"id": k, "label_id": 1 + k % 2, "score": score, "was_fused": False}
+            for k, (_, score) in enumerate(shown, 1)]})  # fmt: skip
+    for side, pixels in maps.items():
+        for image_id, own in zip(IDS, pixels, strict=True):
+            target = folder / side / f"{Path(named(image_id)).stem}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            from PIL import Image
+
+            Image.fromarray(np.stack([own, own * 0, own * 0], -1).astype(np.uint8)).save(target)
+    images, table = truth()["images"], [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+    head = {"images": images, "categories": table}
+    return {**head, "annotations": gt}, {**head, "annotations": dt}, maps["dt"]
+
+
+def image_by_image(dt, key):
+    return {key(row["image_id"]): {"segments_info": row["segments_info"]} for row in dt}
+
+
+def with_maps(dt, maps, void):
+    return [
+        {**row, "segmentation": np.where(own == 0, void, own).tolist()}
+        for row, own in zip(dt, maps, strict=True)
+    ]
+
+
+PANOPTIC = {
+    "as_it_is": (lambda dt, maps: dt, "label_id"),
+    "coco": (
+        lambda dt, maps: {**dt, "annotations": [
+            {**row, "segments_info": edited(row["segments_info"], category_id=1, label_id=...)}
+            for row in dt["annotations"]
+        ]},
+        "",
+    ),
+    "bare": (lambda dt, maps: {"annotations": dt["annotations"]}, "label_id"),
+    "list": (lambda dt, maps: dt["annotations"], "label_id"),
+    "under_key": (lambda dt, maps: {"predictions": dt["annotations"]}, "the key 'predictions'"),
+    "by_image": (lambda dt, maps: image_by_image(dt["annotations"], str), "keyed by image"),
+    "by_name": (lambda dt, maps: image_by_image(dt["annotations"], named), "keyed by image"),
+    "ids_text": (lambda dt, maps: edited(dt["annotations"], image_id=str), "ids are text"),
+    "ids_floats": (lambda dt, maps: edited(dt["annotations"], image_id=float), ""),
+    "no_ids": (lambda dt, maps: edited(dt["annotations"], image_id=...), "file_name was taken"),
+    "renumbered": (
+        lambda dt, maps: {
+            "images": [{"id": 100 + k, "file_name": named(k)} for k in IDS],
+            "annotations": edited(dt["annotations"], image_id=lambda k: 100 + k, file_name=...),
+        },
+        "numbers its images anew",
+    ),
+    "segments_floats": (
+        lambda dt, maps: edited(
+            dt["annotations"],
+            segments_info=lambda rows: edited(rows, id=float, label_id=float, score=str),
+        ),
+        "score is text",
+    ),
+    "nan": (
+        lambda dt, maps: text(edited(
+            dt["annotations"],
+            segments_info=lambda rows: edited(rows, area=float("nan"), bbox=None),
+        )),
+        "",
+    ),
+    "utf16": (lambda dt, maps: text(dt).encode("utf-16"), "label_id"),
+    "maps_within": (lambda dt, maps: with_maps(dt["annotations"], maps, -1), "stand in the JSON"),
+    "maps_within_0": (lambda dt, maps: with_maps(dt["annotations"], maps, 0), "stand in the JSON"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PANOPTIC)
+def test_panoptic_predictions(name, tmp_path):
+    change, note = PANOPTIC[name]
+    gt, dt, maps = panoptic_sides(tmp_path)
+    plain = {**dt, "annotations": [
+        {**row, "segments_info": [
+            {**{k: v for k, v in s.items() if k != "label_id"}, "category_id": s["label_id"]}
+            for s in row["segments_info"]
+        ]}
+        for row in dt["annotations"]
+    ]}  # fmt: skip
+    folders = {"gt_maps": tmp_path / "gt", "pred_maps": tmp_path / "dt"}
+    wanted, said = scored(*saved(tmp_path, gt, plain), **folders)
+    assert not any("pred.json" in line for line in said)
+    assert 0.2 < wanted["APe"] < 1
+    paths = saved(tmp_path, gt, change(dt, maps))
+    metrics, said = scored(*paths, **folders)
+    assert metrics == pytest.approx(wanted, nan_ok=True)
+    if note:
+        assert any(note in line for line in said), said
+
+
+def test_panoptic_ground_truth_loosely_typed(tmp_path):
+    gt, dt, _ = panoptic_sides(tmp_path)
+    folders = {"gt_maps": tmp_path / "gt", "pred_maps": tmp_path / "dt"}
+    wanted, _ = scored(*saved(tmp_path, gt, dt), **folders)
+    loose = {
+        "images": edited(gt["images"], id=float, height=float),
+        "annotations": edited(gt["annotations"], image_id=str, segments_info=lambda rows: edited(
+            rows, id=float, category_id=str, iscrowd=None, area=float("nan"))),
+        "categories": edited(gt["categories"], id=float, name=None),
+    }  # fmt: skip
+    metrics, said = scored(*saved(tmp_path, loose, dt), **folders)
+    assert metrics == pytest.approx(wanted, nan_ok=True)
+    assert any("category_id is text" in line for line in said)
+
+
+def test_lvis_is_warned_of(tmp_path, plain):
+    gt = truth()
+    url = "http://images.example.org/val/{}".format
+    images = [
+        {**image, "coco_url": url(image["file_name"]), "not_exhaustive_category_ids": [1],
+         "neg_category_ids": []}
+        for image in edited(gt["images"])
+    ]  # fmt: skip
+    for image in images:
+        del image["file_name"]
+    dt = edited(results(), image_id=named)
+    paths = saved(tmp_path, {**gt, "images": images}, dt)
+    metrics, said = scored(*paths)
+    assert metrics == pytest.approx(plain, nan_ok=True)
+    assert any("not labelled exhaustively" in line and "gt.json" in line for line in said)
+    assert any("matched with the file names" in line for line in said)
+
+
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\n", b"<html>"])
+def test_maps_that_were_not_fetched(content, tmp_path):
+    gt, dt, _ = panoptic_sides(tmp_path)
+    (tmp_path / "dt/pond_07.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"git lfs pull|web page"):
+        scored(*saved(tmp_path, gt, dt), gt_maps=tmp_path / "gt", pred_maps=tmp_path / "dt")

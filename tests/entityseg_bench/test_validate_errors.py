@@ -203,7 +203,7 @@ ERRORS = {
         [(f"{A}.npz", "mask 1", "the file holds 1 masks"),
          (f"{A}.npz", "mask 2", "the file holds 1 masks")]),
     "index_missing": (remove(INDEX), NPZ_PRED,
-        [("entity_npz", "", "no PNG maps in this folder, nor an index")]),
+        [("entity_npz", "", "the index (annotations.json) of these packed masks is")]),
     "index_rows": (edit(INDEX, lambda c: [
         c["annotations"].insert(0, {"id": 5}),
         c["annotations"].insert(1, {**c["annotations"][1], "image_id": 99}),
