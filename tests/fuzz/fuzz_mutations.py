@@ -85,7 +85,7 @@ def bend_npz(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
     # A header is padded to 64 bytes, so that most of what is there are spaces.
     members[name] = bend_bytes(head, rng, list(members.values())) + members[name][128:]
     if rng.random() < 0.1:
-        other = bend_bytes(name.encode(), rng, [b"ids.npy"]).decode("latin1")
+        other = bend_bytes(name.encode(), rng, [b"ids.npy"]).decode("latin1").replace("\0", "x")
         members[other or "masks"] = members.pop(name)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED))) as made:
