@@ -7,10 +7,12 @@ from pathlib import Path
 
 from entityseg_bench.categories import TASKS
 from entityseg_bench.formats import Inputs, gt_formats, prediction_formats
+from entityseg_bench.io import InputError
 from entityseg_bench.layout import PARTS, RESOLUTIONS, SPLITS
 
-__all__ = ["add_input_arguments", "add_outside_argument", "inputs_of", "late_bar"]
+__all__ = ["add_input_arguments", "add_outside_argument", "check_draws", "inputs_of", "late_bar"]
 
+MOST_DRAWS = 1_000_000
 # Work that ends sooner shows no bar, which would only flicker.
 SECONDS_BEFORE_BAR = 1.5
 
@@ -49,6 +51,16 @@ def inputs_of(args: argparse.Namespace) -> Inputs:
         gt_format=args.gt_format,
         pred_format=args.pred_format,
     )
+
+
+def check_draws(name: str, count: int, least: int = 1) -> None:
+    """Check how many resamples or exchanges an option asks for: memory is taken for all of them.
+
+    Raises:
+        InputError: They are too few, or too many.
+    """
+    if not least <= count <= MOST_DRAWS:
+        raise InputError("arguments", name, f"{count} is not from {least} to {MOST_DRAWS:,}.")
 
 
 def late_bar():  # type: ignore[no-untyped-def]

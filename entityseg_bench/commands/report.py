@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from entityseg_bench.commands._arguments import add_outside_argument, late_bar
+from entityseg_bench.commands._arguments import add_outside_argument, check_draws, late_bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,9 +35,10 @@ def run(args: argparse.Namespace) -> int:
     from entityseg_bench.report import write_report
 
     for name, least in (("pictures", 0), ("resamples", 1), ("threads", 1), ("max_mb", 0.1)):
-        if getattr(args, name) < least:
+        if not least <= getattr(args, name) < float("inf"):
             flag = name.replace("_", "-")
-            raise InputError("arguments", f"--{flag}", f"it must be at least {least}.")
+            raise InputError("arguments", f"--{flag}", f"it must be at least {least}, and finite.")
+    check_draws("--resamples", args.resamples)
     check_writable(args.out)
     path = write_report(
         args.gt,

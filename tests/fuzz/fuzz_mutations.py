@@ -1,5 +1,6 @@
 """Damage bytes and JSON values at random: what a seed decides, and nothing else."""
 
+import copy
 import gzip
 import io
 import json
@@ -130,23 +131,23 @@ def bend_value(content: object, rng: random.Random) -> object:
     """Change one place of plain values."""
     places = list(_places(content))
     if not places:
-        return rng.choice(VALUES)
+        return copy.deepcopy(rng.choice(VALUES))
     holder, key = rng.choice(places)
     kind = rng.randrange(6)
     if kind <= 2:
-        holder[key] = rng.choice(VALUES)
+        holder[key] = copy.deepcopy(rng.choice(VALUES))
     elif kind == 3:
         del holder[key]
     elif kind == 4:
         other, place = rng.choice(places)
         # A copy: a value that holds itself could not be written.
-        holder[key] = json.loads(json.dumps(other[place]))
+        holder[key] = copy.deepcopy(other[place])
     elif isinstance(holder, dict):
         holder[rng.choice((str(key) + "x", "id", "image_id", "score", "counts", "size", ""))] = (
             holder.pop(key)
         )
     else:
-        holder.insert(key, json.loads(json.dumps(holder[key])))
+        holder.insert(key, copy.deepcopy(holder[key]))
     return content
 
 
