@@ -260,8 +260,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _check_target(path)
         locks.remove_abandoned(path.parent)
         with locks.created(path.parent, path.name) as temporary:
             yield temporary
@@ -271,6 +270,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if error.filename is None or str(error.filename).endswith(".part"):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def _check_target(path: Path) -> None:
+    """See that a file can take this name: no folder has it, nor a device that it would replace."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "It is a device or a pipe", str(path))
 
 
 @contextlib.contextmanager
@@ -304,8 +311,7 @@ def check_writable(*paths: str | Path | None, makes_folders: bool = False) -> No
     """
     for path in [Path(path) for path in paths if path is not None]:
         with _unwritable(path):
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            _check_target(path)
             _try_folder(path.absolute().parent, makes_folders)
 
 

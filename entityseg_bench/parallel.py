@@ -2,10 +2,12 @@
 
 import collections
 import contextlib
+import errno
 import json
 import multiprocessing
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -180,8 +182,19 @@ class Journal:
 
     def _take_up(self) -> None:
         """Count the whole lines of an earlier run and cut off the rest, or begin anew."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        flags = os.O_RDWR | os.O_CREAT
+        for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"):
+            flags |= getattr(os, name, 0)
+        try:
+            descriptor = os.open(self.path, flags, 0o666)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            what = "it is a link, and no journal: what it leads to is left as it is."
+            raise InputError(self.path, "", what, "Delete it.") from None
         with open(descriptor, "r+b") as file:  # noqa: PTH123 - of what was opened
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise InputError(self.path, "", "it is no journal.", "Delete it.")
             head = file.readline()
             if head != self.head:
                 if any(True for _ in lines_of(self.path)):

@@ -7,16 +7,19 @@ from pathlib import Path
 
 from entityseg_bench.categories import TASKS
 from entityseg_bench.formats import Inputs, gt_formats, prediction_formats
+from entityseg_bench.io import InputError
 from entityseg_bench.layout import PARTS, RESOLUTIONS, SPLITS
 
 __all__ = [
     "add_input_arguments",
     "add_outside_argument",
     "add_record_arguments",
+    "check_draws",
     "inputs_of",
     "late_bar",
 ]
 
+MOST_DRAWS = 1_000_000
 # Work that ends sooner shows no bar, which would only flicker.
 SECONDS_BEFORE_BAR = 1.5
 
@@ -72,6 +75,16 @@ def inputs_of(args: argparse.Namespace) -> Inputs:
         image_id=args.image_id if isinstance(args.image_id, str) else None,
         score_from=args.score_from,
     )
+
+
+def check_draws(name: str, count: int, least: int = 1) -> None:
+    """Check how many resamples or exchanges an option asks for: memory is taken for all of them.
+
+    Raises:
+        InputError: They are too few, or too many.
+    """
+    if not least <= count <= MOST_DRAWS:
+        raise InputError("arguments", name, f"{count} is not from {least} to {MOST_DRAWS:,}.")
 
 
 def late_bar():  # type: ignore[no-untyped-def]

@@ -4,7 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
+from entityseg_bench.commands._arguments import (
+    add_input_arguments,
+    check_draws,
+    inputs_of,
+    late_bar,
+)
 from entityseg_bench.io import InputError, check_writable
 
 
@@ -73,12 +78,13 @@ def refuse(args: argparse.Namespace, labels: list[str] | None) -> None:
         "name two prediction files or more": len(args.preds) < 2,
         f"{len(labels or [])} labels for {len(args.preds)} files": labels
         and len(labels) != len(args.preds),
-        "--resamples must be at least 1": args.resamples < 1,
-        "--permutations must be at least 0": args.permutations < 0,
         "--level must lie between 0 and 1": not 0 < args.level < 1,
         "--threads must be at least 1": args.threads < 1,
+        "--seed must be at least 0": args.seed < 0,
     }
     for fault, present in faults.items():
         if present:
             raise InputError("arguments", "", f"{fault}.")
+    check_draws("--resamples", args.resamples)
+    check_draws("--permutations", args.permutations, 0)
     check_writable(args.json, args.tex, args.csv)

@@ -52,7 +52,11 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         air = Air(args.distance, **{name: getattr(args, name) for name in STRENGTHS})
-    except ValueError as error:
+        if args.seed < 0:
+            raise ValueError("--seed must be at least 0")
+        # Strengths of no world are beyond floating point.
+        found = [air.fried_parameter, air.isoplanatic_angle, air.tilt_variance**0.5]
+    except (ValueError, ArithmeticError) as error:
         raise InputError("arguments", "", f"{error}.") from None
     check_folder(args.out)
     splits = [name for name in SPLITS if args.split in (name, "both")]
@@ -63,10 +67,9 @@ def run(args: argparse.Namespace) -> int:
             bar.update(done - bar.n)
 
         count = corrupt(args.root, args.out, air, args.seed, splits, args.resolution, show)
-    tilt = air.tilt_variance**0.5
     print(f"{args.out}: {count} images at {air.distance:g} m, seed {args.seed}")
     print(
-        f"Fried parameter {air.fried_parameter:.3g} m, isoplanatic angle "
-        f"{air.isoplanatic_angle:.3g} rad, tilts of {tilt / air.pixel_angle:.3g} pixels"
+        f"Fried parameter {found[0]:.3g} m, isoplanatic angle {found[1]:.3g} rad, "
+        f"tilts of {found[2] / air.pixel_angle:.3g} pixels"
     )
     return 0

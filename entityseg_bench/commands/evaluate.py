@@ -8,7 +8,12 @@ from typing import get_args
 from entity_api import EvalParams
 from entity_api.params import AREA_RANGES, OverlapRule
 from entity_api.report import text_table
-from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
+from entityseg_bench.commands._arguments import (
+    add_input_arguments,
+    check_draws,
+    inputs_of,
+    late_bar,
+)
 from entityseg_bench.io import InputError, check_writable, write_json
 from entityseg_bench.protocols import PROTOCOLS
 from entityseg_bench.score import (
@@ -101,8 +106,8 @@ def _add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, print the table, write the result."""
     check_writable(args.json)
-    if args.ci is not None and args.ci < 1:
-        raise InputError("arguments", "", f"--ci {args.ci} must be at least 1.")
+    if args.ci is not None:
+        check_draws("--ci", args.ci)
     params = params_of(args)
     scoring = evaluate_files(
         args.gt,
