@@ -23,9 +23,11 @@ def text_table(result: "EvalResult") -> str:
     blocks = []
     for kind, title in KINDS.items():
         shown = [metric for metric in own if metric.kind == kind]
-        lines = [f"{title:28}" + "".join(f"{metric.heading:>8}" for metric in shown)]
+        width = max(8, *(len(metric.heading) + 1 for metric in shown)) if shown else 8
+        lines = [f"{title:28}" + "".join(f"{metric.heading:>{width}}" for metric in shown)]
         for mark, what in marks.items():
-            cells = "".join(f"{_percent(metrics[m.marked(mark).name]):>8}" for m in shown)
+            values = (_percent(metrics[metric.marked(mark).name]) for metric in shown)
+            cells = "".join(f"{value:>{width}}" for value in values)
             lines.append(f"{Metric(kind, mark).text:6}{what:22}{cells}")
         blocks.append("\n".join(lines))
     return "\n\n".join([*blocks, _overlap_line(result)]).rstrip()

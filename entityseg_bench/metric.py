@@ -62,7 +62,8 @@ class MetricImage:
         Raises:
             InputError: It is not there or unreadable.
         """
-        return read_rgb(self.path)
+        # A copy: PyTorch takes arrays that may be written only.
+        return read_rgb(self.path).copy()
 
 
 class Predicted(NamedTuple):

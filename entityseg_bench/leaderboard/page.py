@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from entity_api.names import MAIN, Metric
+from entity_api.names import MAIN
 from entityseg_bench.layout import RESOLUTIONS, Resolution
 from entityseg_bench.leaderboard.tables import (
     ABOUT_ORIGIN,
@@ -156,10 +156,7 @@ def _point(row: Row, resolution: Resolution, k: int) -> Point:
 
 def part(table: Table) -> Part:
     """Lay out one table."""
-    heads = [
-        Head(f"{Metric.parse(column.metric).html} {column.letter}".rstrip(), column.resolution)
-        for column in table.columns
-    ]
+    heads = [Head(column.html, column.resolution) for column in table.columns]
     ranks = _ranks(table)
     rows = [_line(table, row, ranks[k]) for k, row in enumerate(table.rows)]
     return Part(

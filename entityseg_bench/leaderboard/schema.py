@@ -72,7 +72,8 @@ class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``resolution`` is None for data sets that have one alone. ``mark`` says whose word it is: the
     authors' own (first-party), another paper's or project's (secondary), or one that its source
-    leaves open or has corrected (doubtful; ``note`` says why).
+    leaves open or has corrected (doubtful; ``note`` says why). ``protocol`` ar1000 is that of
+    average recall at 1,000 masks, which never shares a table with AP.
     """
 
     method: Text
@@ -86,9 +87,14 @@ class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split: Split = "val"
     parameters: Count | None = None
     note: str = ""
+    protocol: Literal["entityseg", "ar1000"] = "entityseg"
 
     def __post_init__(self) -> None:
         check_shown(self)
+        if self.protocol == "ar1000" and set(self.percent) != {"AR1000"}:
+            raise ValueError("AR1000 is the one metric of the protocol ar1000")
+        if self.protocol != "ar1000" and "AR1000" in self.percent:
+            raise ValueError("AR1000 is a metric of the protocol ar1000 alone")
 
 
 class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,6 +135,9 @@ class Parameters(msgspec.Struct, frozen=True):
     class_aware: bool
     iou_type: str
     images: Count | Literal["all"]
+    protocol: str = "entityseg"
+    overlap_rule: str = "score"
+    ap_max_det: Count | None = None
 
 
 class Counts(msgspec.Struct, frozen=True):
