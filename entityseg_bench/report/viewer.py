@@ -29,8 +29,9 @@ from entityseg_bench.visualize import read_pixels
 
 __all__ = ["ViewerData", "index_of", "packed"]
 
-# Longest sides of the grids that outlines are drawn on, tried in turn until they fit their share.
-GRIDS = (640, 400, 256, 176, 120)
+# Longest sides of the grids that outlines are drawn on, and how far outlines are straightened, in
+# cells; tried in turn until they fit their share.
+GRIDS = ((640, 0.8), (400, 1.0), (320, 1.4), (256, 1.7), (200, 1.8), (160, 1.6), (120, 1.2))
 # Of what the viewer may take, the part of the masks; the images get what they leave.
 MASKS_SHARE = 0.5
 # Longest side of the images that lie beside the page, in bytes each at most.
@@ -116,13 +117,13 @@ class ViewerData:
         """Write an image's masks on the finest grid that fits, from that of the last image on."""
         line = ""
         for at in range(max(self.grid - 1, 0), len(GRIDS)):
-            line, self.grid = packed(self.record(image_idx, GRIDS[at])), at
+            line, self.grid = packed(self.record(image_idx, *GRIDS[at])), at
             if len(line) <= share:
                 break
         return line
 
-    def record(self, image_idx: int, longest: int) -> dict[str, Any]:
-        """Gather an image's masks, with outlines on a grid of that longest side.
+    def record(self, image_idx: int, longest: int, tolerance: float) -> dict[str, Any]:
+        """Gather an image's masks, with outlines on a grid of that longest side, straightened.
 
         Returns:
             ``size`` of the grid as [width, height]; ``gt``: id, category, pixels and outline of
@@ -135,14 +136,14 @@ class ViewerData:
         masks = [self.gt.rle(row) for row in rows]
         # Small entities lie over large ones, should they overlap.
         order = sorted(range(len(rows)), key=lambda k: -rle.area(masks[k]))
-        drawn = trace(sample([masks[k] for k in order], grid), len(rows))
+        drawn = trace(sample([masks[k] for k in order], grid), len(rows), tolerance)
         outlines = dict(zip(order, drawn, strict=True))
         gt = [
             [self._id(row), self.names.get(int(self.gt.category_ids[row]), ""), outlines[k]]
             for k, row in enumerate(rows)
         ]
         files = [
-            {"gt": self._found(side, rows), "dt": own.predictions(side, image_idx, grid)}
+            {"gt": self._found(side, rows), "dt": own.predictions(side, image_idx, grid, tolerance)}
             for side, own in zip(self.sides, self.orders, strict=True)
         ]
         return {"size": grid[::-1], "gt": gt, "files": files}
@@ -183,14 +184,16 @@ class _ByImage:
     def of(cls, side: Side) -> "_ByImage":
         return cls(matches_of(side.result, "e"))
 
-    def predictions(self, side: Side, image_idx: int, grid: tuple[int, int]) -> list[list[Any]]:
+    def predictions(
+        self, side: Side, image_idx: int, grid: tuple[int, int], tolerance: float
+    ) -> list[list[Any]]:
         """List those of which something can be seen, with their outlines."""
         groups, dt = self.matches.groups, side.result.dt
         rows = groups.records[groups.columns(image_idx, 0)].tolist()
         size = side.scoring.gt.size_of_image(image_idx)
         masks = [mask_of(dt.counts[row], size) for row in rows]
         # The surest lie on top, as overlaps are removed.
-        outlines = trace(sample(masks[::-1], grid), len(rows))[::-1]
+        outlines = trace(sample(masks[::-1], grid), len(rows), tolerance)[::-1]
         errors = side.errors
         return [
             [row, code_of(errors.prediction_kind[row]), round(float(dt.scores[row]), 4),
