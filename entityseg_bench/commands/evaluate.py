@@ -8,6 +8,7 @@ from entity_api import EvalParams
 from entity_api.params import AREA_RANGES
 from entity_api.report import text_table
 from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
+from entityseg_bench.commands._pipes import piped
 from entityseg_bench.io import InputError, write_json
 from entityseg_bench.score import evaluate_files, result_record
 
@@ -30,8 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EPILOG
     parser.add_argument("gt", metavar="GT", help="ground truth: see below")
-    parser.add_argument("pred", metavar="PRED", help="predictions: see below")
-    parser.add_argument("--json", metavar="FILE", help="write metrics and provenance here")
+    parser.add_argument("pred", metavar="PRED", help="predictions: see below; - for standard input")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write metrics and provenance here; - for standard output"
+    )
     parser.add_argument(
         "--class-aware", action="store_true", help="match within categories (COCO's usual AP)"
     )
@@ -59,7 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score, print the table, write the result."""
+    """Score, print the table, write the result; ``-`` is standard input and output."""
+    with piped(args):
+        return score(args)
+
+
+def score(args: argparse.Namespace) -> int:
+    """Do what the arguments say, all of them paths."""
     if args.ci is not None and args.ci < 1:
         raise InputError("arguments", "", f"--ci {args.ci} must be at least 1.")
     try:

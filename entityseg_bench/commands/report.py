@@ -1,6 +1,7 @@
 """Write one self-contained HTML page about one prediction file, or up to five side by side."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_input_arguments(parser)
     parser.add_argument("--threads", type=int, default=1, help="images scored at once (default: 1)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no warnings")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         assets=args.assets,
         progress=None if args.quiet else late_bar(),
         inputs=inputs_of(args),
+        warn=None if args.quiet else lambda problem: print(problem, file=sys.stderr),
     )
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from entityseg_bench import __version__
+from entityseg_bench.check import Problem
 from entityseg_bench.formats import Inputs
 from entityseg_bench.io import atomic_path
 from entityseg_bench.pages import render_page
@@ -35,6 +36,7 @@ def write_report(
     assets: bool = False,
     progress: Callable[[int, int], None] | None = None,
     inputs: Inputs | None = None,
+    warn: Callable[[Problem], None] | None = None,
 ) -> Path:
     """Score one to five prediction files and write the report about them.
 
@@ -52,12 +54,16 @@ def write_report(
             it: ``report_assets`` for ``report.html``.
         progress: Called with (images finished, images to go through), anew for each pass.
         inputs: What the files are, where they do not say it.
+        warn: Takes what is unusual of each prediction file, but scored.
 
     Raises:
         InputError: A file that cannot be scored, or an image that is missing.
     """
     out = Path(out)
     findings = gather(gt_path, dt_paths, threads, n_resamples, progress=progress, inputs=inputs)
+    for problem in dict.fromkeys(p for side in findings.sides for p in side.scoring.warnings):
+        if warn is not None:
+            warn(problem)
     folder = out.with_name(f"{out.stem}_assets") if assets and images else None
     if folder:
         folder.mkdir(exist_ok=True)
