@@ -15,16 +15,14 @@ from typing import Any
 import numpy as np
 
 from entity_api import rle
-from entity_api.result import Matches
 from entityseg_bench.errors import KINDS
 from entityseg_bench.errors.signs import COLOURS, MEANINGS, SIGNS
-from entityseg_bench.errors.sorting import mask_of
+from entityseg_bench.errors.visible import counted_masks
 from entityseg_bench.io import atomic_path
 from entityseg_bench.layout import ImageFiles
 from entityseg_bench.report.findings import Side
 from entityseg_bench.report.outlines import grid_size, sample, trace
 from entityseg_bench.report.pictures import shrunk
-from entityseg_bench.resampling.weighted import matches_of
 from entityseg_bench.visualize import read_pixels
 
 __all__ = ["ViewerData", "index_of", "packed"]
@@ -89,7 +87,6 @@ class ViewerData:
         self.files = ImageFiles(folder) if folder else None
         self.assets = assets
         self.budget = budget
-        self.orders = [_ByImage.of(side) for side in sides]
         self.grid = self.size = 0
 
     def lines(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
@@ -143,8 +140,11 @@ class ViewerData:
             for k, row in enumerate(rows)
         ]
         files = [
-            {"gt": self._found(side, rows), "dt": own.predictions(side, image_idx, grid, tolerance)}
-            for side, own in zip(self.sides, self.orders, strict=True)
+            {
+                "gt": self._found(side, rows),
+                "dt": predictions_of(side, image_idx, grid, tolerance),
+            }
+            for side in self.sides
         ]
         return {"size": grid[::-1], "gt": gt, "files": files}
 
@@ -174,32 +174,20 @@ class ViewerData:
         return f"{self.assets.name}/{name}"
 
 
-class _ByImage:
-    """Give the predictions of an image that count, by falling score."""
-
-    def __init__(self, matches: Matches) -> None:
-        self.matches = matches
-
-    @classmethod
-    def of(cls, side: Side) -> "_ByImage":
-        return cls(matches_of(side.result, "e"))
-
-    def predictions(
-        self, side: Side, image_idx: int, grid: tuple[int, int], tolerance: float
-    ) -> list[list[Any]]:
-        """List those of which something can be seen, with their outlines."""
-        groups, dt = self.matches.groups, side.result.dt
-        rows = groups.records[groups.columns(image_idx, 0)].tolist()
-        size = side.scoring.gt.size_of_image(image_idx)
-        masks = [mask_of(dt.counts[row], size) for row in rows]
-        # The surest lie on top, as overlaps are removed.
-        outlines = trace(sample(masks[::-1], grid), len(rows), tolerance)[::-1]
-        errors = side.errors
-        return [
-            [row, code_of(errors.prediction_kind[row]), round(float(dt.scores[row]), 4),
-             round(float(np.nan_to_num(errors.prediction_iou[row])), 3), path]
-            for row, path in zip(rows, outlines, strict=True) if path
-        ]  # fmt: skip
+def predictions_of(
+    side: Side, image_idx: int, grid: tuple[int, int], tolerance: float
+) -> list[list[Any]]:
+    """List the predictions of which something can be seen, with their outlines."""
+    counted = counted_masks(side.scoring, image_idx)
+    # The surest lie on top, as overlaps are removed.
+    masks = [mask for _, mask in counted[::-1]]
+    outlines = trace(sample(masks, grid), len(masks), tolerance)[::-1]
+    errors, scores = side.errors, side.result.dt.scores
+    return [
+        [row, code_of(errors.prediction_kind[row]), round(float(scores[row]), 4),
+         round(float(np.nan_to_num(errors.prediction_iou[row])), 3), path]
+        for (row, _), path in zip(counted, outlines, strict=True) if path
+    ]  # fmt: skip
 
 
 def code_of(kind: str) -> int:
