@@ -2,6 +2,7 @@
 
 from entity_api import mask
 from entity_api.coco import COCO
+from entity_api.coco_evaluator import CocoEvaluator
 from entity_api.cocoeval import COCOeval
 from entity_api.dropin import init_as_pycocotools
 from entity_api.evaluator import evaluate
@@ -14,6 +15,7 @@ from entity_api.tables import Detections, GroundTruth, RecordError
 __all__ = [
     "COCO",
     "COCOeval",
+    "CocoEvaluator",
     "Detections",
     "EvalParams",
     "EvalResult",

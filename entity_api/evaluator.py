@@ -8,17 +8,19 @@ predictions of an image are removed: each pixel goes to the highest score that c
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import _cover, _events, _match, _reach, _rle, _sweep
+from entity_api import _events, _match, _reach, _rle, _sweep
 from entity_api.boundary import boundary_iou
 from entity_api.boxes import iou_of_boxes
 from entity_api.counts import Codes, RLEError, pack
 from entity_api.groups import Groups, Idx, by_falling_score, group
-from entity_api.overlap import Overlap, codes_of
+from entity_api.inputs import detections_of, ground_truth_of
+from entity_api.overlap import Overlap, codes_of, visible_by
 from entity_api.params import EvalParams
 from entity_api.result import EvalResult, Matches, Scored, summarize
 from entity_api.tables import Detections, GroundTruth, RecordError, Side
@@ -28,16 +30,20 @@ __all__ = ["accumulate", "evaluate"]
 
 
 def evaluate(
-    gt: GroundTruth | Mapping[str, Any],
-    dt: Detections | Sequence[Mapping[str, Any]],
+    gt: GroundTruth | Mapping[str, Any] | Sequence[Any] | str | Path,
+    dt: Detections | Mapping[Any, Any] | Sequence[Any] | str | Path,
     params: EvalParams | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EvalResult:
     """Score detections against ground truth.
 
+    Masks may be run-length codes, polygons, or dense arrays and tensors (H, W), everywhere.
+
     Args:
-        gt: Columns, or a COCO dictionary.
-        dt: Columns, or a list of COCO results.
+        gt: Columns; a COCO dictionary, a `COCO` object, or the path of COCO JSON; or a list of the
+            masks of each image (see `GroundTruth.from_masks`).
+        dt: Columns; a list of COCO results or the path of one; or the masks of each image with
+            their scores (see `entity_api.inputs.detections_of`).
         params: Thresholds, ranges, grouping, threads.
         progress: Called with the number of images finished since the last call.
 
@@ -47,13 +53,16 @@ def evaluate(
 
     Raises:
         RecordError: A record that cannot be scored, with its side and position.
+        ValueError: Sides of another form.
+
+    >>> mask = np.ones((1, 8, 8), bool)
+    >>> round(evaluate([mask], [(mask, [0.9])]).metrics["APe"], 6)
+    1.0
     """
     params = params or EvalParams()
     boxes = params.iou_type == "bbox"
-    if not isinstance(gt, GroundTruth):
-        gt = GroundTruth.from_coco(gt, boxes)
-    if not isinstance(dt, Detections):
-        dt = Detections.from_coco(dt, gt, boxes)
+    gt = ground_truth_of(gt, boxes)
+    dt = detections_of(dt, gt, boxes)
     dt, on_void = cut_to_labelled(gt, dt) if not boxes else (dt, np.zeros(len(dt.scores), bool))
     groups = group(gt, dt, params, on_void)
     run = _Run(gt, dt, params, groups)
@@ -146,7 +155,8 @@ class _Run:
         self.match(image_idx, iou, dt_area, gt_area)
         if not self.removes_overlaps:
             return
-        visible, crowded_px = _cover.visible(dt_runs)
+        rule, size = self.params.overlap_rule, self.size(image_idx)
+        visible, crowded_px = visible_by(rule, dt_runs, dt_rows, size)
         left_px = visible.areas()
         self.overlap.covered[image_idx] = left_px.sum()
         if crowded_px:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api.params import EvalParams
+from entity_api.shown import Shown
 from entity_api.tables import Detections, GroundTruth
 
 __all__ = ["Groups", "by_falling_score", "group"]
@@ -15,8 +16,8 @@ __all__ = ["Groups", "by_falling_score", "group"]
 Idx = NDArray[np.int64]
 
 
-@dataclasses.dataclass(frozen=True)
-class Groups:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Groups(Shown):
     """Hold the order in which records are matched.
 
     Kept detections, N in all, stand in *columns*: by category, then image, then falling score, the

@@ -138,8 +138,9 @@ COMPARED = ("APe", "APe50", "APe75", *BY_SIZE, "ARe100", "AP")
 TESTED = ("APe", "AP", *BY_SIZE)
 # What the CSV of the leaderboard adds to the columns of its tables.
 DETAIL = ("APe50", "APe75", *BY_SIZE)
-# What published rows of the leaderboard may have; average recall is another metric.
-PublishedName = Literal["AP", "APe", "mIoU", "PQ", "SQ", "RQ"]
+# What published rows of the leaderboard may have. Average recall at 1,000 masks is another metric
+# of another protocol: it has a table of its own.
+PublishedName = Literal["AP", "APe", "mIoU", "PQ", "SQ", "RQ", "AR1000"]
 PUBLISHED: tuple[PublishedName, ...] = get_args(PublishedName)
 # Columns of the leaderboard by annotation type, in order.
 BOARD = {"entity": ("AP", "APe"), "instance": ("AP",), "semantic": ("mIoU",),

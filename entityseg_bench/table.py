@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from entity_api import Detections, GroundTruth
 from entity_api import rle as rle_codes
 from entity_api.counts import Codes, RLEError, pack
+from entity_api.shown import Shown
 from entityseg_bench.categories import Task
 from entityseg_bench.io import InputError
 from entityseg_bench.masks import (
@@ -51,8 +52,8 @@ class AnnotatedImages(Protocol):
         """Return the annotations of the image at a position, in the order of the file."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Segments:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Segments(Shown):
     """Hold N segments of I images: the annotations of a file, or its predictions.
 
     Attributes:

@@ -149,6 +149,10 @@ def refuse(result: EvalResult) -> None:
     params = result.params
     if params.class_aware or params.iou_type != "segm":
         raise ValueError("errors are told for class-agnostic scoring by masks")
+    if params.overlap_rule != "score":
+        raise ValueError("errors are told for the benchmark's overlap rule, score")
+    if params.ap_limit != params.max_dets[-1]:
+        raise ValueError("errors are told for the predictions that AP counts, and no more")
     if result.matches.dt_gt.shape[-1] != len(result.matches.records):
         raise ValueError("errors need the matches: evaluate with keep_matches=True")
 

@@ -19,6 +19,7 @@ __all__ = [
     "Published",
     "PublishedRow",
     "ResultFile",
+    "Source",
     "converted",
 ]
 
@@ -34,6 +35,7 @@ Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Year = Annotated[int, msgspec.Meta(ge=2000, le=2100)]
 
 
 # What a type's own metrics may be, over all its categories; `n` counts those.
@@ -58,10 +60,13 @@ def check_shown(struct: msgspec.Struct) -> None:
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Name where published numbers stand."""
+    """Name where published numbers stand, and when they came out."""
 
     title: Text
     url: Url
+    year: Year | None = None
+    paper: Url | None = None
+    code: Url | None = None
 
     def __post_init__(self) -> None:
         check_shown(self)
@@ -72,7 +77,8 @@ class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``resolution`` is None for data sets that have one alone. ``mark`` says whose word it is: the
     authors' own (first-party), another paper's or project's (secondary), or one that its source
-    leaves open or has corrected (doubtful; ``note`` says why).
+    leaves open or has corrected (doubtful; ``note`` says why). ``protocol`` ar1000 is that of
+    average recall at 1,000 masks, which never shares a table with AP.
     """
 
     method: Text
@@ -86,9 +92,14 @@ class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split: Split = "val"
     parameters: Count | None = None
     note: str = ""
+    protocol: Literal["entityseg", "ar1000"] = "entityseg"
 
     def __post_init__(self) -> None:
         check_shown(self)
+        if self.protocol == "ar1000" and set(self.percent) != {"AR1000"}:
+            raise ValueError("AR1000 is the one metric of the protocol ar1000")
+        if self.protocol != "ar1000" and "AR1000" in self.percent:
+            raise ValueError("AR1000 is a metric of the protocol ar1000 alone")
 
 
 class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,6 +140,9 @@ class Parameters(msgspec.Struct, frozen=True):
     class_aware: bool
     iou_type: str
     images: Count | Literal["all"]
+    protocol: str = "entityseg"
+    overlap_rule: str = "score"
+    ap_max_det: Count | None = None
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -204,6 +218,7 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hold ``results/<split>/<model>.json``: one model and its results on one split.
 
     ``method`` is the name in the tables, ``model`` that of the trained network and of the file.
+    ``predictions`` is where the scored files can be fetched, so that anybody can score them again.
     """
 
     schema: Literal[1]
@@ -216,6 +231,9 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split: Split
     parameters: Count | None
     results: list[FiledResult]
+    year: Year | None = None
+    weights: Url | None = None
+    predictions: Url | None = None
 
     def __post_init__(self) -> None:
         check_shown(self)

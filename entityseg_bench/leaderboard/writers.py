@@ -15,8 +15,7 @@ __all__ = ["to_csv", "to_json", "to_latex", "to_markdown"]
 
 def to_markdown(table: Table) -> str:
     """Write a table with the best number bold, the second underlined, and notes below."""
-    heads = [f"{Metric.parse(c.metric).html}{f' {c.letter}' if c.letter else ''}"
-             for c in table.columns]  # fmt: skip
+    heads = [column.html for column in table.columns]
     lines = [
         f"| {' | '.join(['method', 'backbone', 'parameters', *heads, 'origin'])} |",
         f"|{'|'.join(['---', '---', '---:', *['---:'] * len(heads), '---'])}|",
@@ -67,13 +66,15 @@ def to_csv(tables: Sequence[Table]) -> str:
          "parameters", *metrics, "origin", "source", "url", "note"]
     )  # fmt: skip
     for table in tables:
-        about = [_cell(table.dataset), table.split, table.task, str(table.class_aware).lower()]
+        about = [table.split, table.task, str(table.class_aware).lower()]
         for row in table.rows:
-            for resolution in sorted({c.resolution for c in row.values}, key=str, reverse=True):
-                own = [row.values.get(Column(metric, resolution)) for metric in metrics]
+            parts = dict.fromkeys((c.dataset, c.resolution) for c in row.values)
+            for dataset, resolution in sorted(parts, key=str, reverse=True):
+                own = [row.values.get(Column(metric, resolution, dataset)) for metric in metrics]
                 writer.writerow(
-                    [*about, resolution or "", _cell(row.method), _cell(row.backbone),
-                     row.parameters, *("" if value is None else f"{value:.10g}" for value in own),
+                    [_cell(dataset or table.dataset), *about, resolution or "",
+                     _cell(row.method), _cell(row.backbone), row.parameters,
+                     *("" if value is None else f"{value:.10g}" for value in own),
                      row.origin, _cell(row.source), row.url, _cell(row.note)]
                 )  # fmt: skip
     return out.getvalue()
@@ -88,6 +89,7 @@ def to_json(tables: Sequence[Table]) -> str:
             "split": table.split,
             "task": table.task,
             "class_aware": table.class_aware,
+            "protocol": table.protocol,
             "rows": [
                 {
                     "method": row.method,
@@ -97,8 +99,15 @@ def to_json(tables: Sequence[Table]) -> str:
                     "source": row.source,
                     "url": row.url,
                     "note": row.note,
+                    "year": row.year,
+                    "links": dict(row.links),
                     "values": [
-                        {"metric": c.metric, "resolution": c.resolution, "percent": value}
+                        {
+                            "metric": c.metric,
+                            "resolution": c.resolution,
+                            "percent": value,
+                            **({"dataset": c.dataset} if c.dataset else {}),
+                        }
                         for c, value in row.values.items()
                     ],
                 }
@@ -123,7 +132,7 @@ def to_latex(table: Table) -> str:
     """Write a ``table`` environment (package booktabs), best bold, second underlined."""
     heads = []
     for column in table.columns:
-        label = Metric.parse(column.metric).latex
+        label = tex_text(column.dataset) or Metric.parse(column.metric).latex
         heads.append(label + (rf"\textsubscript{{{column.letter}}}" if column.letter else ""))
     lines = [
         r"\begin{table}", r"  \centering",

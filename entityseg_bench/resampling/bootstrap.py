@@ -270,7 +270,10 @@ def check_pair(first: EvalResult, second: EvalResult) -> None:
     same = np.array_equal(first.groups.images, second.groups.images) and np.array_equal(
         first.groups.gt_category, second.groups.gt_category
     )
-    keys = ("iou_thrs", "rec_thrs", "area_ranges", "max_dets", "class_aware", "iou_type")
+    keys = (
+        "iou_thrs", "rec_thrs", "area_ranges", "max_dets", "ap_limit", "class_aware", "iou_type",
+        "overlap_rule",
+    )  # fmt: skip
     same_params = all(getattr(first.params, key) == getattr(second.params, key) for key in keys)
     if not same or not same_params:
         raise ValueError("results to compare need one ground truth and the same parameters")

@@ -44,7 +44,7 @@ def measures(params: EvalParams, alike: bool = False) -> dict[str, Measure]:
             *(Measure(kind, 0, tuple(at)) for at in at_thr),
             *(Measure(kind, area, every) for area in areas),
             *(Measure(kind, 0, max_det=max_det) for max_det in params.max_dets),
-            *(Measure(kind, area, max_det=params.max_dets[-1]) for area in areas),
+            *(Measure(kind, area, max_det=params.ap_limit) for area in areas),
         ]
         names = summary_names(list(params.area_ranges)[1:], params.max_dets, mark)
         found.update(zip(names, own, strict=True))

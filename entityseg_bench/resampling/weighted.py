@@ -229,6 +229,17 @@ class Evidence:
             rows.append(precision_at_recall(found, counted, weights @ self.n_gt, self.params))
         return np.stack(rows, axis=1)
 
+    def best(self, max_det: int) -> "Evidence":
+        """Leave out the detections of an image that rank below the first ``max_det``."""
+        kept = self.ranks < max_det
+        if kept.all():
+            return self
+        position = np.cumsum(kept) - 1
+        hits, ignored = ([position[at[kept[at]]] for at in lists]
+                         for lists in (self.hits, self.ignored))  # fmt: skip
+        source, ranks = self.source[kept], self.ranks[kept]
+        return Evidence(source, ranks, hits, ignored, self.n_gt, self.params)
+
     def average_precision(self, weights: Ints, parts: Sequence[Sequence[int]]) -> list[Floats]:
         """Average precision over recalls and some thresholds, for several choices of those.
 
@@ -240,7 +251,8 @@ class Evidence:
             (B,) for each choice, nan in sets without entities.
         """
         out = [np.full(len(weights), np.nan) for _ in parts]
-        for rows, precision in self.precision(weights) if any(parts) else ():
+        counted = self.best(self.params.ap_limit)
+        for rows, precision in counted.precision(weights) if any(parts) else ():
             for values, part in zip(out, parts, strict=True):
                 if not part:
                     continue
