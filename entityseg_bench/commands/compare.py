@@ -1,6 +1,7 @@
 """Compare prediction files: metrics side by side, differences, how sure they are."""
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
@@ -22,6 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write everything, all images too, here")
     parser.add_argument("--tex", metavar="FILE", help="write a LaTeX table (package booktabs) here")
     parser.add_argument("--csv", metavar="FILE", help="write every metric and difference here")
+    parser.add_argument(
+        "--figures", metavar="DIR",
+        help="draw curves, error costs, sizes and calibration here, as PDF and SVG",
+    )  # fmt: skip
     parser.add_argument("--labels", metavar="NAME,NAME,...", help="what to call the files")
     parser.add_argument(
         "--resamples", type=int, default=1000, metavar="N",
@@ -46,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, compare, print the tables, write the files."""
     from entity_api import EvalParams
-    from entityseg_bench.compare import compare, comparison_record
+    from entityseg_bench.compare import compare, comparison_record, write_figures
     from entityseg_bench.compare.paper import comparison_csv, comparison_tex, write_text
     from entityseg_bench.compare.tables import comparison_table
     from entityseg_bench.io import write_json
@@ -54,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
 
     labels = args.labels.split(",") if args.labels else None
     refuse(args, labels)
-    params = EvalParams(threads=args.threads, keep_matches=False)
+    if args.figures:
+        # Missing, it is named before the work.
+        importlib.import_module("matplotlib")
+    params = EvalParams(threads=args.threads, keep_matches=bool(args.figures))
     scorings, inputs = [], inputs_of(args)
     for path in args.preds:
         progress = None if args.quiet else late_bar()
@@ -68,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         write_text(args.tex, comparison_tex(comparison))
     if args.csv:
         write_text(args.csv, comparison_csv(comparison))
+    if args.figures:
+        write_figures(comparison, scorings, args.figures)
     print(comparison_table(comparison, args.top))
     return 0
 

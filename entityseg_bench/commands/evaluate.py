@@ -14,6 +14,7 @@ from entityseg_bench.commands._arguments import (
     inputs_of,
     late_bar,
 )
+from entityseg_bench.commands._pipes import piped
 from entityseg_bench.io import InputError, check_writable, write_json
 from entityseg_bench.protocols import PROTOCOLS
 from entityseg_bench.score import (
@@ -51,8 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EPILOG
     parser.add_argument("gt", metavar="GT", help="ground truth: see below")
-    parser.add_argument("pred", metavar="PRED", help="predictions: see below")
-    parser.add_argument("--json", metavar="FILE", help="write metrics and provenance here")
+    parser.add_argument("pred", metavar="PRED", help="predictions: see below; - for standard input")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write metrics and provenance here; - for standard output"
+    )
     parser.add_argument(
         "--class-aware", action="store_true", help="match within categories (COCO's usual AP)"
     )
@@ -104,7 +107,13 @@ def _add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score, print the table, write the result."""
+    """Score, print the table, write the result; ``-`` is standard input and output."""
+    with piped(args):
+        return score(args)
+
+
+def score(args: argparse.Namespace) -> int:
+    """Do what the arguments say, all of them paths."""
     check_writable(args.json)
     if args.ci is not None:
         check_draws("--ci", args.ci)

@@ -16,12 +16,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     filing = actions.add_parser("add", help="file a result that evaluate --json wrote")
     filing.add_argument("result", metavar="RESULT", help="what evaluate --json wrote")
-    filing.add_argument("--model", required=True, metavar="NAME", help="name of the network")
+    filing.add_argument(
+        "--model", required=True, metavar="NAME", help="name of the network (required)"
+    )
     filing.add_argument("--method", metavar="NAME", help="name in the tables (default: --model)")
-    filing.add_argument("--backbone", required=True, metavar="NAME", help="name in the tables")
-    filing.add_argument("--paper", required=True, metavar="URL", help="where it is described")
-    filing.add_argument("--code", required=True, metavar="URL", help="where its code is")
+    filing.add_argument(
+        "--backbone", required=True, metavar="NAME", help="name in the tables (required)"
+    )
+    filing.add_argument(
+        "--paper", required=True, metavar="URL", help="where it is described (required)"
+    )
+    filing.add_argument("--code", required=True, metavar="URL", help="where its code is (required)")
     filing.add_argument("--parameters", type=int, metavar="N", help="of the model")
+    filing.add_argument("--year", type=int, metavar="YYYY", help="in which the method came out")
+    filing.add_argument("--weights", metavar="URL", help="where the trained network is")
+    filing.add_argument(
+        "--predictions", metavar="URL", help="where what was scored is, to score it again"
+    )
     filing.add_argument(
         "--dataset", default="EntitySeg", metavar="NAME",
         help="data of one name share tables (default: EntitySeg)",
@@ -80,6 +91,9 @@ def run_add(args: argparse.Namespace) -> int:
         parameters=args.parameters,
         split=args.split,
         resolution=args.resolution,
+        year=args.year,
+        weights=args.weights,
+        predictions=args.predictions,
     )
     results = read_model(path).results
     kinds = ", ".join(f"{filed.result['task']} {filed.resolution}" for filed in results)

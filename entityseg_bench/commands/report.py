@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_input_arguments(parser)
     parser.add_argument("--threads", type=int, default=1, help="images scored at once (default: 1)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no warnings")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         assets=args.assets,
         progress=None if args.quiet else late_bar(),
         inputs=inputs_of(args),
-        warn=lambda problem: print(problem, file=sys.stderr),
+        warn=None if args.quiet else lambda problem: print(problem, file=sys.stderr),
     )
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -110,6 +110,9 @@ def add(
     parameters: int | None = None,
     split: Split | None = None,
     resolution: Resolution | None = None,
+    year: int | None = None,
+    weights: str | None = None,
+    predictions: str | None = None,
 ) -> Path:
     """File a result under ``<folder>/results/<split>/<model>.json``.
 
@@ -128,6 +131,9 @@ def add(
         parameters: Number of the model's parameters.
         split: train or val.
         resolution: high or low.
+        year: In which the method came out.
+        weights: Address of the trained network.
+        predictions: Address of what was scored.
 
     Returns:
         The file.
@@ -154,6 +160,9 @@ def add(
             "split": words["split"],
             "parameters": parameters,
             "results": [],
+            "year": year,
+            "weights": weights,
+            "predictions": predictions,
         },
         ModelFile,
     )

@@ -51,7 +51,7 @@ class Line(NamedTuple):
     url: str
     source: str
     links: list[tuple[str, str]]
-    note: str
+    note: int | None
     filled: str
 
 
@@ -64,8 +64,7 @@ class Part(NamedTuple):
     columns: list[Head]
     rows: list[Line]
     has_years: bool
-    has_links: bool
-    has_notes: bool
+    notes: list[str]
 
 
 class Key(NamedTuple):
@@ -158,7 +157,8 @@ def part(table: Table) -> Part:
     """Lay out one table."""
     heads = [Head(column.html, column.resolution) for column in table.columns]
     ranks = _ranks(table)
-    rows = [_line(table, row, ranks[k]) for k, row in enumerate(table.rows)]
+    notes = list(dict.fromkeys(row.note for row in table.rows if row.note))
+    rows = [_line(table, row, ranks[k], notes) for k, row in enumerate(table.rows)]
     return Part(
         table.key,
         table.title,
@@ -166,17 +166,16 @@ def part(table: Table) -> Part:
         heads,
         rows,
         has_years=any(row.year for row in rows),
-        has_links=any(row.links for row in rows),
-        has_notes=any(row.note for row in rows),
+        notes=notes,
     )
 
 
 def _ranks(table: Table) -> list[int | str]:
     """Rank rows by the last column, which they are sorted by; equal printed numbers share a rank.
 
-    Rows without that number, and doubtful ones, have none.
+    Rows without that number, and doubtful ones, have none; nor have rows over several data sets.
     """
-    if not table.columns:
+    if not table.columns or table.columns[-1].dataset:
         return [""] * len(table.rows)
     column = table.columns[-1]
     ranked = [
@@ -188,7 +187,7 @@ def _ranks(table: Table) -> list[int | str]:
     return ["" if own is None else 1 + sum(value > own for value in known) for own in ranked]
 
 
-def _line(table: Table, row: Row, rank: int | str) -> Line:
+def _line(table: Table, row: Row, rank: int | str, notes: list[str]) -> Line:
     cells = []
     for column in table.columns:
         value = row.values.get(column)
@@ -200,14 +199,14 @@ def _line(table: Table, row: Row, rank: int | str) -> Line:
         method=row.method,
         backbone=row.backbone,
         rank=rank,
-        year=None,
+        year=row.year,
         parameters=row.parameters,
         millions=millions(row.parameters),
         cells=cells,
         origin=row.origin,
         url=row.url,
         source=row.source,
-        links=[("paper", row.url)] if row.origin == "measured" else [],
-        note=row.note,
+        links=list(row.links),
+        note=notes.index(row.note) + 1 if row.note else None,
         filled=filled(row, table.columns),
     )

@@ -19,6 +19,7 @@ __all__ = [
     "Published",
     "PublishedRow",
     "ResultFile",
+    "Source",
     "converted",
 ]
 
@@ -34,6 +35,7 @@ Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Year = Annotated[int, msgspec.Meta(ge=2000, le=2100)]
 
 
 # What a type's own metrics may be, over all its categories; `n` counts those.
@@ -58,10 +60,13 @@ def check_shown(struct: msgspec.Struct) -> None:
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Name where published numbers stand."""
+    """Name where published numbers stand, and when they came out."""
 
     title: Text
     url: Url
+    year: Year | None = None
+    paper: Url | None = None
+    code: Url | None = None
 
     def __post_init__(self) -> None:
         check_shown(self)
@@ -213,6 +218,7 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hold ``results/<split>/<model>.json``: one model and its results on one split.
 
     ``method`` is the name in the tables, ``model`` that of the trained network and of the file.
+    ``predictions`` is where the scored files can be fetched, so that anybody can score them again.
     """
 
     schema: Literal[1]
@@ -225,6 +231,9 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split: Split
     parameters: Count | None
     results: list[FiledResult]
+    year: Year | None = None
+    weights: Url | None = None
+    predictions: Url | None = None
 
     def __post_init__(self) -> None:
         check_shown(self)

@@ -9,7 +9,7 @@ from typing import Literal
 from entity_api.names import BOARD, Metric
 from entityseg_bench.categories import TASKS, Task
 from entityseg_bench.layout import Resolution
-from entityseg_bench.leaderboard.schema import ModelFile, Published
+from entityseg_bench.leaderboard.schema import ModelFile, Published, Source
 
 __all__ = ["ABOUT_ORIGIN", "Column", "Row", "Table", "collect", "millions", "percent"]
 
@@ -71,6 +71,8 @@ class Row:
     url: str
     values: dict[Column, float]
     note: str = ""
+    year: int | None = None
+    links: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +149,8 @@ def collect(published: Published, models: Iterable[tuple[Path, ModelFile]]) -> l
                 source.url,
                 values,
                 row.note,
+                source.year,
+                links_of(source),
             )
         )
     for path, model in models:
@@ -216,8 +220,17 @@ def measured_rows(path: Path, model: ModelFile) -> Iterable[tuple[Task, bool, Ro
                 model.paper,
                 own,
                 "; ".join(notes[task]),
+                model.year,
+                links_of(model),
             ),
         )
+
+
+def links_of(about: Source | ModelFile) -> tuple[tuple[str, str], ...]:
+    """Name what a row leads to: paper, code, and of a filed model weights and predictions."""
+    names = ("paper", "code", "weights", "predictions")
+    known = ((name, getattr(about, name, None)) for name in names)
+    return tuple((name, url) for name, url in known if url)
 
 
 def _table(dataset: str, split: str, task: Task, class_aware: bool, rows: list[Row]) -> Table:

@@ -99,6 +99,8 @@ def to_json(tables: Sequence[Table]) -> str:
                     "source": row.source,
                     "url": row.url,
                     "note": row.note,
+                    "year": row.year,
+                    "links": dict(row.links),
                     "values": [
                         {
                             "metric": c.metric,

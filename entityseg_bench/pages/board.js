@@ -28,7 +28,7 @@ function remember() {
   const words = new URLSearchParams();
   for (const name of NAMES) if (field(name).value) words.set(name, field(name).value);
   const hash = words.toString();
-  history.replaceState(null, "", hash ? "#" + hash : location.pathname + location.search);
+  history.replaceState(null, "", hash ? "#" + hash : location.href.split("#")[0]);
 }
 function follow() {
   const words = new URLSearchParams(location.hash.slice(1));

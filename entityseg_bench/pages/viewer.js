@@ -247,7 +247,7 @@
   function remember() {
     // A page within a page has no address of its own.
     if (location.protocol === "about:") return;
-    history.replaceState(null, "", dialog.open ? address(state.idx) : location.pathname + location.search);
+    history.replaceState(null, "", dialog.open ? address(state.idx) : location.href.split("#")[0]);
   }
   async function show(idx, { order, why, kind, keep } = {}) {
     const [packed, pixels] = lines[idx].split(" ");

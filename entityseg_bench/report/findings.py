@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from entity_api import EvalParams, EvalResult
 from entity_api.names import BY_SIZE, HEADLINE
-from entity_api.result import Scored
 from entityseg_bench.compare import Comparison, compare
 from entityseg_bench.compare.comparison import unique_names
+from entityseg_bench.curves import ap_by_iou, precision_at
 from entityseg_bench.errors import ErrorReport, find_errors
 from entityseg_bench.errors.by_image import ImageErrors, errors_by_image
 from entityseg_bench.formats import Inputs
@@ -51,23 +51,13 @@ class Side:
         """The evaluation."""
         return self.scoring.result
 
-    @property
-    def disjoint(self) -> Scored:
-        """Arrays with overlaps removed."""
-        if self.result.disjoint is None:
-            raise ValueError("a report needs a result with overlaps removed")
-        return self.result.disjoint
-
     def precision_at(self, iou_thr: float) -> NDArray[np.float64]:
         """Return precision at each recall threshold, (R,) fractions, nan where not measured."""
-        at = int(np.argmin(np.abs(np.array(self.result.params.iou_thrs) - iou_thr)))
-        precision = self.disjoint.precision[at, :, 0, 0, -1]
-        return np.where(precision < 0, np.nan, precision)
+        return precision_at(self.result, iou_thr)
 
     def ap_by_iou(self) -> NDArray[np.float64]:
         """Return AP^e at each IoU threshold, (T,) fractions, nan where not measured."""
-        precision = self.disjoint.precision[:, :, 0, 0, -1]
-        return np.where(precision[:, 0] < 0, np.nan, precision.mean(axis=1))
+        return ap_by_iou(self.result)
 
 
 @dataclasses.dataclass(frozen=True)

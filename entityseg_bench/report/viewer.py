@@ -15,22 +15,21 @@ from typing import Any
 import numpy as np
 
 from entity_api import rle
-from entity_api.counts import bare
-from entity_api.result import Matches
 from entityseg_bench.errors import KINDS
 from entityseg_bench.errors.signs import COLOURS, MEANINGS, SIGNS
+from entityseg_bench.errors.visible import counted_masks
 from entityseg_bench.io import atomic_path
 from entityseg_bench.layout import ImageFiles
 from entityseg_bench.report.findings import Side
 from entityseg_bench.report.outlines import grid_size, sample, trace
 from entityseg_bench.report.pictures import shrunk
-from entityseg_bench.resampling.weighted import matches_of
 from entityseg_bench.visualize import read_pixels
 
 __all__ = ["ViewerData", "index_of", "packed"]
 
-# Longest sides of the grids that outlines are drawn on, tried in turn until they fit their share.
-GRIDS = (640, 400, 256, 176, 120)
+# Longest sides of the grids that outlines are drawn on, and how far outlines are straightened, in
+# cells; tried in turn until they fit their share.
+GRIDS = ((640, 0.8), (400, 1.0), (320, 1.4), (256, 1.7), (200, 1.8), (160, 1.6), (120, 1.2))
 # Of what the viewer may take, the part of the masks; the images get what they leave.
 MASKS_SHARE = 0.5
 # Longest side of the images that lie beside the page, in bytes each at most.
@@ -88,7 +87,6 @@ class ViewerData:
         self.files = ImageFiles(folder) if folder else None
         self.assets = assets
         self.budget = budget
-        self.orders = [_ByImage.of(side) for side in sides]
         self.grid = self.size = 0
 
     def lines(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
@@ -116,13 +114,13 @@ class ViewerData:
         """Write an image's masks on the finest grid that fits, from that of the last image on."""
         line = ""
         for at in range(max(self.grid - 1, 0), len(GRIDS)):
-            line, self.grid = packed(self.record(image_idx, GRIDS[at])), at
+            line, self.grid = packed(self.record(image_idx, *GRIDS[at])), at
             if len(line) <= share:
                 break
         return line
 
-    def record(self, image_idx: int, longest: int) -> dict[str, Any]:
-        """Gather an image's masks, with outlines on a grid of that longest side.
+    def record(self, image_idx: int, longest: int, tolerance: float) -> dict[str, Any]:
+        """Gather an image's masks, with outlines on a grid of that longest side, straightened.
 
         Returns:
             ``size`` of the grid as [width, height]; ``gt``: id, category, pixels and outline of
@@ -135,15 +133,18 @@ class ViewerData:
         masks = [self.gt.rle(row) for row in rows]
         # Small entities lie over large ones, should they overlap.
         order = sorted(range(len(rows)), key=lambda k: -rle.area(masks[k]))
-        drawn = trace(sample([masks[k] for k in order], grid), len(rows))
+        drawn = trace(sample([masks[k] for k in order], grid), len(rows), tolerance)
         outlines = dict(zip(order, drawn, strict=True))
         gt = [
             [self._id(row), self.names.get(int(self.gt.category_ids[row]), ""), outlines[k]]
             for k, row in enumerate(rows)
         ]
         files = [
-            {"gt": self._found(side, rows), "dt": own.predictions(side, image_idx, grid)}
-            for side, own in zip(self.sides, self.orders, strict=True)
+            {
+                "gt": self._found(side, rows),
+                "dt": predictions_of(side, image_idx, grid, tolerance),
+            }
+            for side in self.sides
         ]
         return {"size": grid[::-1], "gt": gt, "files": files}
 
@@ -173,30 +174,20 @@ class ViewerData:
         return f"{self.assets.name}/{name}"
 
 
-class _ByImage:
-    """Give the predictions of an image that count, by falling score."""
-
-    def __init__(self, matches: Matches) -> None:
-        self.matches = matches
-
-    @classmethod
-    def of(cls, side: Side) -> "_ByImage":
-        return cls(matches_of(side.result, "e"))
-
-    def predictions(self, side: Side, image_idx: int, grid: tuple[int, int]) -> list[list[Any]]:
-        """List those of which something can be seen, with their outlines."""
-        groups, dt = self.matches.groups, side.result.dt
-        rows = groups.records[groups.columns(image_idx, 0)].tolist()
-        size = side.scoring.gt.size_of_image(image_idx)
-        masks = [{"size": list(size), "counts": bare(dt.counts[row])} for row in rows]
-        # The surest lie on top, as overlaps are removed.
-        outlines = trace(sample(masks[::-1], grid), len(rows))[::-1]
-        errors = side.errors
-        return [
-            [row, code_of(errors.prediction_kind[row]), round(float(dt.scores[row]), 4),
-             round(float(np.nan_to_num(errors.prediction_iou[row])), 3), path]
-            for row, path in zip(rows, outlines, strict=True) if path
-        ]  # fmt: skip
+def predictions_of(
+    side: Side, image_idx: int, grid: tuple[int, int], tolerance: float
+) -> list[list[Any]]:
+    """List the predictions of which something can be seen, with their outlines."""
+    counted = counted_masks(side.scoring, image_idx)
+    # The surest lie on top, as overlaps are removed.
+    masks = [mask for _, mask in counted[::-1]]
+    outlines = trace(sample(masks, grid), len(masks), tolerance)[::-1]
+    errors, scores = side.errors, side.result.dt.scores
+    return [
+        [row, code_of(errors.prediction_kind[row]), round(float(scores[row]), 4),
+         round(float(np.nan_to_num(errors.prediction_iou[row])), 3), path]
+        for (row, _), path in zip(counted, outlines, strict=True) if path
+    ]  # fmt: skip
 
 
 def code_of(kind: str) -> int:

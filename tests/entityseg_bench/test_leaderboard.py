@@ -625,3 +625,34 @@ def test_the_page_loads_nothing(files, tmp_path):
     assert not re.search(r"<(img|iframe|object|embed)|@import|url\(|\bfetch\(|src=", html)
     assert re.findall(r"<link[^>]*>", html) == ['<link rel="icon" href="data:,">']
     assert "prefers-color-scheme: dark" in html
+
+
+def test_a_row_leads_to_paper_code_weights_and_predictions(files, tmp_path):
+    shutil.copytree(OWN, tmp_path / "other")
+    more = {name: f"https://example.org/{name}" for name in ("weights", "predictions")}
+    about = {**ABOUT, "dataset": "Squares"}
+    add(files[2], tmp_path / "other", **about, year=2024, **more)
+    written = render(tmp_path / "other", None)
+    html = written[tmp_path / "other" / "index.html"]
+    for name in ("paper", "code", "weights", "predictions"):
+        assert f'<a href="https://example.org/{name}" aria-label="{name} of Tiny, none">' in html
+    tables = json.loads(written[tmp_path / "other" / "leaderboard.json"])
+    (row,) = next(table for table in tables if table["dataset"] == "Squares")["rows"]
+    assert row["year"] == 2024
+    assert list(row["links"]) == ["paper", "code", "weights", "predictions"]
+    with pytest.raises(InputError, match="year"):
+        add(files[2], tmp_path / "other", **about, year=24)
+
+
+def test_what_the_page_asks_for_is_what_the_command_takes(capsys):
+    """Each command of the checklist names options that exist."""
+    html = (OWN / "index.html").read_text(encoding="utf-8")
+    commands = re.findall(r"<code>entityseg ([^<]*)</code>", html)
+    assert len(commands) >= 4
+    for command in commands:
+        words = command.split()
+        verb = words[:2] if words[0] == "leaderboard" else words[:1]
+        with pytest.raises(SystemExit):
+            main([*verb, "--help"])
+        known = capsys.readouterr().out
+        assert all(word in known for word in words if word.startswith("--"))
