@@ -6,7 +6,6 @@ predictions of an image are removed: each pixel goes to the highest score that c
 "High-Quality Entity Segmentation", ICCV 2023).
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +16,8 @@ from entity_api import _cover, _events, _match, _reach, _rle, _sweep
 from entity_api.boundary import boundary_iou_of_runs
 from entity_api.boxes import iou_of_boxes
 from entity_api.counts import Codes, RLEError, pack
-from entity_api.groups import Groups, Idx, by_falling_score, group
+from entity_api.curves import precision_and_recall
+from entity_api.groups import Groups, Idx, group
 from entity_api.overlap import Overlap
 from entity_api.params import EvalParams
 from entity_api.result import EvalResult, Matches, Scored, summarize
@@ -341,30 +341,16 @@ def accumulate(matches: Matches, scores: NDArray[np.float64], params: EvalParams
         params: Thresholds and limits.
     """
     groups = matches.groups
-    n_areas, n_thrs, _ = matches.outcome.shape
-    n_cats, n_recs = len(groups.category_ids), len(params.rec_thrs)
-    shape = (n_thrs, n_recs, n_cats, n_areas, len(params.max_dets))
-    precision, score_at = np.full(shape, -1.0), np.full(shape, -1.0)
-    recall = np.full((n_thrs, n_cats, n_areas, len(params.max_dets)), -1.0)
-    rec_thrs = np.array(params.rec_thrs, np.float64)
-    for k in range(n_cats):
-        n_gt = [np.count_nonzero(groups.gt_category[~out] == k) for out in matches.gt_ignored]
-        columns = np.arange(groups.category_start[k], groups.category_start[k + 1])
-        score = scores[groups.records[columns]]
-        by_score = by_falling_score(score)
-        columns, score = columns[by_score], score[by_score]
-        rank = groups.ranks[columns]
-        for m, max_det in enumerate(params.max_dets):
-            counts = rank < max_det
-            kept, kept_score = columns[counts], score[counts]
-            for a, t in itertools.product(np.flatnonzero(n_gt).tolist(), range(n_thrs)):
-                recall[t, k, a, m] = _match.precision_at_recall(
-                    matches.outcome[a, t],
-                    kept,
-                    kept_score,
-                    int(n_gt[a]),
-                    rec_thrs,
-                    precision[t, :, k, a, m],
-                    score_at[t, :, k, a, m],
-                )
-    return Scored(precision, recall, score_at, matches)
+    n_gt = [
+        [np.count_nonzero(groups.gt_category[~out] == k) for out in matches.gt_ignored]
+        for k in range(len(groups.category_ids))
+    ]
+    arrays = precision_and_recall(
+        lambda a, t: matches.outcome[a, t],
+        scores[groups.records],
+        groups.ranks,
+        groups.category_start,
+        np.array(n_gt, np.int64).reshape(-1, len(params.area_ranges)),
+        params,
+    )
+    return Scored(*arrays, matches)
