@@ -77,7 +77,7 @@ class EvalState(StateArrays):
             at = np.searchsorted(keys, gt_key[counted & ~ignored])
             n_gt[:, area] = np.bincount(at, minlength=len(keys))
         category, image = np.divmod(keys, max(len(scored), 1))
-        patterns, codes = np.unique(rows, axis=0, return_inverse=True)
+        patterns, codes = _distinct(rows)
         removed = result.overlap is not None
         parts = dataclasses.astuple(result.overlap) if result.overlap is not None else ()
         return cls(
@@ -92,7 +92,7 @@ class EvalState(StateArrays):
             n_gt=n_gt,
             n_dt=np.bincount(np.searchsorted(keys, dt_key), minlength=len(keys)),
             scores=result.dt.scores[records],
-            codes=codes.reshape(-1).astype(np.int32),
+            codes=codes.astype(np.int32),
             patterns=patterns.reshape(len(patterns), 2, n_areas, len(params.iou_thrs)),
         )
 
@@ -223,6 +223,19 @@ def _outcomes(result: EvalResult) -> tuple[Ints, NDArray[np.uint8]]:
     for k, found in enumerate(passes):
         rows[where[found.records], k] = found.outcome.reshape(n_areas * n_thrs, -1).T
     return records, rows.reshape(len(records), 2 * n_areas * n_thrs)
+
+
+def _distinct(rows: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Ints]:
+    """List the distinct rows of numbers below 4, rising, and which of them each row is."""
+    code = np.zeros(len(rows), np.int64)
+    # Words of 31 numbers sort much faster than rows.
+    for start in range(0, rows.shape[1], 31):
+        part = rows[:, start : start + 31].astype(np.int64)
+        _, word = np.unique(part @ 4 ** np.arange(part.shape[1]), return_inverse=True)
+        _, code = np.unique(code * (word.max(initial=0) + 1) + word, return_inverse=True)
+    _, first = np.unique(code, return_index=True)
+    table, place = np.unique(rows[first], axis=0, return_inverse=True)
+    return table, place.reshape(-1)[code]
 
 
 def _spread(starts: Ints, lengths: Ints, order: Ints) -> Ints:

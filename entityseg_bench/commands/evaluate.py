@@ -8,7 +8,7 @@ from entity_api import EvalParams
 from entity_api.params import AREA_RANGES
 from entity_api.report import text_table
 from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
-from entityseg_bench.io import InputError, write_json
+from entityseg_bench.io import InputError, check_writable, write_json
 from entityseg_bench.score import evaluate_files, result_record
 
 BOUNDARY_TITLE = "By boundaries: the lesser of mask IoU and boundary IoU (2 % of the diagonal)"
@@ -41,6 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ci", type=int, nargs="?", const=1000, metavar="N",
         help="print 95 %% confidence intervals, too, from N resamples of the images (1000), seeded",
     )  # fmt: skip
+    parser.add_argument(
+        "--save-state", metavar="FILE",
+        help="write what entityseg merge joins with the states of other images",
+    )  # fmt: skip
     add_input_arguments(parser)
     parser.add_argument(
         "--max-dets", metavar="N,N,...", default="1,10,100",
@@ -62,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     """Score, print the table, write the result."""
     if args.ci is not None and args.ci < 1:
         raise InputError("arguments", "", f"--ci {args.ci} must be at least 1.")
+    if args.save_state:
+        refuse_state(args)
     try:
         params = EvalParams(
             max_dets=max_dets(args.max_dets),
@@ -105,7 +111,20 @@ def run(args: argparse.Namespace) -> int:
         if intervals:
             record["intervals"] = interval_record(intervals, args.ci)
         write_json(Path(args.json), record, indent=2)
+    if args.save_state:
+        from entityseg_bench.saved import SavedScoring
+
+        SavedScoring.of(scoring).save(args.save_state)
     return 0
+
+
+def refuse_state(args: argparse.Namespace) -> None:
+    """Stop before the work where no state can be written."""
+    if args.class_aware:
+        what = "--save-state keeps class-agnostic scoring, and not --class-aware."
+        hint = "In Python, EvalState takes EvalParams(class_aware=True, category_ids=...)."
+        raise InputError("arguments", "", what, hint)
+    check_writable(args.save_state)
 
 
 def max_dets(text: str) -> tuple[int, ...]:
