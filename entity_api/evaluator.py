@@ -6,7 +6,6 @@ predictions of an image are removed: each pixel goes to the highest score that c
 "High-Quality Entity Segmentation", ICCV 2023).
 """
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import _match
-from entity_api.groups import by_falling_score, group
+from entity_api.curves import precision_and_recall
+from entity_api.groups import group
 from entity_api.images import Run
 from entity_api.inputs import detections_of, ground_truth_of
 from entity_api.params import EvalParams
@@ -100,30 +99,16 @@ def accumulate(matches: Matches, scores: NDArray[np.float64], params: EvalParams
         params: Thresholds and limits.
     """
     groups = matches.groups
-    n_areas, n_thrs, _ = matches.outcome.shape
-    n_cats, n_recs = len(groups.category_ids), len(params.rec_thrs)
-    shape = (n_thrs, n_recs, n_cats, n_areas, len(params.max_dets))
-    precision, score_at = np.full(shape, -1.0), np.full(shape, -1.0)
-    recall = np.full((n_thrs, n_cats, n_areas, len(params.max_dets)), -1.0)
-    rec_thrs = np.array(params.rec_thrs, np.float64)
-    for k in range(n_cats):
-        n_gt = [np.count_nonzero(groups.gt_category[~out] == k) for out in matches.gt_ignored]
-        columns = np.arange(groups.category_start[k], groups.category_start[k + 1])
-        score = scores[groups.records[columns]]
-        by_score = by_falling_score(score)
-        columns, score = columns[by_score], score[by_score]
-        rank = groups.ranks[columns]
-        for m, max_det in enumerate(params.max_dets):
-            counts = rank < max_det
-            kept, kept_score = columns[counts], score[counts]
-            for a, t in itertools.product(np.flatnonzero(n_gt).tolist(), range(n_thrs)):
-                recall[t, k, a, m] = _match.precision_at_recall(
-                    matches.outcome[a, t],
-                    kept,
-                    kept_score,
-                    int(n_gt[a]),
-                    rec_thrs,
-                    precision[t, :, k, a, m],
-                    score_at[t, :, k, a, m],
-                )
-    return Scored(precision, recall, score_at, matches)
+    n_gt = [
+        [np.count_nonzero(groups.gt_category[~out] == k) for out in matches.gt_ignored]
+        for k in range(len(groups.category_ids))
+    ]
+    arrays = precision_and_recall(
+        lambda a, t: matches.outcome[a, t],
+        scores[groups.records],
+        groups.ranks,
+        groups.category_start,
+        np.array(n_gt, np.int64).reshape(-1, len(params.area_ranges)),
+        params,
+    )
+    return Scored(*arrays, matches)

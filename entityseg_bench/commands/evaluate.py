@@ -65,6 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ci", type=int, nargs="?", const=1000, metavar="N",
         help="print 95 %% confidence intervals, too, from N resamples of the images (1000), seeded",
     )  # fmt: skip
+    parser.add_argument(
+        "--save-state", metavar="FILE",
+        help="write what entityseg merge joins with the states of other images",
+    )  # fmt: skip
     add_input_arguments(parser)
     _add_protocol_arguments(parser)
     parser.add_argument(
@@ -118,6 +122,8 @@ def score(args: argparse.Namespace) -> int:
     if args.ci is not None:
         check_draws("--ci", args.ci)
     params = params_of(args)
+    if args.save_state:
+        refuse_state(args)
     scoring = evaluate_files(
         args.gt,
         args.pred,
@@ -162,6 +168,10 @@ def score(args: argparse.Namespace) -> int:
         if intervals:
             record["intervals"] = interval_record(intervals, args.ci)
         write_json(Path(args.json), record, indent=2)
+    if args.save_state:
+        from entityseg_bench.saved import SavedScoring
+
+        SavedScoring.of(scoring).save(args.save_state)
     return 0
 
 
@@ -192,6 +202,18 @@ def params_of(args: argparse.Namespace) -> EvalParams:
         )
     except ValueError as error:
         raise InputError("arguments", "", str(error)) from None
+
+
+def refuse_state(args: argparse.Namespace) -> None:
+    """Stop before the work where no state can be written."""
+    if args.class_aware:
+        what = "--save-state keeps class-agnostic scoring, and not --class-aware."
+        hint = "In Python, EvalState takes EvalParams(class_aware=True, category_ids=...)."
+        raise InputError("arguments", "", what, hint)
+    if args.protocol != BENCHMARK:
+        what = f"--save-state keeps the protocol {BENCHMARK}, and not {args.protocol}."
+        raise InputError("arguments", "", what)
+    check_writable(args.save_state)
 
 
 def max_dets(text: str) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import EvalParams, EvalResult, _resample
+from entity_api import EvalParams, EvalResult, EvalState, _resample
 from entity_api.result import Matches
 
 __all__ = ["Columns", "Evidence", "matches_of", "precision_at_recall"]
@@ -128,6 +128,26 @@ class Columns:
             ranks=groups.ranks[own],
             outcome=matches.outcome[area, :, own],
             n_gt=np.bincount(gt_image[counts], minlength=n_images),
+        )
+
+    @classmethod
+    def of_state(cls, state: EvalState, removed: bool, k: int, area: int) -> "Columns":
+        """Cut one category and area range out of a state, whose images stand by rising id."""
+        found = state.ranked(removed)
+        own = state.group_category[found.group] == k
+        image_idx = state.group_image[found.group[own]]
+        groups = state.group_category == k
+        n_gt = np.zeros(len(state.image_ids), np.int64)
+        n_gt[state.group_image[groups]] = state.n_gt[groups, area]
+        return cls(
+            records=found.at[own],
+            image_idx=image_idx,
+            place=image_idx,
+            ranks=found.ranks[own],
+            outcome=state.patterns[:, int(removed), area][state.codes[found.at[own]]].T.view(
+                np.int8
+            ),
+            n_gt=n_gt,
         )
 
 
