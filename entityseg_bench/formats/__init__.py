@@ -74,6 +74,16 @@ class Look:
         """Tell whether a file may be JSON."""
         return not self.is_dir and self.suffix != ".txt"
 
+    def is_annotated(self) -> bool:
+        """Tell whether a file is COCO ground truth: it lists images, and no scores."""
+        return (
+            not self.is_dir
+            and self.head.startswith(b"{")
+            and self.says("segmentation")
+            and self.says("images")
+            and not self.says("score")
+        )
+
     def is_results(self) -> bool:
         """Tell whether JSON is predictions: any is where predictions are asked for."""
         bare = self.head.startswith(b"[") or (self.says("score") and not self.says("images"))
@@ -223,6 +233,10 @@ def gt_format(path: Path, inputs: Inputs) -> str:
         InputError: It cannot be told.
     """
     found = sniff(path, "gt")
+    seen = Look(path, None)
+    if found == "coco" and seen.is_results() and seen.says("score"):
+        what = "it holds predictions, not ground truth."
+        raise InputError(path, "", what, "Are GT and PRED exchanged? GT comes first.")
     if found == "entityseg" and any(path.glob("*.png")):
         wanted = (inputs.split, inputs.resolution, inputs.parts)
         if not any(module_of("entityseg").tasks_below(path, wanted)):
@@ -237,6 +251,9 @@ def pred_format(path: Path, truth: Segments) -> tuple[str, list[str]]:
         InputError: It cannot be told.
     """
     seen = Look(path, "dt")
+    if seen.is_annotated():
+        what = "it holds ground truth, not predictions: no record has a score."
+        raise InputError(path, "", what, "Are GT and PRED exchanged? GT comes first.")
     if not seen.is_dir or seen.is_indexed():
         return sniff(path, "dt"), []
     maps = [map_ for map_ in path.rglob("*.png") if not map_.name.startswith(".")]

@@ -252,7 +252,7 @@ ERRORS = {
     "type_unsaid": (lambda: None, ("set", "pan.json"),
         [("set", "", "has annotations of the types")]),
     "results_for_ground_truth": (lambda: None, ("entity.json", "entity_npz"),
-        [("entity.json", "", "it holds list, not the records of COCO")]),
+        [("entity.json", "", "it holds predictions, not ground truth")]),
 }  # fmt: skip
 
 
