@@ -1,7 +1,8 @@
 """Write predictions as files for programs, or as pictures for people."""
 
+import gzip
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from entityseg_bench.formats.npz import write_npz
 from entityseg_bench.formats.panoptic import write_panoptic
 from entityseg_bench.io import atomic_path
 
-__all__ = ["DATASET_KINDS", "FORMATS", "Format", "write_predictions"]
+__all__ = ["DATASET_KINDS", "FORMATS", "Format", "write_list", "write_predictions"]
 
 # Formats of `entityseg_bench.formats`, which are written for all images at once. The evaluator
 # reads them.
@@ -58,6 +59,25 @@ def write_predictions(dataset: EntityDataset, out: Path, kind: str) -> None:
         write_panoptic(dataset, out / "panoptic.json", out / "panoptic")
     else:
         {"ids": write_id_png, "npz": write_npz}[kind](dataset, out / kind)
+
+
+def write_list(path: Path, parts: Iterable[bytes]) -> None:
+    """Write a JSON list that may not fit in memory, whole or not at all.
+
+    Args:
+        path: The file, ``.json`` or ``.json.gz``.
+        parts: Elements of the list as JSON, several separated by commas; empty parts are left out.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        is_packed = path.suffix == ".gz"
+        with gzip.open(temporary, "wb") if is_packed else temporary.open("wb") as file:
+            file.write(b"[")
+            comma = b"\n"
+            for part in filter(None, parts):
+                file.write(comma + part)
+                comma = b",\n"
+            file.write(b"]")
 
 
 def _id_map(entities: Entities) -> np.ndarray:

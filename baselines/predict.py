@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import gzip
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from baselines.config import ModelConfig, config_to_dict
 from baselines.images import image_size, read_image
 from baselines.original import read_original
 from baselines.original.commands import is_original_demo, translate_demo
-from baselines.outputs import DATASET_KINDS, FORMATS, write_predictions
+from baselines.outputs import DATASET_KINDS, FORMATS, write_list, write_predictions
 from baselines.pictures import Picture, list_pictures
 from baselines.predictor import Entities, Predictor
 from baselines.progress import Finished, Progress
@@ -30,8 +29,9 @@ from entityseg_bench import __version__
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.identity import digest
 from entityseg_bench.formats.maps import check_names
-from entityseg_bench.io import InputError, atomic_path, check_writable, printable, sha256
+from entityseg_bench.io import InputError, check_writable, printable, sha256
 from entityseg_bench.names import outside_allowed
+from entityseg_bench.parser import Parser
 from entityseg_bench.stopping import exit_code, stoppable
 from entityseg_bench.turbulence import Air, distort
 from entityseg_bench.types import Annotation, ImageInfo, Prediction
@@ -190,7 +190,7 @@ def _finish(predictor: Predictor, job: Job, progress: Progress) -> dict[str, str
     if "json" in job.formats:
         path = job.out if job.is_file else job.out / "results.json"
         lists = (progress.read(places[p.image_id]).predictions for p in finished)
-        _write_parts(path, b"[", (bytes(part)[1:-1] for part in lists), b"]")
+        write_list(path, (bytes(part)[1:-1] for part in lists))
     kinds = [kind for kind in DATASET_KINDS if kind in job.formats]
     if kinds:
         rows = {p: progress.read(places[p.image_id]).predictions for p in finished}
@@ -222,25 +222,9 @@ def _dataset(predictor: Predictor, rows: Mapping[Picture, msgspec.Raw]) -> Entit
     return EntityDataset(images, annotations, predictor.categories, predictor.config.task)
 
 
-def _write_parts(path: Path, start: bytes, parts: Iterator[bytes], end: bytes) -> None:
-    """Write a JSON list that may not fit in memory, one part at a time, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        is_packed = path.suffix == ".gz"
-        with gzip.open(temporary, "wb") if is_packed else temporary.open("wb") as file:
-            file.write(start)
-            comma = b"\n"
-            for part in filter(None, parts):
-                file.write(comma + part)
-                comma = b",\n"
-            file.write(end)
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str) -> argparse.ArgumentParser:
     """Describe the command's arguments."""
-    parser = argparse.ArgumentParser(
-        prog="python -m baselines.predict", description="Find the entities in images."
-    )
+    parser = Parser(prog=prog, description="Find the entities in images.")
     add = parser.add_argument
     add("preset", nargs="?", help="name of a preset; without it the weights tell")
     add("--config-file", metavar="YAML", help="file of the original, in place of a preset")
@@ -292,8 +276,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m baselines.predict") -> int:
     """Run the command and return its exit code.
+
+    Args:
+        argv: Its arguments; those of the process by default.
+        prog: Its name in help and errors.
 
     Returns:
         0 if all images have results; 1 if some could not be read, which are listed; 2 if it could
@@ -306,7 +294,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ValueError as error:
             print(printable(str(error)), file=sys.stderr)
             return 2
-    args = build_parser().parse_args(argv)
+    args = build_parser(prog).parse_args(argv)
     with joined(PATIENCE) as ranks:
         try:
             with stoppable(), outside_allowed(args.allow_outside):

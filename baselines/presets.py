@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from baselines.config import HorNetConfig, ModelConfig, ResNetConfig, SwinConfig
 from baselines.modeling.criterion import LossConfig
 from baselines.train_config import AugmentConfig, TrainConfig
+from entityseg_bench.parser import did_you_mean
 
 __all__ = ["PRESETS", "Preset", "get_preset", "list_presets"]
 
@@ -200,5 +201,6 @@ def get_preset(name: str) -> Preset:
         ValueError: There is no such preset. The message lists the names.
     """
     if name not in PRESETS:
-        raise ValueError(f"no preset {name!r}; presets: {', '.join(PRESETS)}")
+        guess = did_you_mean(name, PRESETS)
+        raise ValueError(f"no preset {name!r}; presets: {', '.join(PRESETS)}{guess}")
     return PRESETS[name]

@@ -28,6 +28,7 @@ from entityseg_bench.formats.coco import read_coco
 from entityseg_bench.io import InputError, check_writable, locked, printable, write_json
 from entityseg_bench.layout import ImageFiles
 from entityseg_bench.names import outside_allowed
+from entityseg_bench.parser import Parser
 from entityseg_bench.stopping import exit_code, stoppable
 
 __all__ = ["main"]
@@ -51,10 +52,10 @@ FREE_TO_CHANGE = frozenset(
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str) -> argparse.ArgumentParser:
     """Describe the command's arguments."""
-    parser = argparse.ArgumentParser(
-        prog="python -m baselines.train",
+    parser = Parser(
+        prog=prog,
         description="Train a reference model. Under torchrun, with one process a GPU.",
     )
     add = parser.add_argument
@@ -97,8 +98,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m baselines.train") -> int:
     """Run the command and return its exit code.
+
+    Args:
+        argv: Its arguments; those of the process by default.
+        prog: Its name in help and errors.
 
     Returns:
         0 if it trained to the end; 1 if training had to stop, with the reason printed; 2 if it
@@ -112,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ValueError as error:
             print(error, file=sys.stderr)
             return 2
-    args = build_parser().parse_args(argv)
+    args = build_parser(prog).parse_args(argv)
     signals: list[int] = []
     with (
         joined(PATIENCE, args.device) as ranks,

@@ -63,7 +63,7 @@ def row_name(preset: str) -> RowName:
     if method not in METHODS:
         raise InputError(
             preset, "", "it is no preset of Mask2Former or CropFormer.",
-            "List them: python -c 'import baselines; print(baselines.list_presets())'.",
+            "List them: entityseg models.",
         )  # fmt: skip
     task: Task = next((task for task in TASKS if rest.endswith(f"_{task}")), "entity")
     backbone = next((name for key, name in BACKBONES.items() if rest.startswith(key)), rest)
