@@ -11,27 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import _borders, _rle, _sweep, rle
+from entity_api import rle
+from entity_api.borders import boundary_iou_of_runs, inner_borders, reach_of
 
 __all__ = [
     "boundary",
     "boundary_iou",
-    "boundary_iou_of_runs",
     "column_runs",
     "inner_border",
-    "inner_borders",
     "reach_of",
 ]
-
-
-def reach_of(height: int, width: int, ratio: float = 0.02) -> int:
-    """Return the paper's distance d in pixels: a share of the image's diagonal, at least 1.
-
-    Examples:
-        >>> boundary.reach_of(height=300, width=400)
-        10
-    """
-    return max(1, round(ratio * float(np.hypot(height, width))))
 
 
 def boundary(mask: Mapping[str, Any], ratio: float = 0.02) -> dict[str, Any]:
@@ -82,20 +71,6 @@ def boundary_iou(
     return boundary_iou_of_runs(rle.runs_of(dt, size), rle.runs_of(gt, size), size, crowd, ratio)
 
 
-def boundary_iou_of_runs(
-    dt: _rle.Runs,
-    gt: _rle.Runs,
-    size: tuple[int, int],
-    iscrowd: NDArray[np.bool_],
-    ratio: float = 0.02,
-) -> NDArray[np.float64]:
-    """Do as `boundary_iou` with the decoded masks of one image of (height, width)."""
-    reach = reach_of(*size, ratio)
-    dt_bands, gt_bands = inner_borders(dt, size, reach), inner_borders(gt, size, reach)
-    common = _sweep.Regions(gt_bands).intersections(dt_bands)
-    return rle.iou_of_counts(common, dt_bands.areas(), gt_bands.areas(), iscrowd)
-
-
 def inner_border(mask: Mapping[str, Any], reach: int) -> dict[str, Any]:
     """Keep the pixels of a mask whose square of ``2 reach + 1`` pixels is not all in the mask.
 
@@ -116,15 +91,6 @@ def inner_border(mask: Mapping[str, Any], reach: int) -> dict[str, Any]:
     """
     size = rle.size_of(mask)
     return rle.from_bounds(inner_borders(rle.runs_of([mask]), size, reach).bounds_of(0), size)
-
-
-def inner_borders(
-    masks: _rle.Runs, size: tuple[int, int], reach: int, rows: NDArray[np.int64] | None = None
-) -> _rle.Runs:
-    """Do as `inner_border` with decoded masks of one size, those of ``rows`` where it is given."""
-    if reach < 1:
-        raise ValueError(f"a border is at least 1 pixel wide, not {reach}")
-    return _borders.inner_borders(masks, size[0], reach, rows)
 
 
 def column_runs(mask: Mapping[str, Any]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _events, _match, _near, _rle, _sweep
-from entity_api.boundary import boundary_iou_of_runs
+from entity_api.borders import boundary_iou_of_runs
 from entity_api.boxes import iou_of_boxes
 from entity_api.counts import Codes, RLEError, pack
 from entity_api.groups import Groups, Idx

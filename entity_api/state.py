@@ -41,7 +41,19 @@ class Pass(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvalState(StateArrays):
-    """Hold what the metrics of some images need, and no mask; `StateArrays` has the attributes."""
+    """Hold what the metrics of some images need, and no mask; `StateArrays` has the attributes.
+
+    Examples:
+        >>> from entity_api import Detections, GroundTruth, evaluate
+        >>> mask, parts = np.ones((1, 8, 8), bool), []
+        >>> for image_id in (7, 3):
+        ...     gt = GroundTruth.from_masks([mask], image_ids=[image_id])
+        ...     dt = Detections.from_masks({image_id: (mask, [0.9])}, gt)
+        ...     parts.append(EvalState.of(evaluate(gt, dt), [image_id]))
+        >>> result = EvalState.merge(parts).finish()
+        >>> round(result.metrics["APe"], 6)
+        1.0
+    """
 
     @classmethod
     def of(cls, result: EvalResult, image_ids: Sequence[Any]) -> "EvalState":

@@ -38,7 +38,14 @@ Ints = NDArray[np.int64]
 
 
 class StateError(ValueError):
-    """Say why states cannot be merged, or why a file holds none."""
+    """Say why states cannot be merged, or why a file holds none.
+
+    Examples:
+        >>> from entity_api import EvalState
+        >>> EvalState.merge([])
+        Traceback (most recent call last):
+        entity_api.state_arrays.StateError: there is no state to merge
+    """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

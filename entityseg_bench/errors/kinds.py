@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _borders, _cover, _rle, _sweep, rle
-from entity_api.boundary import inner_borders, reach_of
+from entity_api.borders import inner_borders, reach_of
 from entity_api.overlap import codes_of
 from entityseg_bench.resampling.weighted import IGNORED, TRUE_POSITIVE
 

@@ -265,10 +265,6 @@ def gt_format(path: Path, inputs: Inputs) -> str:
         InputError: It cannot be told.
     """
     found = sniff(path, "gt")
-    seen = Look(path, None)
-    if found == "coco" and seen.is_results() and seen.says("score"):
-        what = "it holds predictions, not ground truth."
-        raise InputError(path, "", what, "Are GT and PRED exchanged? GT comes first.")
     if found == "entityseg" and any(path.glob("*.png")):
         wanted = (inputs.split, inputs.resolution, inputs.parts)
         if not any(module_of("entityseg").tasks_below(path, wanted)):

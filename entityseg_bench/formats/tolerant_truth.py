@@ -16,7 +16,7 @@ from entityseg_bench.io import InputError
 
 __all__ = ["is_sa1b", "joined_sa1b", "plain_truth"]
 
-ORDER = "The order is GT PRED: ground truth first, predictions second."
+ORDER = "Are GT and PRED exchanged? GT comes first."
 # Annotations of SA-1B have no category.
 SA1B_CATEGORY = {"id": 1, "name": "entity"}
 

@@ -95,7 +95,7 @@ ERRORS = {
         [("pan.json", "", "the folder of its maps is not beside it")]),
     # Panoptic JSON.
     "segment_twice": (edit("pan.json", one_more_segment()),
-        PAN, [("pan.json", f"({A}.jpg), segments_info[", "stands twice")]),
+        PAN, [("pan.json", f"({A}.png), segments_info[", "stands twice")]),
     "segment_id_0": (edit("pan.json", one_more_segment(id=0)),
         PAN, [("pan.json", "segments_info[", "segment id 0 must lie in 1..")]),
     "segment_id_huge": (edit("pan.json", one_more_segment(id=10**30)),
@@ -127,7 +127,7 @@ ERRORS = {
     "predicted_category": (edit("pan.json", segment(category_id=999)), PAN_PRED,
         [("pan.json", f"({A}.jpg), segment ", "category 999 is not among the")]),
     "predicted_segment_twice": (edit("pan.json", one_more_segment()), PAN_PRED,
-        [("pan.json", f"({A}.jpg), segments_info[", "stands twice")]),
+        [("pan.json", f"({A}.png), segments_info[", "stands twice")]),
     "predicted_image_unknown": (edit("pan.json", one_more("annotations", image_id=99)), PAN_PRED,
         [("pan.json", "annotations[5]", "its image_id 99 is not among the images")]),
     "predicted_scores_of_some": (edit("pan.json", segment(score=0.5)), PAN_PRED,
