@@ -253,11 +253,11 @@ def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = 
             found = _parsed(file)
             if not is_sa1b(found):
                 what = "these are masks of a generator, not ground truth: no image is in it."
-                raise InputError(file, "", what, "The order is GT PRED.")
+                raise InputError(file, "", what, "Are GT and PRED exchanged? GT comes first.")
             content.append(found)
     if not files:
         what = "these are predictions (masks and metadata.csv), not ground truth."
-        raise InputError(path, "", what, "The order is GT PRED.")
+        raise InputError(path, "", what, "Are GT and PRED exchanged? GT comes first.")
     return Opened(truth_of_content(path, content, whole), [path])
 
 

@@ -95,7 +95,7 @@ def plain_results(path: Path, content: Any, hints: Hints, tally: Tally) -> Plain
     truth = isinstance(content, dict) and {"images", "annotations"} <= set(content)
     if truth and records and not any("score" in row or known_key(row) for row in records):
         what = "this is ground truth, not predictions: no record has a score."
-        raise InputError(path, "", what, "The order is GT PRED.")
+        raise InputError(path, "", what, "Are GT and PRED exchanged? GT comes first.")
     build = _Builder(path, hints, tally, records)
     rows = [build(idx, record) for idx, record in enumerate(records)]
     build.refuse(len(records))

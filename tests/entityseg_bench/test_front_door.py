@@ -60,7 +60,10 @@ def test_exchanged_files_are_named(verb, files, capsys):
     gt, dt = map(str, files)
     assert cli.main([verb, gt, dt, "--quiet"]) == 0
     capsys.readouterr()
-    for pair, what in (((dt, gt), "(predictions), not ground truth"), ((gt, gt), "this is ground truth")):
+    for pair, what in (
+        ((dt, gt), "(predictions), not ground truth"),
+        ((gt, gt), "this is ground truth"),
+    ):
         assert cli.main([verb, *pair, "--quiet"]) == 2
         message = capsys.readouterr().err
         assert what in message
