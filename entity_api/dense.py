@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from entity_api import rle as rle_codes
 from entity_api.counts import RLEError
 
-# Rows of 0 and 1 that are no image's shape are still taken for a mask's from this number on.
-MOST_TINY_POLYGONS = 8
-
 __all__ = ["array_of", "code_mask", "code_masks", "scores_of"]
+
+# Rows of 0 and 1 that are no image's shape are taken for a mask's if there are more than these.
+MOST_TINY_POLYGONS = 8
 
 
 def array_of(value: Any) -> NDArray[Any] | None:

@@ -160,6 +160,8 @@ def test_paths_and_coco_objects(records, expected, tmp_path):
     wanted = evaluate(gt, dt).metrics
     for path in (str, lambda path: path):
         same(path(tmp_path / "gt.json"), path(tmp_path / "dt.json.gz"), wanted)
+    table = GroundTruth.from_coco(tmp_path / "gt.json")
+    same(table, Detections.from_coco(str(tmp_path / "dt.json.gz"), table), wanted)
     coco = entity_api.COCO(tmp_path / "gt.json")
     same(coco, dt, wanted)
     same(coco, {"annotations": dt}, wanted)
