@@ -69,8 +69,8 @@ class GroundTruth(Shown):
         """Read a COCO dictionary (``images``, ``annotations``), or its file; it stays as it is.
 
         Args:
-            content: A path and a `COCO` object will do, too. Segmentations may be polygons, plain or
-                compressed RLE, or dense masks (H, W) as arrays or tensors.
+            content: A path and a `COCO` object will do, too. Segmentations may be polygons, plain
+                or compressed RLE, or dense masks (H, W) as arrays or tensors.
             boxes: Take ``bbox`` instead of ``segmentation``.
 
         Raises:
