@@ -325,7 +325,7 @@ REFUSED = {
     "picture": (wrapped(lambda dt: b"\x89PNG\r\n\x1a\n"), "a picture"),
     "swapped": (lambda gt, dt: (dt, gt), "Are GT and PRED exchanged"),
     "swapped_wrapped": (lambda gt, dt: ({"results": dt}, gt), "Are GT and PRED exchanged"),
-    "gt_twice": (lambda gt, dt: (gt, gt), "ground truth, not predictions.*GT PRED"),
+    "gt_twice": (lambda gt, dt: (gt, gt), "ground truth, not predictions.*exchanged"),
     "boxes": (of_dt(segmentation=..., bbox=[1, 1, 3, 3]), "bounding box.*6 of 6 records"),
     "gt_boxes": (of_gt(segmentation=[]), r"bounding box.*5 are so"),
     "gt_boxes_null": (of_gt(segmentation=None), r"bounding box.*5 are so"),
