@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from entityseg_bench import formats, layout
 from entityseg_bench.categories import TASKS, Task
+from entityseg_bench.coco_entity import coco_entity
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats import FORMATS, Inputs, sniff
 from entityseg_bench.formats.coco import read_results, write_coco, write_results
@@ -23,7 +24,7 @@ SOURCES = tuple(FORMATS)
 WRITTEN = tuple(
     name for name, one in FORMATS.items() if one.target and name not in (*TASKS, "coco")
 )
-TARGETS = (*TASKS, "low", *WRITTEN)
+TARGETS = (*TASKS, "low", "coco-entity", *WRITTEN)
 
 Report = Callable[[str], None]
 
@@ -210,6 +211,13 @@ def _write(dataset: EntityDataset, target: str, place: Place) -> tuple[str, dict
         licences = place.source if place.source.is_dir() else None
         embed = place.options.embed_images
         return dataset.task, write_parquet(dataset, place.path, embed, jobs, label, licences)
+    if target == "coco-entity":
+        if place.many:
+            what = "COCO-Entity is made of one panoptic JSON, not of a data set's folder."
+            raise InputError(place.source, "", what, "Name the file.")
+        made = coco_entity(dataset)
+        crowds = {"crowd segments, which COCO-Entity drops": made.n_crowds} if made.n_crowds else {}
+        return target, {**crowds, **_write_type(made.dataset, place)}
     if target in TASKS:
         derived = subset(dataset, target)
         lost = dict(derived.lost)

@@ -12,6 +12,8 @@ maps or Cityscapes instance maps. DST is a folder for a data set, else the file 
 
 --to entity|instance|semantic|panoptic   annotation types; instance, semantic and panoptic come from
                                          entity annotations by the data set's category tables
+--to coco-entity                         of one COCO panoptic JSON: what the published models were
+                                         pretrained on
 --to low                                 short side 800, long side at most 1333
 --to parquet                             shards and a card for Hugging Face datasets
 --to id-png|npz|results                  masks as one map an image, as packed bits, as COCO results
