@@ -236,6 +236,9 @@ def _write(dataset: EntityDataset, target: str, place: Place) -> tuple[str, dict
         embed = place.options.embed_images
         return dataset.task, write_parquet(dataset, place.path, embed, jobs, label, licences)
     if target == "coco-entity":
+        if place.many:
+            what = "COCO-Entity is made of one panoptic JSON, not of a data set's folder."
+            raise InputError(place.source, "", what, "Name the file.")
         made = coco_entity(dataset)
         lost = _write_type(made.dataset, place)
         crowds = {"crowd segments: the recipe drops them": made.n_crowds} if made.n_crowds else {}
