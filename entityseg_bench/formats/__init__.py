@@ -12,7 +12,7 @@ from entityseg_bench.formats.json_files import as_utf8
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened, Side
 from entityseg_bench.formats.png import holds_classes
 from entityseg_bench.io import InputError, read_bytes
-from entityseg_bench.table import Segments
+from entityseg_bench.table import VOID_TASKS, Segments
 
 __all__ = [
     "FORMATS",
@@ -32,6 +32,7 @@ WINDOW = 1 << 16
 
 ID_OPTIONS = "--pred-format id-png (0 = nothing, each other value a segment)"
 SEMANTIC_OPTIONS = "--pred-format semantic (each value a class, 255 = none)"
+NOT_CLASSES = "their values are no classes 0..254, 255, or differ by channel"
 # How many maps are read to tell ids from classes.
 SAMPLE = 8
 # Formats whose predictions are a folder.
@@ -294,7 +295,8 @@ def pred_format(path: Path, truth: Segments) -> tuple[str, list[str]]:
         # Ids in three channels are not grey, but for few; in 16 bits they may be either.
         if truth.task == "semantic" and all(map(holds_classes, some)):
             return "semantic", [f"read as class maps; if they are id maps, say {ID_OPTIONS}."]
-        return "id-png", []
+        sure = truth.task not in VOID_TASKS
+        return "id-png", [] if sure else [f"read as id maps: {NOT_CLASSES}."]
     if truth.task == "panoptic":
         raise InputError(
             path,

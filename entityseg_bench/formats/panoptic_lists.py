@@ -95,7 +95,8 @@ def _masks(values: Any, path: Path, place: str) -> dict[Any, dict[str, Any]]:
     """Return the mask of each id of a map that stands as lists."""
     try:
         pixels = np.array(values, np.float64)
-        if pixels.ndim == 2 and (pixels == pixels.astype(np.int64)).all():
+        fit = pixels.ndim == 2 and (np.abs(pixels) < 2**31).all()
+        if fit and (pixels == pixels.astype(np.int64)).all():
             ids, masks = rle_codes.encode_id_map(pixels.astype(np.int64))
             return dict(zip(ids.tolist(), masks, strict=True))
     except (ValueError, TypeError, OverflowError, RLEError):

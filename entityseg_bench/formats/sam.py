@@ -35,6 +35,7 @@ from entityseg_bench.types import RLE, ImageInfo
 __all__ = ["PngMasks", "read_png_folders", "tells"]
 
 METADATA = "metadata.csv"
+ORDER = "The order is GT PRED; entityseg convert takes --gt FILE."
 # Words near the start of what the generator writes, and of SA-1B.
 SIGNS = (b'"predicted_iou"', b'"stability_score"')
 HEAD = 1 << 16
@@ -253,11 +254,11 @@ def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = 
             found = _parsed(file)
             if not is_sa1b(found):
                 what = "these are masks of a generator, not ground truth: no image is in it."
-                raise InputError(file, "", what, "The order is GT PRED.")
+                raise InputError(file, "", what, ORDER)
             content.append(found)
     if not files:
         what = "these are predictions (masks and metadata.csv), not ground truth."
-        raise InputError(path, "", what, "The order is GT PRED.")
+        raise InputError(path, "", what, ORDER)
     return Opened(truth_of_content(path, content, whole), [path])
 
 
