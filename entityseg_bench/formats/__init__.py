@@ -36,7 +36,7 @@ NOT_CLASSES = "their values are no classes 0..254, 255, or differ by channel"
 # How many maps are read to tell ids from classes.
 SAMPLE = 8
 # Formats whose predictions are a folder.
-FOLDERS = ("id-png", "npz", "semantic")
+FOLDERS = ("id-png", "npz", "sam", "semantic")
 
 
 class Look:

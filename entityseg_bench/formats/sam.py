@@ -248,6 +248,8 @@ def _score_of(text: str) -> ScoreFrom:
 def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop) -> Opened:
     """Open a folder of SA-1B as ground truth; see `entityseg_bench.formats.open`."""
     agree(path, "entity", inputs.task)
+    if not path.is_dir():
+        raise InputError(path, "", "this is no folder of masks or JSON files.", "Name the folder.")
     files, content = list(json_files(path)), []
     for file in files:
         with reported(report):
