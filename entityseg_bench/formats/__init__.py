@@ -49,14 +49,19 @@ class Look:
         self.suffix = path.suffix
 
     @functools.cached_property
+    def data(self) -> bytes:
+        """The content of a file, text in UTF-8."""
+        return as_utf8(self.path, read_bytes(self.path))
+
+    @functools.cached_property
     def head(self) -> bytes:
         """The first bytes of a file, without space before them."""
-        return as_utf8(self.path, read_bytes(self.path))[:256].lstrip()
+        return self.data[:256].lstrip()
 
     @functools.cached_property
     def windows(self) -> bytes:
         """The start, the middle and the end of a file; all of it where these say nothing."""
-        data = as_utf8(self.path, read_bytes(self.path))
+        data = self.data
         places = (0, len(data) // 2, max(len(data) - WINDOW, 0))
         found = b" ".join(data[at : at + WINDOW] for at in places)
         marks = (b'"segmentation"', b'"segments_info"')
