@@ -35,7 +35,8 @@ GT is entity, instance or COCO JSON, panoptic JSON with its maps beside it, a se
 or folder of class maps, or a data set's folder with --task and --split. PRED is results JSON,
 panoptic JSON with its maps beside it, or a folder: class maps (255 = no class), id maps with or
 without their index of scores (0 = nothing), or NPZ. JSON may be .gz. Maps are called like their
-image.
+image. Also read: what Segment Anything, SA-1B, detectron2 (.pth), Hugging Face write, JSON Lines,
+records under any key, NPZ of masks and scores, Parquet and Arrow (docs/formats.md has the table).
 
 AP^e takes every segment of GT as an entity, a class of a semantic map as one. Predictions are cut
 to the labelled pixels of semantic and panoptic GT. Beside it are printed: for instances class-aware

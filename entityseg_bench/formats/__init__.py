@@ -12,7 +12,7 @@ from entityseg_bench.formats.json_files import as_utf8
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened, Side
 from entityseg_bench.formats.png import holds_classes
 from entityseg_bench.io import InputError, open_regular, read_bytes
-from entityseg_bench.table import Segments
+from entityseg_bench.table import VOID_TASKS, Segments
 
 __all__ = [
     "FORMATS",
@@ -32,10 +32,11 @@ WINDOW = 1 << 16
 
 ID_OPTIONS = "--pred-format id-png (0 = nothing, each other value a segment)"
 SEMANTIC_OPTIONS = "--pred-format semantic (each value a class, 255 = none)"
+NOT_CLASSES = "their values are no classes 0..254, 255, or differ by channel"
 # How many maps are read to tell ids from classes.
 SAMPLE = 8
 # Formats whose predictions are a folder.
-FOLDERS = ("id-png", "npz", "semantic")
+FOLDERS = ("id-png", "npz", "sam", "semantic")
 
 
 class Look:
@@ -48,14 +49,19 @@ class Look:
         self.suffix = path.suffix
 
     @functools.cached_property
+    def data(self) -> bytes:
+        """The content of a file, text in UTF-8."""
+        return as_utf8(self.path, read_bytes(self.path))
+
+    @functools.cached_property
     def head(self) -> bytes:
         """The first bytes of a file, without space before them."""
-        return as_utf8(self.path, read_bytes(self.path))[:256].lstrip()
+        return self.data[:256].lstrip()
 
     @functools.cached_property
     def windows(self) -> bytes:
         """The start, the middle and the end of a file; all of it where these say nothing."""
-        data = as_utf8(self.path, read_bytes(self.path))
+        data = self.data
         places = (0, len(data) // 2, max(len(data) - WINDOW, 0))
         found = b" ".join(data[at : at + WINDOW] for at in places)
         marks = (b'"segmentation"', b'"segments_info"')
@@ -294,7 +300,8 @@ def pred_format(path: Path, truth: Segments) -> tuple[str, list[str]]:
         # Ids in three channels are not grey, but for few; in 16 bits they may be either.
         if truth.task == "semantic" and all(map(holds_classes, some)):
             return "semantic", [f"read as class maps; if they are id maps, say {ID_OPTIONS}."]
-        return "id-png", []
+        sure = truth.task not in VOID_TASKS
+        return "id-png", [] if sure else [f"read as id maps: {NOT_CLASSES}."]
     if truth.task == "panoptic":
         raise InputError(
             path,

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -447,8 +448,6 @@ def test_score_from_says_what_is_missing(tmp_path):
 
 def test_masks_survive_pickling(tmp_path):
     """Workers read the masks again where they lie: also in other encodings and other shapes."""
-    import pickle
-
     from entityseg_bench.formats.coco import read_coco
 
     contents = (
@@ -662,3 +661,13 @@ def test_maps_that_were_not_fetched(content, tmp_path):
     (tmp_path / "dt/pond_07.png").write_bytes(content)
     with pytest.raises(InputError, match=r"git lfs pull|web page"):
         scored(*saved(tmp_path, gt, dt), gt_maps=tmp_path / "gt", pred_maps=tmp_path / "dt")
+
+
+def test_ground_truth_without_annotations_still_gives_the_images(tmp_path):
+    """It is an empty table, which is not the same as none."""
+    gt = {**truth(), "annotations": []}
+    path = tmp_path / "pred.pth"
+    path.write_bytes(pickle.dumps(results()))
+    metrics, said = scored(saved(tmp_path, gt, [])[0], path)
+    assert np.isnan(metrics["APe"])
+    assert not any("not among" in line for line in said)
