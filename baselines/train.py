@@ -109,8 +109,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return run_command(read_command(argv))
         except ValueError as error:
-            print(error, file=sys.stderr)
+            print(printable(str(error)), file=sys.stderr)
             return 2
+        except KeyboardInterrupt as error:
+            print("stopped", file=sys.stderr)
+            return exit_code(error)
     args = build_parser().parse_args(argv)
     signals: list[int] = []
     with (

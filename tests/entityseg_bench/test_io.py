@@ -22,6 +22,7 @@ from entityseg_bench.io import (
     open_regular,
     printable,
     read_bytes,
+    read_text,
     sha256,
     write_json,
 )
@@ -285,3 +286,21 @@ def test_a_full_disk_is_said_of_the_target(tmp_path):
     assert said[1] == str(path)
     assert path.read_text() == "old"
     assert names_in(tmp_path) == ["a.json"]
+
+
+@posix
+def test_a_device_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for use in (check_writable, lambda path: write_json(path, [])):
+        with pytest.raises(InputError, match="pipe: it cannot be written: It is a device or a"):
+            use(tmp_path / "pipe")
+    assert names_in(tmp_path) == ["pipe"]
+
+
+def test_text_is_utf8(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfa\xc3\xa9\r\n")
+    assert read_text(path) == "aé\r\n"
+    path.write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"a\.txt: it is not UTF-8"):
+        read_text(path)
