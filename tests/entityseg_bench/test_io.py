@@ -24,6 +24,7 @@ from entityseg_bench.io import (
     read_bytes,
     read_text,
     sha256,
+    trusted_cache,
     write_json,
 )
 
@@ -304,3 +305,15 @@ def test_text_is_utf8(tmp_path):
     path.write_bytes(b"\xff")
     with pytest.raises(InputError, match=r"a\.txt: it is not UTF-8"):
         read_text(path)
+
+
+@posix
+def test_a_cache_that_others_can_write_is_not_trusted(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENTITYSEG_CACHE", str(tmp_path / "cache"))
+    assert trusted_cache() == tmp_path / "cache"
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+    for mode in (0o777, 0o770, 0o702):
+        (tmp_path / "cache").chmod(mode)
+        assert trusted_cache() is None
+    (tmp_path / "cache").chmod(0o755)
+    assert trusted_cache() == tmp_path / "cache"
