@@ -378,4 +378,5 @@ def write_json(path: str | Path, content: Any, indent: int | None = None) -> Non
             temporary.write_bytes(data)
     except OSError as error:
         what = f"it cannot be written: {error.strerror or error}."
-        raise InputError(path, "", what, "Does its folder exist?") from None
+        hint = "Does its folder exist?" if error.errno == errno.ENOENT else ""
+        raise InputError(path, "", what, hint) from None

@@ -163,6 +163,22 @@ def test_killed_at_any_moment_and_on_a_full_disk(demo: Path, tmp_path: Path) -> 
     assert int(done.stdout) >= rounds // 2
 
 
+def test_no_command_can_write(tmp_path: Path) -> None:
+    """Below a file, on a full disk, and in a folder that is another's."""
+    # pytest's folders are closed to others, and the commands run as one.
+    for folder in (tmp_path, *tmp_path.parents[:2]) if os.getuid() == 0 else ():
+        folder.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, str(SETUPS / "full_disks.py"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.splitlines()[-1]) >= 60
+
+
 def start(*arguments: object) -> "subprocess.Popen[bytes]":
     """Start a command in a session of its own."""
     return subprocess.Popen(
