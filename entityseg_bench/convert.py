@@ -196,9 +196,10 @@ def convert(
     else:
         check_folder(target_path)
     many = (options.source or sniff(source)) in ("entityseg", "parquet")
+    drawn: set[Path] = set()
     for dataset in open_sources(source, target, options):
         label = options.label(f"{dataset.task} {dataset.split or ''}".strip())
-        place = Place(target_path, many, source, label, options)
+        place = Place(target_path, many, source, label, options, drawn)
         made, lost = _write(dataset, target, place)
         n = len(dataset)
         name = f"{made} {dataset.split}" if dataset.split else made
@@ -210,13 +211,17 @@ def convert(
 
 
 class Place(NamedTuple):
-    """Say where and how one dataset is written; ``many``: among others, in a folder."""
+    """Say where and how one dataset is written; ``many``: among others, in a folder.
+
+    ``drawn`` holds the images that the run has written, which several annotation types share.
+    """
 
     path: Path
     many: bool
     source: Path
     label: str | None
     options: Options
+    drawn: set[Path]
 
 
 def _write(dataset: EntityDataset, target: str, place: Place) -> tuple[str, dict[str, int]]:
@@ -303,5 +308,6 @@ def _write_low(dataset: EntityDataset, place: Place) -> dict[str, int]:
         if n_gone:
             lost["annotations dropped: too small to keep a pixel"] = n_gone
     if dataset.images and place.options.write_images:
-        write_low_images(dataset, place.path / "images_lr", place.options.jobs, place.label)
+        jobs = place.options.jobs
+        write_low_images(dataset, place.path / "images_lr", jobs, place.label, place.drawn)
     return lost

@@ -38,7 +38,8 @@ def corrupt(
     """Write the images of a data set as they are seen through the air, under the same names.
 
     Everything else of the folder is linked, so that annotations of all types are there. Masks stay
-    where the objects are. Images that are there already are left: a run that was stopped goes on.
+    where the objects are. Images that are there already, and newer than their source, are left: a
+    run that was stopped goes on.
 
     Args:
         root: Of the data set.
@@ -62,12 +63,16 @@ def corrupt(
         images.update(dict.fromkeys(dataset.image_path(image) for image in dataset.images))
     for done, path in enumerate(images, start=1):
         inner = path.relative_to(root)
-        if not (out / inner).exists():
+        if not _is_newer(out / inner, path):
             (out / inner).parent.mkdir(parents=True, exist_ok=True)
             _write(path, out / inner, air, image_seed(seed, inner.as_posix()))
         if progress:
             progress(done, len(images))
     return len(images)
+
+
+def _is_newer(copy: Path, path: Path) -> bool:
+    return copy.is_file() and copy.stat().st_mtime_ns >= path.stat().st_mtime_ns
 
 
 def image_seed(seed: int, name: str) -> int:
