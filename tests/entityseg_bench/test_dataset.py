@@ -250,7 +250,7 @@ def test_images_are_read_when_asked_for(tmp_path: Path) -> None:
 
 def test_nothing_says_where_images_are() -> None:
     dataset = dataset_of(from_map([[1]]))
-    with pytest.raises(InputError, match="nothing says where"):
+    with pytest.raises(InputError, match="the folder of the images is not known"):
         dataset.image_path(dataset.images[0])
 
 
