@@ -1,13 +1,16 @@
 """Errors image by image: how many of each kind there are, and what each kind costs the image."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from entity_api import EvalParams
+from entityseg_bench.errors.costs import Oracle
 from entityseg_bench.errors.find import ErrorReport, parts_by_size
 from entityseg_bench.errors.kinds import FOUND, KINDS, MISSED
-from entityseg_bench.resampling.weighted import matches_of
+from entityseg_bench.resampling.weighted import matches_of, precision_at_recall
 
 __all__ = ["ImageErrors", "errors_by_image"]
 
@@ -64,14 +67,47 @@ def _costs(report: ErrorReport, of_column: Ints, of_entity: Ints) -> Floats:
     order = np.argsort(of_column, kind="stable")
     starts = np.searchsorted(of_column[order], np.arange(n_images + 1))
     for t, own in enumerate(found.kind):
-        base_hits, base_wrong = own == FOUND, (own >= 0) & (own != FOUND)
-        for code, kind in enumerate(KINDS):
-            hits, wrong, dropped = oracle.mended_columns(t, kind, oracle.everything)
-            n_dropped = np.bincount(of_entity[dropped], minlength=n_images)
+        right, wrong = (own == FOUND).astype(np.int64), (own >= 0) & (own != FOUND)
+        for code in range(len(KINDS)):
+            mended = _mended(oracle, t, code, right, wrong)
+            n_dropped = np.bincount(of_entity[mended.dropped], minlength=n_images)
             touched = np.union1d(of_column[own == code], np.flatnonzero(n_dropped))
             for idx in touched[n_gt[touched] > 0].tolist():
-                at = order[starts[idx] : starts[idx + 1]]
-                before = oracle.image_ap(base_hits[at], base_wrong[at], int(n_gt[idx]))
-                after = oracle.image_ap(hits[at], wrong[at], int(n_gt[idx] - n_dropped[idx]))
+                at, n = order[starts[idx] : starts[idx + 1]], int(n_gt[idx])
+                before = _ap(right[at], wrong[at], n, result.params)
+                left = n - int(n_dropped[idx])
+                after = _ap(mended.hits[at], mended.wrong[at], left, result.params)
                 costs[code, idx] += (after - before) / len(found.kind)
     return costs
+
+
+class Mended(NamedTuple):
+    """Hold N predictions and G entities after the errors of a kind are mended.
+
+    Attributes:
+        hits: (N,) true positives that each prediction stands for.
+        wrong: (N,) whether it is a false positive.
+        dropped: (G,) entities that are no longer asked for.
+    """
+
+    hits: Ints
+    wrong: NDArray[np.bool_]
+    dropped: NDArray[np.bool_]
+
+
+def _mended(oracle: Oracle, t: int, code: int, right: Ints, wrong: NDArray[np.bool_]) -> Mended:
+    """Mend the errors of a kind at one threshold, as `errors.costs` does."""
+    own, entity = oracle.errors.kind[t], oracle.errors.entity_kind[t]
+    if code == MISSED:
+        return Mended(right, wrong, entity == code)
+    won = np.bincount(oracle.winners(t, code, own == code), minlength=len(right))
+    return Mended(right + won, wrong & (own != code), np.zeros(len(entity), bool))
+
+
+def _ap(hits: Ints, wrong: NDArray[np.bool_], n_gt: int, params: EvalParams) -> float:
+    """Compute AP of one image's predictions, by score descending; 1 without entities."""
+    if n_gt < 1:
+        return 1.0
+    at = np.flatnonzero(hits)
+    found, counted = np.cumsum(hits)[at], np.cumsum(hits + wrong)[at]
+    return float(precision_at_recall(found[None], counted[None], np.array([n_gt]), params).mean())

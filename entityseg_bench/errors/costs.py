@@ -121,43 +121,22 @@ class Oracle:
         curve = precision_at_recall(found[None], counted[None], np.array([n_gt]), self.params)
         return float(curve.mean())
 
-    def image_ap(self, hits: NDArray[np.generic], wrong: NDArray[np.generic], n_gt: int) -> float:
-        """Compute AP of one image's columns, which stand by falling score; 1 without entities."""
-        if n_gt < 1:
-            return 1.0
-        found, counted = (values.astype(np.int64) for values in (hits, wrong))
-        at = np.flatnonzero(found)
-        found, counted = np.cumsum(found)[at], np.cumsum(found + counted)[at]
-        curve = precision_at_recall(found[None], counted[None], np.array([n_gt]), self.params)
-        return float(curve.mean())
-
     def mended(self, t: int, kind: str, part: Part) -> float:
         """Return AP at one threshold with the errors of a kind mended in a part of the set."""
-        hits, wrong, dropped = self.mended_columns(t, kind, part)
-        return self.ap(hits, wrong, int(np.count_nonzero(dropped)))
-
-    def mended_columns(self, t: int, kind: str, part: Part) -> tuple[Ints, Bools, Bools]:
-        """Mend the errors of a kind in a part of the set at one threshold.
-
-        Returns:
-            (N,) true positives that each column stands for, (N,) whether it is a false positive,
-            (G,) entities that are no longer asked for.
-        """
         own, entity = self.errors.kind[t], self.errors.entity_kind[t]
         hits = (own == FOUND).astype(np.int64)
         wrong = (own >= 0) & (own != FOUND)
-        dropped = np.zeros(len(entity), bool)
         if kind == ALL_WRONG:
-            return hits, wrong & ~part.columns, dropped
+            return self.ap(hits, wrong & ~part.columns, 0)
         if kind == ALL_UNFOUND:
             unfound = (entity != FOUND) & (entity != NONE)
-            return hits, wrong, unfound & part.entities
+            return self.ap(hits, wrong, int(np.count_nonzero(unfound & part.entities)))
         code = KINDS.index(kind)
         if code == MISSED:
-            return hits, wrong, (entity == code) & part.entities
+            return self.ap(hits, wrong, int(np.count_nonzero((entity == code) & part.entities)))
         chosen = (own == code) & part.columns
         hits += np.bincount(self.winners(t, code, chosen), minlength=len(hits))
-        return hits, wrong & ~chosen, dropped
+        return self.ap(hits, wrong & ~chosen, 0)
 
     def winners(self, t: int, code: int, chosen: Bools) -> Ints:
         """Return the column that each entity's mended prediction stands in.
