@@ -127,7 +127,7 @@
   }
 
   // Thumbnails of the list, made when they come into sight.
-  const source = pixels => /^[\w%.-]+\/\d+\.webp$/.test(pixels) ? pixels
+  const source = pixels => /^[\w%.~-]+\/\d+\.webp$/.test(pixels) ? pixels
     : "data:image/webp;base64," + pixels;
   const seen = new IntersectionObserver(found => {
     for (const { isIntersecting, target } of found) {

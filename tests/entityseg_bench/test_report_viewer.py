@@ -7,6 +7,7 @@ import re
 import shutil
 import zlib
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -236,10 +237,12 @@ def test_assets_lie_beside_the_page(tmp_path):
     images.mkdir()
     for k in range(5):
         Image.fromarray(np.full((*SIZE, 3), 40 * k, np.uint8)).save(images / f"{k}.png")
-    page = write_report(gt_path, [dt_path], tmp_path / "r.html", images, n_resamples=5, assets=True)
+    page = write_report(
+        gt_path, [dt_path], tmp_path / "r é.html", images, n_resamples=5, assets=True
+    )
     for k, (_, pixels) in enumerate(lines_of(page)):
-        assert pixels == f"r_assets/{k}.webp"
-        with Image.open(tmp_path / pixels) as picture:
+        assert pixels == f"r%20%C3%A9_assets/{k}.webp"
+        with Image.open(tmp_path / unquote(pixels)) as picture:
             assert picture.size == (64, 48)
     inside = write_report(gt_path, [dt_path], tmp_path / "s.html", images, n_resamples=5)
     for _, pixels in lines_of(inside):
