@@ -11,7 +11,6 @@ from entity_api.groups import Groups
 from entity_api.names import Metric, as_submitted, averages
 from entity_api.overlap import Overlap
 from entity_api.params import EvalParams
-from entity_api.plots import plot_result
 from entity_api.report import html_metrics, text_table
 from entity_api.shown import Shown
 from entity_api.tables import Detections
@@ -140,6 +139,8 @@ class EvalResult:
         Returns:
             The two axes.
         """
+        from entity_api.plots import plot_result
+
         return plot_result(self, axes)
 
     @property

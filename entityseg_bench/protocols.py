@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from entity_api import EvalParams
 from entityseg_bench.check import Problem
-from entityseg_bench.coco_entity import coco_entity
-from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.io import InputError
 from entityseg_bench.table import Segments
 
@@ -101,5 +99,9 @@ def as_coco_entity(gt: Segments) -> tuple[Segments, int]:
             f"COCO-Entity is made of panoptic segments, and this is {gt.task} ground truth.",
             "Take COCO's panoptic JSON, or what `entityseg convert --to coco-entity` made of it.",
         )
+    # Imported where they are used: scoring by another protocol starts sooner without them.
+    from entityseg_bench.coco_entity import coco_entity
+    from entityseg_bench.dataset import EntityDataset
+
     made = coco_entity(EntityDataset.of(gt))
     return made.dataset.records.replace(where_from=gt.where_from, kind=gt.kind), made.n_crowds

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from entity_api import EvalParams
 from entity_api.params import AREA_RANGES, OverlapRule
@@ -14,15 +14,10 @@ from entityseg_bench.io import InputError, write_json
 from entityseg_bench.protocols import PROTOCOLS
 from entityseg_bench.score import (
     BENCHMARK,
+    Scoring,
     evaluate_files,
     plain,
     result_record,
-)
-from entityseg_bench.sensitivity import (
-    granularity_of,
-    granularity_table,
-    overlap_sensitivity,
-    sensitivity_table,
 )
 
 BOUNDARY_TITLE = "By boundaries: the lesser of mask IoU and boundary IoU (2 % of the diagonal)"
@@ -137,24 +132,31 @@ def score(args: argparse.Namespace) -> int:
         print(f"\n{type_table(scoring.own)}")
     if scoring.boundary:
         print(f"\n{BOUNDARY_TITLE}\n{text_table(scoring.boundary)}")
-    sensitivity = overlap_sensitivity(scoring) if args.overlap_sensitivity else None
-    if sensitivity:
-        print(f"\n{sensitivity_table(sensitivity)}")
-    granularity = granularity_of(scoring) if args.granularity else None
-    if granularity:
-        print(f"\n{granularity_table(granularity)}")
+    more = more_of(scoring, args)
     if args.json:
-        record = result_record(scoring)
-        if granularity:
-            record["granularity"] = plain(granularity.metrics())
-        if sensitivity:
-            record["overlap_sensitivity"] = {
-                rule: plain(result.metrics) for rule, result in sensitivity.items()
-            }
+        record = {**result_record(scoring), **more}
         if intervals:
             record["intervals"] = interval_record(intervals, args.ci)
         write_json(Path(args.json), record, indent=2)
     return 0
+
+
+def more_of(scoring: Scoring, args: argparse.Namespace) -> dict[str, Any]:
+    """Print what AP^e hangs on, as far as it was asked for; return it as the JSON holds it."""
+    found: dict[str, Any] = {}
+    if args.overlap_sensitivity:
+        from entityseg_bench.sensitivity import overlap_sensitivity, sensitivity_table
+
+        by_rule = overlap_sensitivity(scoring)
+        print(f"\n{sensitivity_table(by_rule)}")
+        found["overlap_sensitivity"] = {k: plain(one.metrics) for k, one in by_rule.items()}
+    if args.granularity:
+        from entityseg_bench.sensitivity import granularity_of, granularity_table
+
+        recall = granularity_of(scoring)
+        print(f"\n{granularity_table(recall)}")
+        found["granularity"] = plain(recall.metrics())
+    return found
 
 
 def params_of(args: argparse.Namespace) -> EvalParams:
