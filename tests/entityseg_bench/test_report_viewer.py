@@ -342,6 +342,16 @@ def test_errors_with_void_are_those_of_predictions_cut_by_hand(root, tmp_path):
     assert np.array_equal(found.entity_kind, expected.entity_kind)
 
 
+def test_options_that_make_no_sense_are_named(tmp_path, capsys):
+    gt_path, dt_path = write_sides(tmp_path)
+    command = ["report", str(gt_path), str(dt_path), "--out"]
+    assert cli.main([*command, str(tmp_path / "r.html"), "--assets"]) == 2
+    assert "--assets: there are no images" in capsys.readouterr().err
+    assert cli.main([*command, str(tmp_path)]) == 2
+    assert "it cannot be written" in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()
+
+
 def test_each_kind_has_a_sign_of_its_own():
     assert len(set(SIGNS.values())) == len(KINDS)
 
