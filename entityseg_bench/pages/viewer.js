@@ -126,6 +126,24 @@
     });
   }
 
+  // Thumbnails of the list, made when they come into sight.
+  const source = pixels => /^[\w%.~-]+\/\d+\.webp$/.test(pixels) ? pixels
+    : "data:image/webp;base64," + pixels;
+  const seen = new IntersectionObserver(found => {
+    for (const { isIntersecting, target } of found) {
+      if (!isIntersecting) continue;
+      seen.unobserve(target);
+      target.src = source(lines[+target.dataset.idx].split(" ")[1]);
+    }
+  }, { rootMargin: "200px" });
+  if (lines[0].includes(" ")) {
+    for (const row of rows) {
+      const small = make("img", { alt: "", "data-idx": row.dataset.idx, class: "small" });
+      one("a", row).prepend(small);
+      seen.observe(small);
+    }
+  }
+
   // ---- One image.
   function place(svg, path) {
     // A point inside, near the middle: where the sign of an error stands.
@@ -187,8 +205,7 @@
     state.panes = files.map((name, f) => {
       const svg = make("svg", { role: "group", "aria-label": `image ${ids[state.idx]}, ${name}` });
       if (pixels) {
-        const href = /^[\w%.-]+\/\d+\.webp$/.test(pixels) ? pixels : "data:image/webp;base64," + pixels;
-        svg.append(make("image", { href, width, height, preserveAspectRatio: "none" }));
+        svg.append(make("image", { href: source(pixels), width, height, preserveAspectRatio: "none" }));
       }
       const made = masksOf(record, f), layers = {};
       for (const layer of ["gt", "dt", "errors"]) {
