@@ -151,6 +151,7 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
 EXTRAS = {
     "PIL": "images", "matplotlib": "plot", "skimage": "demo", "scipy": "demo",
     "datasets": "hf", "pyarrow": "hf", "pandas": "plot", "torch": "baselines",
+    "ray": "ray",
 }  # fmt: skip
 
 

@@ -11,8 +11,6 @@ from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, 
 from entityseg_bench.io import InputError, check_writable, write_json
 from entityseg_bench.score import evaluate_files, result_record
 
-BOUNDARY_TITLE = "By boundaries: the lesser of mask IoU and boundary IoU (2 % of the diagonal)"
-
 EPILOG = """\
 GT is entity, instance or COCO JSON, panoptic JSON with its maps beside it, a semantic list (.txt)
 or folder of class maps, or a data set's folder with --task and --split. PRED is results JSON,
@@ -45,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save-state", metavar="FILE",
         help="write what entityseg merge joins with the states of other images",
     )  # fmt: skip
+    parser.add_argument(
+        "--engine", metavar="NAME",
+        help="score folders or patterns of shards by this: local, ray, or ray=ADDRESS",
+    )  # fmt: skip
     add_input_arguments(parser)
     parser.add_argument(
         "--max-dets", metavar="N,N,...", default="1,10,100",
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     """Score, print the table, write the result."""
     if args.ci is not None and args.ci < 1:
         raise InputError("arguments", "", f"--ci {args.ci} must be at least 1.")
-    if args.save_state:
+    if args.save_state or args.engine:
         refuse_state(args)
     try:
         params = EvalParams(
@@ -80,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise InputError("arguments", "", str(error)) from None
+    if args.engine:
+        return run_shards(args, params)
     scoring = evaluate_files(
         args.gt,
         args.pred,
@@ -105,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
 
         print(f"\n{type_table(scoring.own)}")
     if scoring.boundary:
+        from entityseg_bench.commands._merged import BOUNDARY_TITLE
+
         print(f"\n{BOUNDARY_TITLE}\n{text_table(scoring.boundary)}")
     if args.json:
         record = result_record(scoring)
@@ -120,11 +126,39 @@ def run(args: argparse.Namespace) -> int:
 
 def refuse_state(args: argparse.Namespace) -> None:
     """Stop before the work where no state can be written."""
+    option = "--engine" if args.engine else "--save-state"
     if args.class_aware:
-        what = "--save-state keeps class-agnostic scoring, and not --class-aware."
+        what = f"{option} keeps class-agnostic scoring, and not --class-aware."
         hint = "In Python, EvalState takes EvalParams(class_aware=True, category_ids=...)."
         raise InputError("arguments", "", what, hint)
-    check_writable(args.save_state)
+    if args.engine and args.predicted_images_only:
+        raise InputError("arguments", "", "--engine scores all images.")
+    if args.save_state:
+        check_writable(args.save_state)
+
+
+def run_shards(args: argparse.Namespace, params: EvalParams) -> int:
+    """Score shards by an engine, print the table, write the result."""
+    from entityseg_bench.commands._merged import tell
+    from entityseg_bench.shards import InOneProcess, evaluate_shards
+
+    name, _, address = args.engine.partition("=")
+    if name not in ("local", "ray") or (name == "local" and address):
+        hint = "Engines are local, ray and ray=ADDRESS."
+        raise InputError("arguments", "", f"there is no engine {args.engine!r}.", hint)
+    if name == "ray":
+        from entityseg_bench.ray_engine import OnRay
+    engine = OnRay(address or None) if name == "ray" else InOneProcess()
+    progress = None if args.quiet else late_bar("shard")
+    merged = evaluate_shards(
+        args.gt, args.pred, engine, params, inputs_of(args), args.boundary, progress
+    )
+    for warning in merged.warnings if not args.quiet else []:
+        print(warning, file=sys.stderr)
+    if args.save_state:
+        merged.save(args.save_state)
+    tell(merged, args.ci, args.json)
+    return 0
 
 
 def max_dets(text: str) -> tuple[int, ...]:
