@@ -1,5 +1,6 @@
 """Run shards on Ray, on this machine or on a cluster; the only module that imports Ray."""
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ __all__ = ["OnRay"]
 RETRIES = 3
 # Shards a core that are handed out at a time: enough that none waits, and few to hold.
 SHARDS_A_CORE = 4
+# A cluster's head that is not heard of for so long is taken for gone.
+SECONDS_TO_ANSWER = 10
 
 
 class OnRay:
@@ -25,14 +28,13 @@ class OnRay:
         import ray
 
         self._ray = ray
+        _see(address)
         if not ray.is_initialized():
             try:
                 ray.init(address=address, include_dashboard=None if address else False,
                          log_to_driver=False, configure_logging=False)  # fmt: skip
             except (ConnectionError, ValueError, RuntimeError) as error:
-                hint = "Start a cluster with ray start --head, or name no address."
-                what = f"no Ray cluster can be reached: {str(error).splitlines()[0]}"
-                raise InputError(f"--engine ray={address}", "", what, hint) from None
+                raise _unreachable(address, str(error).partition("\n")[0].rstrip(".")) from None
 
     def share(self, value: Any) -> Any:
         """Put a value where all machines can fetch it."""
@@ -79,3 +81,21 @@ class OnRay:
             name = next((str(value) for value in item if hasattr(value, "suffix")), "a shard")
             what = f"its worker was lost {RETRIES + 1} times ({type(error).__name__})."
             raise InputError(name, "", what, "Is there memory enough for a shard?") from None
+
+
+def _see(address: str | None) -> None:
+    """Refuse HOST:PORT where nobody answers; Ray would wait for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if not port.isdecimal() or "/" in host:
+        return
+    try:
+        with socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER):
+            pass
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, getattr(error, "strerror", None) or str(error)) from None
+
+
+def _unreachable(address: str | None, reason: str) -> InputError:
+    hint = "Start a cluster with ray start --head, or name no address."
+    what = f"no Ray cluster can be reached: {reason}."
+    return InputError(f"--engine ray={address}" if address else "--engine ray", "", what, hint)

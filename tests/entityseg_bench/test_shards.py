@@ -219,6 +219,10 @@ class TestRay:
         with pytest.raises(InputError, match=r"shard\.json: its worker was lost 4 times"):
             list(engine.run(dies, [(tmp_path / "shard.json",)]))
 
+    def test_an_address_where_nobody_answers_is_refused(self, engine):
+        with pytest.raises(InputError, match=r"ray=127\.0\.0\.1:1: no Ray cluster can be reached"):
+            type(engine)("127.0.0.1:1")
+
     def test_a_killed_node_changes_nothing(self, tmp_path, cluster, engine):
         node = cluster.add_node(num_cpus=2)
         cluster.wait_for_nodes()
