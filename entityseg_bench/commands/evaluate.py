@@ -25,8 +25,6 @@ from entityseg_bench.score import (
     result_record,
 )
 
-BOUNDARY_TITLE = "By boundaries: the lesser of mask IoU and boundary IoU (2 % of the diagonal)"
-
 # What the protocol ar1000 sets itself, or leaves nothing to do for.
 SET_BY_AR1000 = ("max_dets", "ap_max_dets", "class_aware", "overlap_sensitivity", "granularity")
 
@@ -64,6 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-state", metavar="FILE",
         help="write what entityseg merge joins with the states of other images",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", metavar="NAME",
+        help="score folders or patterns of shards by this: local, ray, or ray=ADDRESS",
     )  # fmt: skip
     add_input_arguments(parser)
     _add_protocol_arguments(parser)
@@ -118,8 +120,10 @@ def score(args: argparse.Namespace) -> int:
     if args.ci is not None:
         check_draws("--ci", args.ci)
     params = params_of(args)
-    if args.save_state:
+    if args.save_state or args.engine:
         refuse_state(args)
+    if args.engine:
+        return run_shards(args, params)
     scoring = evaluate_files(
         args.gt,
         args.pred,
@@ -146,6 +150,8 @@ def score(args: argparse.Namespace) -> int:
 
         print(f"\n{type_table(scoring.own)}")
     if scoring.boundary:
+        from entityseg_bench.commands._merged import BOUNDARY_TITLE
+
         print(f"\n{BOUNDARY_TITLE}\n{text_table(scoring.boundary)}")
     more = more_of(scoring, args)
     if args.json:
@@ -209,14 +215,45 @@ def params_of(args: argparse.Namespace) -> EvalParams:
 
 def refuse_state(args: argparse.Namespace) -> None:
     """Stop before the work where no state can be written."""
+    option = "--engine" if args.engine else "--save-state"
     if args.class_aware:
-        what = "--save-state keeps class-agnostic scoring, and not --class-aware."
+        what = f"{option} keeps class-agnostic scoring, and not --class-aware."
         hint = "In Python, EvalState takes EvalParams(class_aware=True, category_ids=...)."
         raise InputError("arguments", "", what, hint)
     if args.protocol != BENCHMARK:
-        what = f"--save-state keeps the protocol {BENCHMARK}, and not {args.protocol}."
+        what = f"{option} keeps the protocol {BENCHMARK}, and not {args.protocol}."
         raise InputError("arguments", "", what)
-    check_writable(args.save_state)
+    if args.engine and (args.overlap_sensitivity or args.granularity):
+        what = "--engine does not go with --overlap-sensitivity or --granularity."
+        raise InputError("arguments", "", what, "Score the whole set in one process for them.")
+    if args.engine and args.predicted_images_only:
+        raise InputError("arguments", "", "--engine scores all images.")
+    if args.save_state:
+        check_writable(args.save_state)
+
+
+def run_shards(args: argparse.Namespace, params: EvalParams) -> int:
+    """Score shards by an engine, print the table, write the result."""
+    from entityseg_bench.commands._merged import tell
+    from entityseg_bench.shards import InOneProcess, evaluate_shards
+
+    name, _, address = args.engine.partition("=")
+    if name not in ("local", "ray") or (name == "local" and address):
+        hint = "Engines are local, ray and ray=ADDRESS."
+        raise InputError("arguments", "", f"there is no engine {args.engine!r}.", hint)
+    if name == "ray":
+        from entityseg_bench.ray_engine import OnRay
+    engine = OnRay(address or None) if name == "ray" else InOneProcess()
+    progress = None if args.quiet else late_bar("shard")
+    merged = evaluate_shards(
+        args.gt, args.pred, engine, params, inputs_of(args), args.boundary, progress
+    )
+    for warning in merged.warnings if not args.quiet else []:
+        print(warning, file=sys.stderr)
+    if args.save_state:
+        merged.save(args.save_state)
+    tell(merged, args.ci, args.json)
+    return 0
 
 
 def max_dets(text: str) -> tuple[int, ...]:
