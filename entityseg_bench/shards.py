@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from entity_api import EvalParams, EvalState, RecordError, evaluate
 from entityseg_bench import formats
 from entityseg_bench.categories import Task
-from entityseg_bench.check import problems, refuse, stop
+from entityseg_bench.check import refuse, stop
 from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import ListMasks
+from entityseg_bench.rules import problems
 from entityseg_bench.saved import COUNTS, SavedScoring
 from entityseg_bench.score import read_predictions
 from entityseg_bench.selection import rows_of
@@ -145,9 +146,10 @@ def score_predictions(truth: Truth, path: Path) -> list[SavedScoring]:
 def score_rest(truth: Truth, shard: int, images: Ints) -> SavedScoring:
     """Score the images of a shard of ground truth that no predictions name."""
     with collector_paused():
-        none = truth.images.replace(predicted=True, where_from="", score_from=None)
+        none = truth.images.replace(predicted=True, where_from="")
         part = score_part(truth, shard, images, none)
-    return _described(part, "predictions", {"name": "none", "sha256": fingerprint([])})
+    described = _described(part, "predictions", {"name": "none", "sha256": fingerprint([])})
+    return dataclasses.replace(described, score_from=None)
 
 
 def _described(part: SavedScoring, side: str, files: dict[str, str]) -> SavedScoring:
