@@ -12,7 +12,7 @@ from entityseg_bench.formats.json_files import as_utf8
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened, Side
 from entityseg_bench.formats.png import holds_classes
 from entityseg_bench.io import InputError, read_bytes
-from entityseg_bench.table import VOID_TASKS, Segments
+from entityseg_bench.table import Segments
 
 __all__ = [
     "FORMATS",
@@ -300,7 +300,7 @@ def pred_format(path: Path, truth: Segments) -> tuple[str, list[str]]:
         # Ids in three channels are not grey, but for few; in 16 bits they may be either.
         if truth.task == "semantic" and all(map(holds_classes, some)):
             return "semantic", [f"read as class maps; if they are id maps, say {ID_OPTIONS}."]
-        sure = truth.task not in VOID_TASKS
+        sure = truth.task != "semantic"
         return "id-png", [] if sure else [f"read as id maps: {NOT_CLASSES}."]
     if truth.task == "panoptic":
         raise InputError(
