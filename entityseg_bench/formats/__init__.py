@@ -300,7 +300,7 @@ def pred_format(path: Path, truth: Segments) -> tuple[str, list[str]]:
         # Ids in three channels are not grey, but for few; in 16 bits they may be either.
         if truth.task == "semantic" and all(map(holds_classes, some)):
             return "semantic", [f"read as class maps; if they are id maps, say {ID_OPTIONS}."]
-        sure = truth.task not in VOID_TASKS
+        sure = truth.task != "semantic"
         return "id-png", [] if sure else [f"read as id maps: {NOT_CLASSES}."]
     if truth.task == "panoptic":
         raise InputError(

@@ -671,3 +671,28 @@ def test_ground_truth_without_annotations_still_gives_the_images(tmp_path):
     metrics, said = scored(saved(tmp_path, gt, [])[0], path)
     assert np.isnan(metrics["APe"])
     assert not any("not among" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("make", "classes"),
+    [
+        (lambda labels: labels.astype(np.uint16), True),
+        (lambda labels: np.dstack([labels] * 3), True),
+        (lambda labels: labels.astype(np.uint16) + 300, False),
+        (lambda labels: np.dstack([labels, labels * 0, labels * 0]), False),
+    ],
+)
+def test_semantic_predictions_in_other_pixels(make, classes, tmp_path):
+    """Class maps in 16 bits or in grey; what can be no classes is ids, which is said."""
+    from PIL import Image
+
+    labels = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) // 50
+    for side, pixels in (("gt", labels.astype(np.uint8)), ("dt", labels.astype(np.uint8))):
+        (tmp_path / side).mkdir()
+        made = pixels if side == "gt" else make(pixels)
+        Image.fromarray(made).save(tmp_path / side / "a.png")
+    metrics, said = scored(tmp_path / "gt", tmp_path / "dt", task="semantic")
+    word = "read as class maps" if classes else "read as id maps"
+    assert sum(word in line for line in said) == 1
+    if classes:
+        assert metrics["APe"] == 1
