@@ -8,6 +8,7 @@ import codecs
 import json
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,8 +62,11 @@ READ_ERRORS = (
     TypeError,
     UnicodeError,
     ImportError,
+    AssertionError,
+    SystemError,
     MemoryError,
     OverflowError,
+    struct.error,
     zipfile.BadZipFile,
     safetensors.SafetensorError,
 )
