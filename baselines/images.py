@@ -1,14 +1,14 @@
 """Read image files of any common format as arrays."""
 
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from entityseg_bench.formats.png import opened_image
 from entityseg_bench.io import InputError
 
 __all__ = ["image_size", "read_image"]
@@ -54,33 +54,13 @@ def image_size(path: str | Path, size: tuple[int, int] | None = None) -> tuple[i
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image]:
-    """Open an image; any error of Pillow becomes an InputError that names the file."""
-    try:
-        with warnings.catch_warnings():
-            # This data set has large images (Pillow still refuses more than 179 megapixels), and
-            # unusual metadata is no reason to stop or to warn.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                yield image
-    except FileNotFoundError:
-        raise InputError(path, "", "there is no such image file.") from None
-    except UnidentifiedImageError:
-        raise InputError(path, "", "it is no image of a known format.") from None
-    except Image.DecompressionBombError as error:
-        raise InputError(path, "", f"{error}.", "Scale it down.") from None
-    except InputError:
-        raise
-    # Decoders raise many kinds on broken files, among them SyntaxError (PNG) and struct.error.
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        TypeError,
-        struct.error,
-    ) as error:
-        raise InputError(path, "", f"the image is broken: {error}.", "Copy it again.") from None
+    """Open an image; whatever Pillow raises on it becomes one InputError that names the file."""
+    with warnings.catch_warnings():
+        # Large images are this dataset's business (above 179 megapixels they are refused), and odd
+        # metadata is no reason to stop or to warn.
+        warnings.simplefilter("ignore")
+        with opened_image(path) as image:
+            yield image
 
 
 def _orientation(image: Image.Image) -> int:

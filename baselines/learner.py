@@ -258,7 +258,12 @@ class Learner:
         config, run = self.config, self.run
         precision = "float32" if run.device.type == "cpu" else config.precision
         return evaluate_model(
-            self._kept_model(), run.val_set, run.ranks, precision, config.evaluate_images
+            self._kept_model(),
+            run.val_set,
+            run.ranks,
+            precision,
+            config.evaluate_images,
+            config.distances,
         )
 
     def _kept_model(self) -> nn.Module:

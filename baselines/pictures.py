@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from entityseg_bench.categories import Task
-from entityseg_bench.io import InputError, decode_json, read_bytes
+from entityseg_bench.io import InputError, decode_json, read_bytes, read_text
 from entityseg_bench.layout import ImageFiles, Resolution, Split
 from entityseg_bench.types import ImageInfo
 
@@ -87,7 +87,7 @@ def list_pictures(
 
 def _from_list(path: Path, image_root: str | Path | None) -> list[Picture]:
     found: dict[str, Picture] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         name = line.strip()
         if not name:
             continue

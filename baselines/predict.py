@@ -30,6 +30,7 @@ from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.identity import digest
 from entityseg_bench.formats.maps import check_names
 from entityseg_bench.io import InputError, check_writable, printable, sha256
+from entityseg_bench.names import outside_allowed
 from entityseg_bench.parser import Parser
 from entityseg_bench.stopping import exit_code, stoppable
 from entityseg_bench.turbulence import Air, distort
@@ -233,16 +234,13 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         metavar="FILE",
         help="published weights, a checkpoint, or the name of weights that come with the package",
     )
-    add(
-        "--images",
-        required=True,
-        metavar="I",
-        help="image, folder, pattern, list (.txt), COCO JSON, dataset",
-    )
+    images = "image, folder, pattern, list (.txt), COCO JSON, dataset"
+    add("--images", required=True, metavar="I", help=images)
     add("--split", choices=("train", "val"), help="of a dataset (val)")
     add("--resolution", choices=("high", "low"), default="high", help="of a dataset (%(default)s)")
     add("--image-root", metavar="DIR", help="folder of the images that a COCO JSON names")
     add("--out", required=True, type=Path, help="results file (.json, .json.gz) or a folder")
+    add("--allow-outside", action="store_true", help="take images that a COCO JSON names elsewhere")
     add(
         "--write",
         nargs="+",
@@ -294,12 +292,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m baselines.pre
         try:
             argv = translate_demo(argv)
         except ValueError as error:
-            print(error, file=sys.stderr)
+            print(printable(str(error)), file=sys.stderr)
             return 2
     args = build_parser(prog).parse_args(argv)
     with joined(PATIENCE) as ranks:
         try:
-            with stoppable():
+            with stoppable(), outside_allowed(args.allow_outside):
                 failures = _main(args, ranks)
         except (OSError, ValueError) as error:
             print(printable(str(error)), file=sys.stderr)
@@ -315,7 +313,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m baselines.pre
 
 
 def _main(args: argparse.Namespace, ranks: Ranks) -> dict[str, str]:
-    check_writable(args.out if _is_one_file(args.out) else args.out / "results.json")
+    file = args.out if _is_one_file(args.out) else args.out / "results.json"
+    check_writable(file, makes_folders=True)
     predictor = Predictor(
         _model(args, ranks),
         args.weights,

@@ -295,11 +295,14 @@ def _load(preset: str | ModelConfig | None, weights: str | Path) -> nn.Module:
 
 
 def _table(config: ModelConfig) -> tuple[Category, ...]:
-    """Return the categories of a model's classes: the published table, or numbers as names."""
+    """Return the categories of a model's classes: a published table, person, or numbers."""
     from entityseg_bench import categories
 
     if config.task != "entity":
         rows = tuple(categories.table(config.task))
         if len(rows) == config.num_classes:
             return rows
+    if config.task == "instance" and config.num_classes == 1:
+        # The one model of one class that has a name is that of COCO's persons.
+        return (Category(id=1, name="person", type="thing"),)
     return tuple(Category(id=idx, name=str(idx), type="thing") for idx in range(config.num_classes))

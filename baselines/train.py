@@ -25,9 +25,11 @@ from baselines.run_state import latest_state, list_states, read_state, remove_le
 from baselines.trainer import Run, TrainingStopped, train
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.coco import read_coco
-from entityseg_bench.io import InputError, locked, write_json
+from entityseg_bench.io import InputError, check_writable, locked, printable, write_json
 from entityseg_bench.layout import ImageFiles
+from entityseg_bench.names import outside_allowed
 from entityseg_bench.parser import Parser
+from entityseg_bench.stopping import exit_code, stoppable
 
 __all__ = ["main"]
 
@@ -68,6 +70,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     )
     add("--val-json", type=Path, metavar="FILE", help="COCO file to be scored on")
     add("--images", type=Path, metavar="DIR", help="folder of the images that the COCO files name")
+    add("--allow-outside", action="store_true", help="take images outside of their folder too")
     add(
         "--categories",
         nargs="+",
@@ -104,7 +107,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m baselines.tra
 
     Returns:
         0 if it trained to the end; 1 if training had to stop, with the reason printed; 2 if it
-        could not begin; 143 if a signal stopped it, with a checkpoint.
+        could not begin; 130 or 143 if Ctrl-C or SIGTERM stopped it, with a checkpoint where
+        training had begun.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     if is_original_training(argv):
@@ -114,8 +118,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m baselines.tra
             print(error, file=sys.stderr)
             return 2
     args = build_parser(prog).parse_args(argv)
-    with joined(PATIENCE, args.device) as ranks:
+    signals: list[int] = []
+    with (
+        joined(PATIENCE, args.device) as ranks,
+        stoppable(),
+        outside_allowed(args.allow_outside),
+    ):
         try:
+            check_writable(args.out / "config.json", makes_folders=True)
             run = _prepare(args, ranks)
             # The first process locks the folder: two runs in it would take each other's
             # checkpoints.
@@ -123,14 +133,20 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m baselines.tra
                 state = _state_to_resume(args, run)
                 if ranks.is_first:
                     write_json(run.out / "config.json", run.resolved(), indent=1)
-                done = train(run, state)
+                done = train(run, state, signals)
         except TrainingStopped as error:
-            print(f"training stopped: {error}", file=sys.stderr)
+            print(printable(f"training stopped: {error}"), file=sys.stderr)
             return 1
-        except (InputError, ValueError) as error:
-            print(error, file=sys.stderr)
+        except (OSError, ValueError) as error:
+            print(printable(str(error)), file=sys.stderr)
             return 2
-    return 0 if done >= run.train.steps else 128 + signal.SIGTERM
+        except KeyboardInterrupt as error:
+            print("stopped", file=sys.stderr)
+            return exit_code(error)
+    if done >= run.train.steps:
+        return 0
+    # Where several processes train, another one may have been asked.
+    return 128 + (signals[0] if signals else signal.SIGTERM)
 
 
 def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:

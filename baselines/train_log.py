@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from entity_api.names import LOGGED
 from entityseg_bench.io import atomic_path
 
 __all__ = ["TrainLog"]
@@ -61,7 +62,8 @@ class TrainLog:
         known = {name: value for name, value in metrics.items() if not math.isnan(value)}
         self._append({"step": step, "evaluation": known, "seconds": round(seconds, 1)})
         self._add_scalars("val", step, known)
-        shown = "  ".join(f"{name} {known[name]:.4f}" for name in ("APe", "APe50") if name in known)
+        names = [*LOGGED, *(name for name in known if name.startswith("APe_"))]
+        shown = "  ".join(f"{name} {known[name]:.4f}" for name in names if name in known)
         self.say(f"step {step}: {shown}  ({_duration(seconds)})")
 
     def say(self, text: str) -> None:

@@ -16,7 +16,7 @@ from entityseg_bench.io import InputError
 __all__ = ["Run", "TrainingStopped", "train"]
 
 
-def train(run: Run, state: dict[str, Any] | None = None) -> int:
+def train(run: Run, state: dict[str, Any] | None = None, signals: list[int] | None = None) -> int:
     """Train until the last step, or until SIGTERM or SIGINT asks to stop.
 
     All random numbers of a step, also those of dropped paths, depend only on the seed, the step and
@@ -25,6 +25,7 @@ def train(run: Run, state: dict[str, Any] | None = None) -> int:
     Args:
         run: The run.
         state: Where to go on from, as `run_state.read_state` gives it; None to begin anew.
+        signals: Takes the number of each signal that has come.
 
     Returns:
         Number of steps done. After a signal it is less than `run.train.steps`, and there is a
@@ -39,7 +40,7 @@ def train(run: Run, state: dict[str, Any] | None = None) -> int:
     log = TrainLog(run.out, config.steps, learner.step, enabled=ranks.is_first)
     log.say(learner.summary())
     meter = _Meter()
-    with _named_failures(run), contextlib.closing(log), _stop_signals() as asked_to_stop:
+    with _named_failures(run), contextlib.closing(log), _stop_signals(signals) as asked_to_stop:
         batches = _batches(learner)
         while learner.step < config.steps:
             parts = [next(batches) for _ in range(learner.parts)]
@@ -111,9 +112,9 @@ def _report_problems(parts: list[Batch], goes_on: bool, log: TrainLog) -> None:
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[Any]:
+def _stop_signals(signals: list[int] | None) -> Iterator[Any]:
     """Return a function that tells whether SIGTERM or SIGINT came; a second SIGINT kills."""
-    asked = []
+    asked = [] if signals is None else signals
 
     def ask(number: int, frame: Any) -> None:
         if number == signal.SIGINT and asked:

@@ -28,7 +28,10 @@ def _listed(value: Any) -> Any:
 
 def _members(values: Any) -> Collection[Any]:
     """Prepare values for ``in``; a text stays one: pycocotools looks for names within it."""
-    return values if isinstance(values, str) else set(values)
+    try:
+        return values if isinstance(values, str) else set(values)
+    except TypeError:
+        return values
 
 
 def read_json(path: str | Path) -> Any:

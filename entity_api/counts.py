@@ -17,6 +17,7 @@ __all__ = [
     "MAX_PIXELS",
     "Codes",
     "RLEError",
+    "bare",
     "compress_list",
     "counts_of",
     "from_bounds",
@@ -75,13 +76,17 @@ def pack(
         if error.code == ESCAPED:
             # Some writers escape more than they need to; the kernel reads doubled backslashes only.
             chosen = range(len(masks)) if rows is None else rows.tolist()
-            return pack([_unescaped(masks[idx], i) for i, idx in enumerate(chosen)], size)
+            return pack([bare(masks[idx], i) for i, idx in enumerate(chosen)], size)
         fault = FAULTS[error.code].format(position=error.position, pixels=error.pixels)
         raise RLEError(f"run-length code {fault}", error.idx) from None
 
 
-def _unescaped(text: Any, idx: int) -> Any:
-    """Read a JSON string literal; counts without quotes stay as they are."""
+def bare(text: Any, idx: int = 0) -> Any:
+    """Read a JSON string literal; counts without quotes stay as they are.
+
+    Raises:
+        RLEError: A broken literal; ``idx`` is its position in the batch.
+    """
     literal = text if isinstance(text, str) else bytes(memoryview(text)).decode("utf-8", "replace")
     if not literal.startswith('"'):
         return literal

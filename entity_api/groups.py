@@ -1,13 +1,13 @@
 """Group detections and ground truth by image, or by (image, category): the groups that match."""
 
 import dataclasses
-import functools
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api.params import EvalParams
+from entity_api.shown import Shown
 from entity_api.tables import Detections, GroundTruth
 
 __all__ = ["Groups", "by_falling_score", "group"]
@@ -15,8 +15,8 @@ __all__ = ["Groups", "by_falling_score", "group"]
 Idx = NDArray[np.int64]
 
 
-@dataclasses.dataclass(frozen=True)
-class Groups:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Groups(Shown):
     """Hold the order in which records are matched.
 
     The N detections that count are the *columns*, sorted by category, then by image, then by score
@@ -27,6 +27,7 @@ class Groups:
         images: Positions of the images to score.
         category_ids: (K,) ids of the categories; [-1] when class-agnostic.
         place: (I,) image rank: the position of each image among all images sorted by id.
+        dt_place: (D,) image rank of each detection.
         dt_order: (D,) positions of the detection records, sorted by image rank, then by score
             descending. Dropped records are left out.
         dt_start: (I + 1,) where the records of each image rank start in ``dt_order``.
@@ -35,6 +36,7 @@ class Groups:
         dt_category: (D,) position of each record's category in ``category_ids``. -1 for other
             categories, for images that are not scored, and for dropped records.
         gt_category: (G,) the same for ground truth.
+        ordered: (M,) positions of the records in the order of the columns, whatever their rank.
         records: (N,) position of the record of each column.
         ranks: (N,) rank of each column in its group; 0 is the highest score.
         category_start: (K + 1,) first column of each category, and N.
@@ -46,12 +48,14 @@ class Groups:
     images: Idx
     category_ids: list[int]
     place: Idx
+    dt_place: Idx
     dt_order: Idx
     dt_start: Idx
     gt_order: Idx
     gt_start: Idx
     dt_category: Idx
     gt_category: Idx
+    ordered: Idx
     records: Idx
     ranks: Idx
     category_start: Idx
@@ -76,37 +80,57 @@ class Groups:
             return slice(0, 0)
         return slice(int(self.group_start[at]), int(self.group_start[at + 1]))
 
-    @functools.cached_property
-    def _positions(self) -> Idx:
-        """Return 0, 1, 2, ... up to the largest number of records of an image."""
-        return np.arange(
-            max(int(np.diff(at).max(initial=0)) for at in (self.dt_start, self.gt_start))
+    def without(self, dropped: NDArray[np.bool_]) -> "Groups":
+        """Return the groups without some more detections, (D,), which take no rank."""
+        dt_order = self.dt_order[~dropped[self.dt_order]]
+        dt_category = np.where(dropped, -1, self.dt_category)
+        ordered = self.ordered[~dropped[self.ordered]]
+        return dataclasses.replace(
+            self,
+            dt_order=dt_order,
+            dt_start=_starts(self.dt_place[dt_order], len(self.place)),
+            dt_category=dt_category,
+            ordered=ordered,
+            **_columns(ordered, dt_category, self)._asdict(),
         )
 
-    @functools.cached_property
-    def _first_columns(self) -> list[int]:
-        """(I,) the first column of each image, class-agnostic."""
-        at = np.searchsorted(self.group_keys, self.place)
-        return self.group_start[at].tolist()
 
-    def parts_of(self, image_idx: int) -> Iterator[tuple[Idx, Idx, int]]:
-        """Yield the groups of an image.
+class _Fixed(NamedTuple):
+    """Hold what the columns of `Groups` are made of beside the records."""
 
-        Each is a tuple: positions in `dt_of` of the detections that count, positions in `gt_of`,
-        and the first column.
-        """
-        dt_rows, gt_rows = self.dt_of(image_idx), self.gt_of(image_idx)
-        if self.category_ids == [-1]:
-            kept = self._positions[: min(len(dt_rows), self.max_det)]
-            yield kept, self._positions[: len(gt_rows)], self._first_columns[image_idx]
-            return
-        dt_category, gt_category = self.dt_category[dt_rows], self.gt_category[gt_rows]
-        for category in np.union1d(dt_category, gt_category).tolist():
-            if category < 0:
-                continue
-            rows = np.flatnonzero(dt_category == category)[: self.max_det]
-            columns = np.flatnonzero(gt_category == category)
-            yield rows, columns, self.columns(image_idx, category).start
+    place: Idx
+    dt_place: Idx
+    category_ids: list[int]
+    max_det: int
+
+
+class _Columns(NamedTuple):
+    """Hold the arrays of `Groups` that are named alike."""
+
+    records: Idx
+    ranks: Idx
+    category_start: Idx
+    group_keys: Idx
+    group_start: Idx
+
+
+def _columns(ordered: Idx, dt_category: Idx, of: _Fixed | Groups) -> _Columns:
+    """Cut ordered records to the ranks that count, and find where their groups begin."""
+    keys = dt_category[ordered] * len(of.place) + of.dt_place[ordered]
+    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    ranks = np.arange(len(keys)) - np.repeat(first, np.diff(first, append=len(keys)))
+    kept = ranks < of.max_det
+    records = ordered
+    if not kept.all():
+        records, ranks, keys = ordered[kept], ranks[kept], keys[kept]
+        first = np.flatnonzero(np.diff(keys, prepend=-1))
+    return _Columns(
+        records,
+        ranks,
+        _starts(dt_category[records], len(of.category_ids)),
+        keys[first],
+        np.append(first, len(keys)),
+    )
 
 
 def group(
@@ -144,39 +168,30 @@ def group(
         scored[:] = [image_id in wanted_ids for image_id in gt.image_ids]
         dt_category = np.where(scored[dt.image_idx], dt_category, -1)
         gt_category = np.where(scored[gt.image_idx], gt_category, -1)
-    max_det = max(params.max_dets)
-    dt_place = place[dt.image_idx]
     # Stable sorts, the last key first, so that records with equal scores keep the order of the
     # file.
     dt_order = by_falling_score(dt.scores)
     if dropped is not None and dropped.any():
         dt_order = dt_order[~dropped[dt_order]]
         dt_category = np.where(dropped, -1, dt_category)
+    dt_place = place[dt.image_idx]
     dt_order = dt_order[_stable(dt_place[dt_order], n_images)]
-    in_columns = dt_order[_stable(dt_category[dt_order] + 1, len(category_ids) + 1)]
-    in_columns = in_columns[dt_category[in_columns] >= 0]
-    keys = dt_category[in_columns] * n_images + dt_place[in_columns]
-    first = np.flatnonzero(np.diff(keys, prepend=-1))
-    ranks = np.arange(len(keys)) - np.repeat(first, np.diff(first, append=len(keys)))
-    kept = ranks < max_det
-    records, ranks, keys = in_columns[kept], ranks[kept], keys[kept]
-    group_start = np.append(np.flatnonzero(np.diff(keys, prepend=-1)), len(keys))
+    ordered = dt_order
+    if params.class_aware:
+        ordered = dt_order[_stable(dt_category[dt_order] + 1, len(category_ids) + 1)]
+    of = _Fixed(place, dt_place, category_ids, max(params.max_dets))
+    ordered = ordered[dt_category[ordered] >= 0]
     return Groups(
         images=np.flatnonzero(scored),
-        category_ids=category_ids,
-        place=place,
         dt_order=dt_order,
         dt_start=_starts(dt_place[dt_order], n_images),
         gt_order=np.argsort(gt.image_idx, kind="stable"),
         gt_start=_starts(gt.image_idx, n_images),
         dt_category=dt_category,
         gt_category=gt_category,
-        records=records,
-        ranks=ranks,
-        category_start=_starts(dt_category[records], len(category_ids)),
-        group_keys=keys[group_start[:-1]],
-        group_start=group_start,
-        max_det=max_det,
+        ordered=ordered,
+        **of._asdict(),
+        **_columns(ordered, dt_category, of)._asdict(),
     )
 
 

@@ -53,7 +53,7 @@ def oks(dt: Sequence[Mapping[str, Any]], gt: Sequence[Mapping[str, Any]], sigmas
         if labelled.any():
             dx, dy = dt_x - x, dt_y - y
         else:
-            left, top, width, height = annotation["bbox"]
+            left, top, width, height = annotation["bbox"][:4]
             dx = _outside(dt_x, left - width, left + width * 2)
             dy = _outside(dt_y, top - height, top + height * 2)
             labelled = np.ones(len(variances), bool)

@@ -31,8 +31,10 @@ def encode(bimask: NDArray[Any]) -> Any:
     """
     bimask = np.asarray(bimask)
     if bimask.ndim == 3:
-        return [_as_bytes(rle.encode(bimask[:, :, idx])) for idx in range(bimask.shape[2])]
-    return _as_bytes(rle.encode(bimask))
+        return [encode(bimask[:, :, idx]) for idx in range(bimask.shape[2])]
+    code = _as_bytes(rle.encode(bimask))
+    # One run of no pixels, as pycocotools has it.
+    return code if bimask.size else {**code, "counts": b"0"}
 
 
 def decode(rleObjs: Any) -> NDArray[np.uint8]:
@@ -44,8 +46,10 @@ def decode(rleObjs: Any) -> NDArray[np.uint8]:
     """
     if isinstance(rleObjs, dict):
         return rle.decode(rleObjs).view(np.uint8)
-    if not rleObjs:
+    if not len(rleObjs):
         return np.zeros((0, 0, 0), np.uint8)
+    if len({rle.size_of(one) for one in rleObjs}) > 1:
+        raise rle.RLEError("masks of several sizes cannot be drawn into one array")
     return np.asfortranarray(np.stack([rle.decode(one) for one in rleObjs], axis=-1).view(np.uint8))
 
 
@@ -92,11 +96,20 @@ def iou(dt: Sequence[Any], gt: Sequence[Any], pyiscrowd: Sequence[int]) -> Any:
         raise AssertionError(f"{len(gt)} of ground truth have {len(pyiscrowd)} crowd flags")
     crowd = np.asarray(pyiscrowd).astype(np.uint8) > 0
     coded = {isinstance(one, dict) for one in (*dt, *gt)}
-    if coded == {True}:
-        return _iou_of_masks(dt, gt, crowd)
     if coded == {True, False}:
         raise rle.RLEError("both sides must be masks, or both boxes")
-    return iou_of_boxes(np.asarray(dt, np.float64), np.asarray(gt, np.float64), crowd)
+    measure = _iou_of_masks if coded == {True} else _iou_of_boxes
+    # In pycocotools' order in memory: sums over it round alike.
+    return np.asfortranarray(measure(dt, gt, crowd))
+
+
+def _iou_of_boxes(
+    dt: Sequence[Any], gt: Sequence[Any], crowd: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    boxes = [np.asarray(side, np.float64) for side in (dt, gt)]
+    if any(side.ndim != 2 or side.shape[1] != 4 or np.isnan(side).any() for side in boxes):
+        raise rle.RLEError("a box is a list of four numbers: x, y, width, height")
+    return iou_of_boxes(boxes[0], boxes[1], crowd)
 
 
 def _iou_of_masks(
@@ -123,9 +136,9 @@ def merge(rleObjs: Sequence[Any], intersect: bool = False) -> dict[str, Any]:
         >>> merge([{"size": [2, 2], "counts": b"22"}, {"size": [2, 2], "counts": b"112"}])
         {'size': [2, 2], 'counts': b'13'}
     """
-    if not rleObjs:
+    if not len(rleObjs):
         return {"size": [0, 0], "counts": b""}
-    return _as_bytes(rle.merge(rleObjs, bool(intersect)))
+    return _as_bytes(rle.merge(rleObjs, bool(int(intersect))))
 
 
 def frPyObjects(pyobj: Any, h: int, w: int) -> Any:
@@ -149,7 +162,11 @@ def frPyObjects(pyobj: Any, h: int, w: int) -> Any:
     """
     if isinstance(pyobj, dict):
         # Whether they fill the mask is looked at where it is read, as for any other code.
-        return {"size": list(rle.size_of(pyobj)), "counts": counts_of(pyobj)}
+        return {"size": list(rle.size_of(pyobj)), "counts": counts_of(_in_whole_numbers(pyobj))}
+    if isinstance(pyobj, np.ndarray) and pyobj.ndim == 2:
+        if pyobj.shape[1] != 4:
+            raise rle.RLEError(f"an array of boxes has the shape (N, 4), not {pyobj.shape}")
+        return _drawn(pyobj, h, w) if len(pyobj) else []
     several = isinstance(pyobj, list | tuple | np.ndarray) and len(pyobj) > 0
     if several and all(isinstance(one, dict) for one in pyobj):
         return [frPyObjects(one, h, w) for one in pyobj]
@@ -160,11 +177,33 @@ def frPyObjects(pyobj: Any, h: int, w: int) -> Any:
     raise rle.RLEError("a mask is drawn from polygons, boxes or RLE dicts, at least one")
 
 
+def frPoly(poly: Any, h: int, w: int) -> Any:
+    """Bring polygons to RLE; here an array of them is none of boxes.
+
+    >>> frPoly(np.array([[0, 0, 2, 0, 2, 2, 0, 2]]), 2, 3)
+    [{'size': [2, 3], 'counts': b'042'}]
+    """
+    return frPyObjects(list(poly), h, w)
+
+
 # One for each kind of shape in pycocotools' compiled module.
-frBbox = frPoly = frUncompressedRLE = frPyObjects
+frBbox = frUncompressedRLE = frPyObjects
 
 
-def _drawn(shapes: Sequence[Any], h: int, w: int) -> Any:
+def _in_whole_numbers(code: dict[str, Any]) -> dict[str, Any]:
+    """Take run lengths such as 3.0 or "3" for numbers, as pycocotools does."""
+    counts = code["counts"]
+    if isinstance(counts, list) and any(isinstance(n, float | str) for n in counts):
+        try:
+            lengths = np.asarray(counts, np.float64)
+        except ValueError:
+            return code
+        if (lengths == np.floor(lengths)).all():
+            return {**code, "counts": [int(n) for n in lengths]}
+    return code
+
+
+def _drawn(shapes: Sequence[Any] | NDArray[Any], h: int, w: int) -> Any:
     """Rasterise boxes or polygons as COCO does, if they can be drawn."""
     pixels_of((h, w))
     try:

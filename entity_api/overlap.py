@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _cover, _rle
-from entity_api.counts import from_bounds, runs_of, size_of
+from entity_api.counts import from_bounds, pack, runs_of, size_of
+from entity_api.params import OverlapRule
 from entity_api.rle import intersections
+from entity_api.shown import Shown
 
-__all__ = ["Overlap", "overlapping_pairs", "remove_overlaps"]
+__all__ = ["Overlap", "overlapping_pairs", "remove_overlaps", "visible_by"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Overlap:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Overlap(Shown):
     """Count the overlap of a prediction file, image by image.
 
     Attributes:
@@ -53,7 +55,7 @@ class Overlap:
 
 
 def remove_overlaps(
-    rles: Sequence[Mapping[str, Any]], scores: Sequence[float]
+    rles: Sequence[Mapping[str, Any]], scores: Sequence[float], rule: OverlapRule = "score"
 ) -> list[dict[str, Any]]:
     """Remove overlaps: each pixel goes to the mask with the highest score that covers it.
 
@@ -63,6 +65,7 @@ def remove_overlaps(
     Args:
         rles: N masks of one image.
         scores: (N,).
+        rule: Another rule than the benchmark's; see `EvalParams.overlap_rule`.
 
     Returns:
         N masks in the same order. A mask that keeps no pixel is empty.
@@ -87,9 +90,38 @@ def remove_overlaps(
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
     # Decoded once in the caller's order, so that an error names the position the caller knows.
     runs_of(rles, size)
-    visible, _ = _cover.visible(runs_of([rles[idx] for idx in order], size))
+    visible, _ = visible_by(rule, runs_of([rles[idx] for idx in order], size), order, size)
     codes = codes_of(visible, size)
     return [codes[rank] for rank in np.argsort(order)]
+
+
+def visible_by(
+    rule: OverlapRule, masks: _rle.Runs, rows: NDArray[np.int64], size: tuple[int, int]
+) -> tuple[_rle.Runs, int]:
+    """Take overlaps between the masks of an image away.
+
+    Args:
+        rule: Which mask keeps a pixel; see `EvalParams.overlap_rule`.
+        masks: N masks by falling score.
+        rows: (N,) their positions in the file.
+        size: (height, width) of the image in pixels.
+
+    Returns:
+        What is left of each mask, in the same order, and the number of pixels that two or more
+        cover; where there are none, the masks themselves.
+    """
+    if rule == "score":
+        found: tuple[_rle.Runs, int] = _cover.visible(masks)
+        return found
+    areas = masks.areas()
+    keys = {"small-first": areas, "large-first": -areas, "order": rows}
+    order = np.argsort(keys[rule], kind="stable")
+    texts = [code["counts"] for code in codes_of(masks, size)]
+    visible, crowded_px = _cover.visible(pack([texts[idx] for idx in order], size))
+    if not crowded_px:
+        return masks, 0
+    left = [code["counts"] for code in codes_of(visible, size)]
+    return pack([left[idx] for idx in np.argsort(order)], size), crowded_px
 
 
 def codes_of(masks: _rle.Runs, size: tuple[int, int]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api.maps import map_overlaps
+from entity_api.maps import MapOverlaps, map_overlaps
 
 __all__ = ["PanopticError", "PanopticResult", "Quality", "Tally", "summarize", "tally"]
 
@@ -152,27 +152,62 @@ def tally(
         {3: Tally(tp=1, fp=0, fn=0, iou=1.0), 4: Tally(tp=0, fp=1, fn=1, iou=0.0)}
     """
     try:
-        rows, columns, pixels = map_overlaps(gt_map, dt_map)
+        found = map_overlaps(gt_map, dt_map)
     except ValueError as error:
         raise PanopticError(str(error)) from None
-    gt = _side("ground-truth", rows, gt_segments, class_agnostic)
-    dt = _side("predicted", columns, dt_segments, class_agnostic)
-    on_void = pixels[rows == VOID][:, columns != VOID].sum(axis=0)
-    gt_area = pixels[rows != VOID].sum(axis=1)
-    dt_area = pixels[:, columns != VOID].sum(axis=0)
-    common = pixels[rows != VOID][:, columns != VOID]
-
-    union = gt_area[:, None] + dt_area - common - on_void
-    iou = common / np.maximum(union, 1)
-    same = (gt.category_ids[:, None] == dt.category_ids) & ~gt.crowd[:, None]
-    matched_gt, matched_dt = np.nonzero(same & (iou > 0.5))
+    gt = _side("ground-truth", found.rows, gt_segments, class_agnostic)
+    dt = _side("predicted", found.columns, dt_segments, class_agnostic)
+    pairs = _pairs(found, len(gt.ids), len(dt.ids))
+    union = pairs.gt_area[pairs.gt] + pairs.dt_area[pairs.dt] - pairs.common
+    union -= pairs.on_void[pairs.dt]
+    iou = pairs.common / np.maximum(union, 1)
+    same = (gt.category_ids[pairs.gt] == dt.category_ids[pairs.dt]) & ~gt.crowd[pairs.gt]
+    matched = np.flatnonzero(same & (iou > 0.5))
+    matched_gt, matched_dt = pairs.gt[matched], pairs.dt[matched]
 
     missed = ~gt.crowd
     missed[matched_gt] = False
-    excused = on_void + _on_crowd(gt, dt, common, every_crowd)
-    wrong = excused / np.maximum(dt_area, 1) <= 0.5
+    excused = pairs.on_void + _on_crowd(gt, dt, pairs, every_crowd)
+    wrong = excused / np.maximum(pairs.dt_area, 1) <= 0.5
     wrong[matched_dt] = False
-    return _by_category(gt, dt, matched_gt, iou[matched_gt, matched_dt], missed, wrong)
+    return _by_category(gt, dt, matched_gt, iou[matched], missed, wrong)
+
+
+class Pairs(NamedTuple):
+    """Hold the P pairs of segments that share pixels, and the areas of all G and D.
+
+    ``gt`` and ``dt`` (P,) are positions among the segments, ``common`` (P,) pixels; ``gt_area``
+    (G,), ``dt_area`` (D,), and ``on_void`` (D,), the pixels of each prediction on void.
+    """
+
+    gt: NDArray[np.intp]
+    dt: NDArray[np.intp]
+    common: NDArray[np.int64]
+    gt_area: NDArray[np.int64]
+    dt_area: NDArray[np.int64]
+    on_void: NDArray[np.int64]
+
+
+def _pairs(found: MapOverlaps, n_gt: int, n_dt: int) -> Pairs:
+    """Take void out of the pairs of labels: no segment has it."""
+    # Labels ascend, but void need not be the first: nothing keeps ids above 0 but the lists.
+    gt = found.row_idx - (found.rows[found.row_idx] > VOID) * (VOID in found.rows)
+    dt = found.column_idx - (found.columns[found.column_idx] > VOID) * (VOID in found.columns)
+    of_gt = found.rows[found.row_idx] != VOID
+    of_dt = found.columns[found.column_idx] != VOID
+    both = of_gt & of_dt
+
+    def summed(at: NDArray[np.intp], which: NDArray[np.bool_], n: int) -> NDArray[np.int64]:
+        return np.bincount(at[which], found.pixels[which], n).astype(np.int64)
+
+    return Pairs(
+        gt[both],
+        dt[both],
+        found.pixels[both],
+        summed(gt, of_gt, n_gt),
+        summed(dt, of_dt, n_dt),
+        summed(dt, of_dt & ~of_gt, n_dt),
+    )
 
 
 def _side(
@@ -201,18 +236,18 @@ def _side(
     )
 
 
-def _on_crowd(
-    gt: Side, dt: Side, common: NDArray[np.int64], every_crowd: bool
-) -> NDArray[np.int64]:
+def _on_crowd(gt: Side, dt: Side, pairs: Pairs, every_crowd: bool) -> NDArray[np.int64]:
     """Count each prediction's pixels on crowds of its category, (D,)."""
-    covered = np.zeros(len(dt.ids), np.int64)
-    for category_id in np.unique(gt.category_ids[gt.crowd]):
-        crowds = np.flatnonzero(gt.crowd & (gt.category_ids == category_id))
-        last = crowds[np.argmax(gt.position[crowds])]
-        counted = crowds if every_crowd else [last]
-        alike = dt.category_ids == category_id
-        covered[alike] = common[counted][:, alike].sum(axis=0)
-    return covered
+    counted = gt.crowd.copy()
+    if not every_crowd:
+        crowds = np.flatnonzero(gt.crowd)
+        crowds = crowds[np.argsort(gt.position[crowds])]
+        last = dict(zip(gt.category_ids[crowds].tolist(), crowds.tolist(), strict=True))
+        counted[:] = False
+        counted[list(last.values())] = True
+    alike = counted[pairs.gt] & (gt.category_ids[pairs.gt] == dt.category_ids[pairs.dt])
+    pixels = np.bincount(pairs.dt[alike], pairs.common[alike], len(dt.ids))
+    return pixels.astype(np.int64)
 
 
 def _by_category(

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-__all__ = ["EvalParams"]
+__all__ = ["EvalParams", "OverlapRule"]
 
 # COCO's areas in pixels of the file in use; 1e10 stands for no limit.
 AREA_RANGES = {
@@ -17,6 +17,9 @@ AREA_RANGES = {
 }
 
 IouType = Literal["segm", "bbox", "boundary"]
+OverlapRule = Literal["score", "small-first", "large-first", "order"]
+# AP counts this many predictions of an image wherever that is among the limits, as in COCO.
+USUAL_MAX_DET = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +31,18 @@ class EvalParams:
         rec_thrs: (R,) recall thresholds, ascending, in [0, 1].
         area_ranges: A labels -> smallest and largest area in pixels, both included. AP, AP50 and
             the recalls without a size are those of the first range.
-        max_dets: (M,) limits of detections per image, ascending. AP uses the last one.
+        max_dets: (M,) limits of detections per image, ascending. AR is measured at each.
+        ap_max_det: The one of ``max_dets`` that AP and the recalls by size use. The default is 100
+            where it is among them, and else the last.
         class_aware: True to match within (image, category), False to match within the image.
         category_ids: The categories of class-aware scoring; those of the ground truth by default.
         image_ids: The images to score; all by default. Records of other images are left out.
         keep_matches: Keep which ground truth each detection matched. It takes 4 bytes for each
             detection, area range and threshold; precision and recall do not need it.
         remove_overlaps: Score a second time with overlaps removed (AP^e).
+        overlap_rule: Which of the detections that cover a pixel keeps it: that of the highest score
+            (the benchmark's rule), the smallest, the largest, or the first of the file. Ties go to
+            the higher score, then to the earlier one.
         count_pairs: Count the pairs of detections that overlap, and not only the pixels. This takes
             longer than everything else together.
         iou_type: "segm" for masks, "bbox" for boxes, or "boundary" for masks and their boundaries
@@ -58,11 +66,13 @@ class EvalParams:
         default_factory=lambda: dict(AREA_RANGES)
     )
     max_dets: Sequence[int] = (1, 10, 100)
+    ap_max_det: int | None = None
     class_aware: bool = False
     category_ids: Sequence[int] | None = None
     image_ids: Sequence[int | str] | None = None
     keep_matches: bool = True
     remove_overlaps: bool = True
+    overlap_rule: OverlapRule = "score"
     count_pairs: bool = True
     iou_type: IouType = "segm"
     boundary_ratio: float = 0.02
@@ -77,6 +87,11 @@ class EvalParams:
                 )
         if self.max_dets[0] < 1:
             raise ValueError(f"max_dets must be at least 1: {list(self.max_dets)}")
+        if self.ap_max_det is not None and self.ap_max_det not in self.max_dets:
+            raise ValueError(f"ap_max_det {self.ap_max_det} is not in max_dets {self.max_dets}")
+        if self.overlap_rule not in get_args(OverlapRule):
+            rules = ", ".join(get_args(OverlapRule))
+            raise ValueError(f"overlap_rule {self.overlap_rule!r} must be one of {rules}")
         if not all(0 < thr <= 1 for thr in self.iou_thrs):
             raise ValueError(f"iou_thrs must lie in (0, 1]: {list(self.iou_thrs)}")
         if not all(0 <= thr <= 1 for thr in self.rec_thrs):
@@ -88,3 +103,21 @@ class EvalParams:
             raise ValueError(f"iou_type must be one of {get_args(IouType)}: {self.iou_type!r}")
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1: {self.threads}")
+
+    @property
+    def ap_limit(self) -> int:
+        """Number of detections of an image that AP counts.
+
+        >>> EvalParams(max_dets=(1, 10, 100, 1000)).ap_limit
+        100
+        >>> EvalParams(max_dets=(1, 10, 1000)).ap_limit
+        1000
+        """
+        if self.ap_max_det is not None:
+            return self.ap_max_det
+        return USUAL_MAX_DET if USUAL_MAX_DET in self.max_dets else self.max_dets[-1]
+
+    @property
+    def ap_at(self) -> int:
+        """Position of `ap_limit` in ``max_dets``."""
+        return list(self.max_dets).index(self.ap_limit)

@@ -2,23 +2,28 @@
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api.groups import Groups
+from entity_api.names import Metric, as_submitted, summary_names
 from entity_api.overlap import Overlap
 from entity_api.params import EvalParams
+from entity_api.plots import plot_result
+from entity_api.report import html_metrics, text_table
+from entity_api.shown import Shown
 from entity_api.tables import Detections
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["EvalResult", "Matches", "Scored", "summarize"]
 
-# Labels of COCO's area ranges -> the letter in the metric's name.
-LETTERS = {"small": "s", "medium": "m", "large": "l"}
 
-
-@dataclasses.dataclass(frozen=True)
-class Matches:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Matches(Shown):
     """Hold what was matched with what, at each area range and threshold.
 
     Attributes:
@@ -66,8 +71,8 @@ class Matches:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Scored:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Scored(Shown):
     """Hold the arrays of one pass; -1 marks a category without ground truth, as in COCO.
 
     Attributes:
@@ -93,7 +98,7 @@ class Scored:
     matches: Matches
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class EvalResult:
     """Hold the outcome of one evaluation.
 
@@ -128,6 +133,42 @@ class EvalResult:
     groups: Groups
     dt: Detections
     on_void: NDArray[np.bool_]
+
+    def __repr__(self) -> str:
+        return text_table(self)
+
+    def _repr_html_(self) -> str:
+        return html_metrics(self)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """List the metrics, where pandas is.
+
+        Returns:
+            A row a metric: ``metric`` (the name without ``e``, AP AP50 ... ARl), ``submitted``
+            (masks as submitted), ``disjoint`` (overlaps removed; nan where that was not scored).
+        """
+        import pandas as pd
+
+        names = as_submitted(self.metrics)
+        disjoint = (Metric.parse(name).marked("e").name for name in names)
+        return pd.DataFrame(
+            {
+                "metric": names,
+                "submitted": [self.metrics[name] for name in names],
+                "disjoint": [self.metrics.get(name, math.nan) for name in disjoint],
+            }
+        )
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw precision over recall, and AP over the IoU threshold, where matplotlib is.
+
+        Args:
+            axes: Two of matplotlib's; a new figure by default.
+
+        Returns:
+            The two axes.
+        """
+        return plot_result(self, axes)
 
     @property
     def category_ids(self) -> list[int]:
@@ -165,7 +206,7 @@ class EvalResult:
             {3: 1.0}
         """
         return {
-            category_id: mean(self.submitted.precision[:, :, k, 0, -1])
+            category_id: mean(self.submitted.precision[:, :, k, 0, self.params.ap_at])
             for k, category_id in enumerate(self.category_ids)
         }
 
@@ -198,16 +239,14 @@ def summarize(submitted: Scored, disjoint: Scored | None, params: EvalParams) ->
 def summarize_one(scored: Scored, params: EvalParams, mark: str) -> dict[str, float]:
     """Name and average one pass's arrays."""
     precision, recall = scored.precision, scored.recall
-    metrics = {f"AP{mark}": mean(precision[:, :, :, 0, -1])}
-    for thr in (0.5, 0.75):
-        at = np.isclose(params.iou_thrs, thr)
-        metrics[f"AP{mark}{round(100 * thr)}"] = mean(precision[at][:, :, :, 0, -1])
-    labels = list(params.area_ranges)
-    letters = [LETTERS.get(label, f"_{label}") for label in labels]
-    for a in range(1, len(labels)):
-        metrics[f"AP{mark}{letters[a]}"] = mean(precision[:, :, :, a, -1])
-    for m, max_det in enumerate(params.max_dets):
-        metrics[f"AR{mark}{max_det}"] = mean(recall[:, :, 0, m])
-    for a in range(1, len(labels)):
-        metrics[f"AR{mark}{letters[a]}"] = mean(recall[:, :, a, -1])
-    return metrics
+    at_thr = [np.isclose(params.iou_thrs, thr) for thr in (0.5, 0.75)]
+    areas, limit = range(1, len(params.area_ranges)), params.ap_at
+    values = [
+        mean(precision[:, :, :, 0, limit]),
+        *(mean(precision[at][:, :, :, 0, limit]) for at in at_thr),
+        *(mean(precision[:, :, :, a, limit]) for a in areas),
+        *(mean(recall[:, :, 0, m]) for m in range(len(params.max_dets))),
+        *(mean(recall[:, :, a, limit]) for a in areas),
+    ]
+    names = summary_names(list(params.area_ranges)[1:], params.max_dets, mark)
+    return dict(zip(names, values, strict=True))

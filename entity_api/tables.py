@@ -7,8 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import rle as rle_codes
-from entity_api.counts import Codes
+from entity_api.counts import Codes, RLEError
+from entity_api.dense import array_of, code_mask, code_masks, scores_of
+from entity_api.shown import Shown
 
 __all__ = ["Detections", "GroundTruth", "RecordError"]
 
@@ -37,9 +38,13 @@ class RecordError(ValueError):
         self.idx = idx
         self.what = what
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without it an error of another process could not be read: it is made from its message.
+        return type(self), (self.side, self.idx, self.what)
 
-@dataclasses.dataclass(frozen=True)
-class GroundTruth:
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class GroundTruth(Shown):
     """Hold the images of an evaluation and their G annotated segments.
 
     Attributes:
@@ -80,7 +85,8 @@ class GroundTruth:
         """Read a COCO dictionary (``images``, ``annotations``); it stays as it is.
 
         Args:
-            content: Segmentations may be polygons, plain or compressed RLE.
+            content: Segmentations may be polygons, plain or compressed RLE, or dense masks (H, W)
+                as arrays or tensors.
             boxes: Take ``bbox`` instead of ``segmentation``.
 
         Raises:
@@ -120,9 +126,44 @@ class GroundTruth:
             boxes=boxes_of(records, "gt") if boxes else None,
         )
 
+    @classmethod
+    def from_masks(
+        cls, masks: Sequence[Any], image_ids: Sequence[int | str] | None = None
+    ) -> "GroundTruth":
+        """Take the entities of I images as dense masks or run-length codes.
 
-@dataclasses.dataclass(frozen=True)
-class Detections:
+        Args:
+            masks: One entry an image: an array or tensor (N, H, W), or a list of N masks (H, W);
+                an image without entities is an array of shape (0, H, W), which tells its size.
+            image_ids: (I,) their ids; 0, 1, 2 ... by default.
+
+        Raises:
+            RecordError: A mask of another size than the others of its image, or one that is no
+                mask, with image and position.
+            ValueError: An image whose size nothing tells, or not an id for each.
+
+        >>> GroundTruth.from_masks([np.ones((2, 4, 6), bool)]).sizes.tolist()
+        [[4, 6]]
+        """
+        ids = list(range(len(masks))) if image_ids is None else list(image_ids)
+        if len(ids) != len(masks):
+            raise ValueError(f"there are {len(masks)} images of masks and {len(ids)} image ids")
+        records: list[dict[str, Any]] = []
+        images = []
+        for image_id, own in zip(ids, masks, strict=True):
+            codes = _codes_of_image(own, None, "gt", len(records), image_id)
+            stack = array_of(own)
+            size = codes[0]["size"] if codes else None if stack is None else stack.shape[-2:]
+            if size is None:
+                what = "an image without masks is an array of shape (0, height, width)"
+                raise ValueError(f"image {image_id!r} of the ground truth has no size: {what}")
+            images.append({"id": image_id, "height": int(size[0]), "width": int(size[1])})
+            records += [{"image_id": image_id, "segmentation": code} for code in codes]
+        return cls.from_coco({"images": images, "annotations": records})
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Detections(Shown):
     """Hold D predicted segments.
 
     Attributes:
@@ -167,12 +208,12 @@ class Detections:
         image_idx = locate(gt.image_ids, [r.get("image_id") for r in records], "dt")
         scores = np.zeros(len(records))
         for idx, record in enumerate(records):
-            score = record.get("score")
-            score = score.item() if isinstance(score, np.generic) else score
+            score = plain(record.get("score"))
+            where = f"(image_id {record.get('image_id')!r})"
             if isinstance(score, bool) or not isinstance(score, int | float):
-                raise RecordError("dt", idx, f"score {score!r} is not a number")
+                raise RecordError("dt", idx, f"score {score!r} is not a number {where}")
             if not -MAX_SCORE <= score <= MAX_SCORE:
-                raise RecordError("dt", idx, f"score {score} is not finite")
+                raise RecordError("dt", idx, f"score {score} is not finite {where}")
             scores[idx] = score
         return cls(
             image_idx=image_idx,
@@ -181,6 +222,67 @@ class Detections:
             scores=scores,
             boxes=boxes_of(records, "dt") if boxes else None,
         )
+
+    @classmethod
+    def from_masks(
+        cls, found: Mapping[int | str, tuple[Any, Any]], gt: GroundTruth
+    ) -> "Detections":
+        """Take predictions as dense masks or run-length codes, with their scores.
+
+        Args:
+            found: Image id -> masks, an array or tensor (N, H, W) or a list of N masks (H, W), and
+                scores (N,).
+            gt: Their ground truth.
+
+        Raises:
+            RecordError: A mask that is not of its image's size or no mask, or a score that is no
+                finite number, with image and position.
+            ValueError: An unknown image, or not a score for each mask.
+
+        >>> gt = GroundTruth.from_masks([np.ones((1, 4, 6), bool)])
+        >>> Detections.from_masks({0: (np.ones((2, 4, 6), bool), [0.9, 0.3])}, gt).scores.tolist()
+        [0.9, 0.3]
+        """
+        position = {image_id: idx for idx, image_id in enumerate(gt.image_ids)}
+        records: list[dict[str, Any]] = []
+        for image_id, (masks, scores) in found.items():
+            if image_id not in position:
+                raise ValueError(f"image {image_id!r} is not among the images of the ground truth")
+            height, width = gt.sizes[position[image_id]].tolist()
+            codes = _codes_of_image(masks, (height, width), "dt", len(records), image_id)
+            try:
+                own = scores_of(scores, len(codes))
+            except ValueError as error:
+                raise ValueError(f"image {image_id!r}: {error}") from None
+            records += [
+                {"image_id": image_id, "segmentation": code, "score": score}
+                for code, score in zip(codes, own.tolist(), strict=True)
+            ]
+        return cls.from_coco(records, gt)
+
+
+def _codes_of_image(
+    masks: Any, size: tuple[int, int] | None, side: Side, n_before: int, image_id: Any
+) -> list[dict[str, Any]]:
+    """Code the masks of an image; all are of ``size``, or of the size of the first."""
+    try:
+        codes = code_masks(masks, size)
+        for idx, code in enumerate(codes):
+            if code["size"] != codes[0]["size"]:
+                raise RLEError(f"its size {code['size']} is not {codes[0]['size']}", idx)
+    except RLEError as error:
+        what = f"image_id {image_id!r}, mask {error.idx}: {error}"
+        raise RecordError(side, n_before + error.idx, what) from None
+    return codes
+
+
+def plain(value: Any) -> Any:
+    """Return a number of an array's or a tensor's kind as Python's own, all else as it is."""
+    own = isinstance(value, int | float | str) and not isinstance(value, np.generic)
+    if value is None or own:
+        return value
+    found = array_of(value)
+    return value if found is None or found.size != 1 else found.reshape(-1)[0].item()
 
 
 def rows_of(rows: Any, what: str, side: Side | None = None) -> list[Mapping[str, Any]]:
@@ -205,6 +307,7 @@ def rows_of(rows: Any, what: str, side: Side | None = None) -> list[Mapping[str,
 def locate(image_ids: Sequence[Any], wanted: Sequence[Any], side: Side) -> NDArray[np.int64]:
     """Return the position of each wanted id among the image ids."""
     where = {image_id: idx for idx, image_id in enumerate(image_ids)}
+    wanted = [plain(image_id) for image_id in wanted]
     if len(where) != len(image_ids):
         raise ValueError("an image id stands twice among the images of the ground truth")
     try:
@@ -224,9 +327,10 @@ def counts_of(
     out = []
     for idx, (record, (height, width)) in enumerate(zip(records, sizes.tolist(), strict=True)):
         try:
-            out.append(rle_codes.to_rle(record.get("segmentation"), height, width)["counts"])
-        except rle_codes.RLEError as error:
-            raise RecordError(side, idx, str(error)) from None
+            out.append(code_mask(record.get("segmentation"), (height, width))["counts"])
+        except RLEError as error:
+            what = f"{error} (image_id {record.get('image_id')!r})"
+            raise RecordError(side, idx, what) from None
     return out
 
 

@@ -4,12 +4,21 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["EntityDataset", "InputError", "evaluate_files", "load_dataset"]
+__all__ = [
+    "EntityDataset",
+    "EntityMetric",
+    "InputError",
+    "evaluate",
+    "evaluate_files",
+    "load_dataset",
+]
 
 # Where each public name lives: imported on first use, so that the command line starts at once.
 HOMES = {
     "EntityDataset": "dataset",
+    "EntityMetric": "metric",
     "InputError": "io",
+    "evaluate": "in_memory",
     "evaluate_files": "score",
     "load_dataset": "huggingface",
 }

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from entityseg_bench.io import InputError, collector_paused, printable
+from entityseg_bench.names import outside_allowed
 from entityseg_bench.parser import Parser, did_you_mean
 from entityseg_bench.stopping import exit_code, stoppable
 
@@ -118,7 +119,7 @@ def run_verb(name: str, argv: Sequence[str]) -> int:
 def outcome(module: ModuleType, args: argparse.Namespace) -> tuple[int, str]:
     """Run a verb; return its exit code and, in one line, why it could not be done."""
     try:
-        with stoppable():
+        with stoppable(), outside_allowed(getattr(args, "allow_outside", False)):
             return int(module.run(args)), ""
     except InputError as error:
         return 2, str(error)

@@ -4,14 +4,15 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from entityseg_bench import formats, layout
 from entityseg_bench.categories import TASKS, Task
+from entityseg_bench.coco_entity import coco_entity
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats import FORMATS, Inputs, sniff
-from entityseg_bench.formats.coco import read_results, write_coco, write_results
-from entityseg_bench.io import InputError
+from entityseg_bench.formats.coco import write_coco, write_results
+from entityseg_bench.io import InputError, check_folder, check_writable
 from entityseg_bench.layout import ImageFiles, Resolution, Split
 from entityseg_bench.resolution import to_low, write_low_images
 from entityseg_bench.subset import subset
@@ -23,7 +24,7 @@ SOURCES = tuple(FORMATS)
 WRITTEN = tuple(
     name for name, one in FORMATS.items() if one.target and name not in (*TASKS, "coco")
 )
-TARGETS = (*TASKS, "low", *WRITTEN)
+TARGETS = (*TASKS, "low", "coco-entity", *WRITTEN)
 
 Report = Callable[[str], None]
 
@@ -44,8 +45,12 @@ class Options:
         embed_images: Write the image files into Parquet.
         write_images: Write images, too, if the target is low.
         connected: Split the classes of ADE20K into connected parts.
+        image_id: Id of the image, for predictions that name none.
+        score_from: The field that holds the score of predictions
+            (`formats.score_from.ScoreFrom`).
         jobs: Number of processes.
         progress: Show progress bars.
+        notes: Called with what was done to read the source.
     """
 
     source: str | None = None
@@ -58,8 +63,11 @@ class Options:
     embed_images: bool = False
     write_images: bool = True
     connected: bool = False
+    image_id: str | None = None
+    score_from: str | None = None
     jobs: int = 1
     progress: bool = False
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def label(self, text: str) -> str | None:
         """Return the title of a bar, or None without bars."""
@@ -84,13 +92,22 @@ def open_sources(path: Path, target: str, options: Options) -> Iterator[EntityDa
 
 def _open_one(path: Path, source: str, options: Options) -> EntityDataset:
     """Open a source that holds one dataset."""
-    if source == "results" and options.gt is not None:
-        truth = next(open_sources(options.gt, "entity", dataclasses.replace(options, source=None)))
-        segments = read_results(path, truth.images, truth.categories)
-        return EntityDataset.of(segments, categories=truth.categories)
+    said = Inputs(image_id=options.image_id, score_from=options.score_from)
+    form = FORMATS[source]
+    if form.records and options.gt is not None:
+        own = dataclasses.replace(options, source=None, gt=None)
+        truth = next(open_sources(options.gt, "entity", own))
+        inputs = dataclasses.replace(said, pred_format=source)
+        found = formats.open(path, inputs, truth.records.replace(predicted=False))
+        options.notes.extend(found.notes)
+        return EntityDataset.of(found.segments, categories=truth.categories, task="entity")
+    if form.records and not form.gt and form.opener == "open_gt":
+        what = f"{source} predictions do not say which images they are of."
+        raise InputError(path, "", what, "Name their ground truth: --gt FILE.")
     task = options.tasks[0] if options.tasks and source == "coco" else None
-    inputs = Inputs(task, gt_format=source, connected=options.connected)
+    inputs = dataclasses.replace(said, task=task, gt_format=source, connected=options.connected)
     opened = formats.open(path, inputs)
+    options.notes.extend(opened.notes)
     folder = path if path.is_dir() else path.parent
     files = ImageFiles(folder, options.resolution)
     # A COCO file is entity annotations unless it is said to be another type.
@@ -175,6 +192,10 @@ def convert(
     source, target_path = Path(source), Path(target_path)
     if target_path.resolve() == source.resolve():
         raise InputError(source, "", "source and target are the same.", "Name another target.")
+    if target_path.is_file():
+        check_writable(target_path)
+    else:
+        check_folder(target_path)
     many = (options.source or sniff(source)) in ("entityseg", "parquet")
     for dataset in open_sources(source, target, options):
         label = options.label(f"{dataset.task} {dataset.split or ''}".strip())
@@ -185,6 +206,8 @@ def convert(
         report(f"{name}: {n} image{'s' * (n != 1)} -> {target_path}")
         for what, often in lost.items():
             report(f"  lost: {often} {what}")
+        for note in dict.fromkeys((*options.notes, *dataset.notes)):
+            report(f"  note: {note}")
 
 
 class Place(NamedTuple):
@@ -199,6 +222,7 @@ class Place(NamedTuple):
 
 def _write(dataset: EntityDataset, target: str, place: Place) -> tuple[str, dict[str, int]]:
     """Write one dataset; return what it became and what was lost."""
+    from entityseg_bench.formats.arrow import write_arrow
     from entityseg_bench.formats.id_maps import write_id_png
     from entityseg_bench.formats.npz import write_npz
     from entityseg_bench.formats.parquet import write_parquet
@@ -206,10 +230,17 @@ def _write(dataset: EntityDataset, target: str, place: Place) -> tuple[str, dict
     jobs, label = place.options.jobs, place.label
     if target == "low":
         return f"{dataset.task} (low)", _write_low(dataset, place)
+    if target == "parquet" and dataset.predicted:
+        return "predictions", write_arrow(dataset, place.path)
     if target == "parquet":
         licences = place.source if place.source.is_dir() else None
         embed = place.options.embed_images
         return dataset.task, write_parquet(dataset, place.path, embed, jobs, label, licences)
+    if target == "coco-entity":
+        made = coco_entity(dataset)
+        lost = _write_type(made.dataset, place)
+        crowds = {"crowd segments: the recipe drops them": made.n_crowds} if made.n_crowds else {}
+        return target, {**lost, **crowds}
     if target in TASKS:
         derived = subset(dataset, target)
         lost = dict(derived.lost)
@@ -242,7 +273,9 @@ def _write_type(dataset: EntityDataset, place: Place) -> dict[str, int]:
     if dataset.task == "semantic":
         return write_semantic(dataset, file, maps, place.options.jobs, place.label)
     if dataset.task == "panoptic":
-        return write_panoptic(dataset, file, maps, place.options.jobs, place.label)
+        # The data set's own files name the image there, COCO's the map.
+        named: Literal["images", "maps"] = "images" if place.many else "maps"
+        return write_panoptic(dataset, file, maps, place.options.jobs, place.label, named)
     return write_coco(dataset, file, place.options.jobs, place.label)
 
 

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.formats.png import opened_image
 from entityseg_bench.io import InputError, atomic_path, write_json
 from entityseg_bench.layout import PART_FOLDERS
 from entityseg_bench.turbulence import Air, distort
@@ -107,18 +108,15 @@ def _begin(root: Path, out: Path, air: Air, seed: int, resolution: str) -> None:
 
 def _write(path: Path, target: Path, air: Air, seed: int) -> None:
     """Write one image in its own format, with its orientation tag."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if air.distance == 0:
         with atomic_path(target) as temporary:
             shutil.copyfile(path, temporary)
         return
-    try:
-        with Image.open(path) as opened:
-            kind, exif = opened.format, opened.info.get("exif")
-            pixels = np.asarray(opened.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(path, "", f"the image cannot be read: {error}.") from None
+    with opened_image(path) as opened:
+        kind, exif = opened.format, opened.info.get("exif")
+        pixels = np.asarray(opened.convert("RGB"))
     more = {"quality": QUALITY, "subsampling": 0} if kind == "JPEG" else {}
     if exif:
         more["exif"] = exif

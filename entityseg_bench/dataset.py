@@ -1,13 +1,16 @@
 """EntityDataset: images, annotations and categories, independent of how they are stored."""
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import GroundTruth
+from entity_api.shown import html_table
 from entityseg_bench import categories as category_tables
 from entityseg_bench import layout
 from entityseg_bench.categories import TASKS, Task
@@ -20,7 +23,13 @@ from entityseg_bench.selection import take
 from entityseg_bench.table import LazySegments, Segments
 from entityseg_bench.types import Annotation, Category, ImageInfo
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["EntityDataset", "one_of"]
+
+# Images that a notebook shows of a data set.
+SHOWN = 5
 
 
 class EntityDataset:
@@ -148,6 +157,61 @@ class EntityDataset:
         parts = [self.task, self.split, self.resolution, f"{len(self)} images"]
         return f"EntityDataset({', '.join(part for part in parts if part)})"
 
+    def _repr_html_(self) -> str:
+        head: list[tuple[str, ...]] = [("image", "file_name", "height", "width", "annotations")]
+        for idx, image in enumerate(self.images[:SHOWN]):
+            numbers = (image.height, image.width, len(self.annotations(idx)))
+            head.append((str(image.id), image.file_name, *map(str, numbers)))
+        more = f"<p>{escape(repr(self))}{', the first' if len(self) > SHOWN else ''}</p>"
+        return more + html_table(head, n_heads=2)
+
+    @overload
+    def __getitem__(self, key: int) -> tuple[ImageInfo, list[Annotation]]: ...
+    @overload
+    def __getitem__(self, key: slice) -> "EntityDataset": ...
+    def __getitem__(self, key: int | slice) -> "tuple[ImageInfo, list[Annotation]] | EntityDataset":
+        """Return an image and its annotations by position, or a data set of a slice of the images.
+
+        >>> dataset = EntityDataset([ImageInfo(7, "a.jpg", 4, 6), ImageInfo(9, "b.jpg", 4, 6)], [])
+        >>> dataset[-1]
+        (ImageInfo(id=9, file_name='b.jpg', height=4, width=6, extra=None), [])
+        >>> dataset[:1]
+        EntityDataset(entity, high, 1 images)
+        """
+        if isinstance(key, slice):
+            return self.take(range(*key.indices(len(self))))
+        idx = operator.index(key)
+        if not -len(self) <= idx < len(self):
+            raise IndexError(f"there is no image {idx} among {len(self)}")
+        return self.images[idx], self.annotations(idx % len(self))
+
+    def head(self, n: int = 5) -> "EntityDataset":
+        """Return a data set of the first images."""
+        return self[:n]
+
+    def to_frame(self) -> "pd.DataFrame":
+        """List all annotations, where pandas is.
+
+        Returns:
+            A row an annotation: ``id``, ``image_id``, ``file_name``, ``category_id``, ``category``
+            (name), ``area`` (pixels as the file says, nan where it does not), ``iscrowd``.
+        """
+        import pandas as pd
+
+        rows = self.records
+        names = {category.id: category.name for category in self.categories}
+        return pd.DataFrame(
+            {
+                "id": rows.ids,
+                "image_id": [self.images[idx].id for idx in rows.image_idx],
+                "file_name": [self.images[idx].file_name for idx in rows.image_idx],
+                "category_id": rows.category_ids,
+                "category": [names.get(one, "") for one in rows.category_ids.tolist()],
+                "area": rows.areas,
+                "iscrowd": rows.iscrowd,
+            }
+        )
+
     def annotations(self, image_idx: int) -> list[Annotation]:
         """Return the annotations of the image at a position, in the order of the file.
 
@@ -165,6 +229,17 @@ class EntityDataset:
         return self._source.replace(
             images=self.images, categories=self.categories, task=self.task, info=self.info
         )
+
+    @property
+    def predicted(self) -> bool:
+        """Whether these are predictions."""
+        return isinstance(self._source, Segments) and self._source.predicted
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done to read the file, where it was not quite of its format."""
+        source = self._source
+        return [*source.notes, *source.masks.notes()] if isinstance(source, Segments) else []
 
     @property
     def where_from(self) -> str:

@@ -16,6 +16,7 @@ from entityseg_bench import layout
 from entityseg_bench.categories import TASKS
 from entityseg_bench.check import MAPS_MISSING
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.formats.png import image_size
 from entityseg_bench.io import InputError
 from entityseg_bench.resolution import low_size
 from entityseg_bench.types import ImageInfo
@@ -114,7 +115,7 @@ def _key(image: ImageInfo, dataset: EntityDataset) -> str:
     """Name an image the same in all lists: its part where known, and its base name."""
     files = dataset.image_files
     part = layout.part_of(image.file_name) or (files.part if files else None)
-    name = PurePosixPath(image.file_name).name
+    name = PurePosixPath(layout.portable(image.file_name)).name
     return f"{layout.PART_FOLDERS[part]}/{name}" if part else name
 
 
@@ -179,17 +180,14 @@ def _image_problems(dataset: EntityDataset, summary: TypeSummary) -> Iterator[st
 
 
 def _image_problem(dataset: EntityDataset, image: ImageInfo) -> tuple[bool, str]:
-    from PIL import Image, UnidentifiedImageError
-
     try:
         path = dataset.image_path(image)
     except InputError as error:
         return True, str(error)
     try:
-        with Image.open(path) as opened:
-            width, height = opened.size
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        return False, f"{path}: the image cannot be read: {error}."
+        height, width = image_size(path)
+    except InputError as error:
+        return False, str(error)
     if (height, width) == (image.height, image.width):
         return False, ""
     stated = f"{image.height} x {image.width}"

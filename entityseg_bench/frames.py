@@ -4,46 +4,33 @@ Rows are in the order of the files. Metrics are fractions in [0, 1], nan where t
 measure. pandas is imported when a frame is made (``pip install 'entityseg-bench[notebooks]'``).
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalResult
-from entityseg_bench.errors import ErrorReport
+from entity_api.names import MAIN
 from entityseg_bench.resampling import image_metrics
 from entityseg_bench.resampling.weighted import IGNORED, TRUE_POSITIVE, matches_of
-from entityseg_bench.score import Scoring
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["curve_frame", "metrics_frame", "per_entity", "per_image", "per_prediction"]
+    from entityseg_bench.errors import ErrorReport
+    from entityseg_bench.score import Scoring
+
+__all__ = ["curve_frame", "frame_of", "metrics_frame", "per_entity", "per_image", "per_prediction"]
 
 
 def metrics_frame(result: EvalResult) -> "pd.DataFrame":
-    """List the metrics of a result.
-
-    Returns:
-        A row a metric: ``metric`` (the name without ``e``, AP AP50 ... ARl), ``submitted`` (masks
-        as submitted), ``disjoint`` (overlaps removed; nan where that was not scored).
-    """
-    import pandas as pd
-
-    names = [name for name in result.metrics if not name.startswith(("APe", "ARe"))]
-    return pd.DataFrame(
-        {
-            "metric": names,
-            "submitted": [result.metrics[name] for name in names],
-            "disjoint": [
-                result.metrics.get(f"{name[:2]}e{name[2:]}", float("nan")) for name in names
-            ],
-        }
-    )
+    """List the metrics of a result: `EvalResult.to_frame`."""
+    return result.to_frame()
 
 
 def curve_frame(result: EvalResult, overlaps_removed: bool = True) -> "pd.DataFrame":
-    """List the precision-recall curves of a class-agnostic result, all areas, most detections.
+    """List the precision-recall curves of a class-agnostic result, all areas.
 
     Returns:
         A row a threshold and recall: ``iou_thr``, ``recall``, ``precision`` (interpolated, as AP
@@ -56,8 +43,9 @@ def curve_frame(result: EvalResult, overlaps_removed: bool = True) -> "pd.DataFr
     scored = result.submitted
     if overlaps_removed and result.disjoint is not None:
         scored = result.disjoint
-    precision, score = (values[:, :, 0, 0, -1] for values in (scored.precision, scored.scores))
-    reached = np.array(result.params.rec_thrs) <= scored.recall[:, 0, 0, -1:]
+    at = result.params.ap_at
+    precision, score = (values[:, :, 0, 0, at] for values in (scored.precision, scored.scores))
+    reached = np.array(result.params.rec_thrs) <= scored.recall[:, 0, 0, at, None]
     shape = precision.shape
     return pd.DataFrame(
         {
@@ -69,7 +57,20 @@ def curve_frame(result: EvalResult, overlaps_removed: bool = True) -> "pd.DataFr
     )
 
 
-def per_image(scoring: Scoring) -> "pd.DataFrame":
+def frame_of(scoring: "Scoring", rows: str) -> "pd.DataFrame":
+    """Return the frame of a scoring whose rows are metrics, images, entities or predictions."""
+    makers: dict[str, Callable[[Scoring], pd.DataFrame]] = {
+        "metrics": lambda scoring: scoring.result.to_frame(),
+        "images": per_image,
+        "entities": per_entity,
+        "predictions": per_prediction,
+    }
+    if rows not in makers:
+        raise ValueError(f"rows {rows!r} must be one of {', '.join(makers)}")
+    return makers[rows](scoring)
+
+
+def per_image(scoring: "Scoring") -> "pd.DataFrame":
     """List the images of a scoring.
 
     Returns:
@@ -100,7 +101,7 @@ def per_image(scoring: Scoring) -> "pd.DataFrame":
         "AP": image_metrics(result, overlaps_removed=False),
     }
     if result.disjoint is not None:
-        columns["APe"] = image_metrics(result)
+        columns[MAIN] = image_metrics(result)
     columns |= {"tp": tp, "fp": _per_image(of_column[wrong], len(images)), "fn": n_gt - tp}
     if result.overlap is not None:
         columns["overlap_px"] = result.overlap.pixels
@@ -111,7 +112,7 @@ def _per_image(image_idx: NDArray[np.int64], n_images: int) -> NDArray[np.int64]
     return np.bincount(image_idx, minlength=n_images)
 
 
-def per_entity(scoring: Scoring, errors: ErrorReport | None = None) -> "pd.DataFrame":
+def per_entity(scoring: "Scoring", errors: "ErrorReport | None" = None) -> "pd.DataFrame":
     """List the annotations of a scoring.
 
     Args:
@@ -160,7 +161,7 @@ def _sizes(labels: list[str], ignored: NDArray[np.bool_]) -> NDArray[np.str_]:
     return sizes
 
 
-def per_prediction(scoring: Scoring, errors: ErrorReport | None = None) -> "pd.DataFrame":
+def per_prediction(scoring: "Scoring", errors: "ErrorReport | None" = None) -> "pd.DataFrame":
     """List the predictions of a scoring.
 
     Args:

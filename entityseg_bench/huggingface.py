@@ -27,6 +27,7 @@ def load_dataset(
     parts: Sequence[str] | None = None,
     images: bool = True,
     cache_dir: str | Path | None = None,
+    allow_outside: bool = False,
 ) -> "datasets.Dataset":
     """Load a folder of EntitySeg as a Hugging Face dataset, one row an image.
 
@@ -43,6 +44,7 @@ def load_dataset(
         parts: Some of "01", "02", "03"; None for all that exist.
         images: Include the image files; all of them must exist.
         cache_dir: Folder of the Arrow files; Hugging Face's own by default.
+        allow_outside: Read images and maps outside of their folder, too, if files name such.
 
     Raises:
         InputError: As `EntityDataset.open`, and for image files that are missing.
@@ -60,6 +62,7 @@ def load_dataset(
         resolution=resolution,
         parts=",".join(parts) if parts is not None else "",
         images=images,
+        allow_outside=allow_outside,
         digest=source_digest(root, task, split, resolution, parts),
     )
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from entityseg_bench.categories import TASKS, Task
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, write_json
 from entityseg_bench.layout import PART_FOLDERS, SPLITS, Resolution
 
 __all__ = [
@@ -157,7 +157,7 @@ def predict(
     code = subprocess.run([sys.executable, "-m", *command], check=False).returncode
     if code:
         raise InputError(out, "", f"predicting with {preset} ended with exit code {code}.")
-    note.write_text(json.dumps(command), encoding="utf-8", newline="\n")
+    write_json(note, command)
     return found
 
 

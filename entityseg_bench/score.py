@@ -2,28 +2,37 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from entity_api import EvalParams, EvalResult, RecordError, evaluate
+from entity_api import EvalParams, EvalResult, Overlap, RecordError, evaluate
+from entity_api.shown import Shown
 from entityseg_bench import __version__, formats
 from entityseg_bench.categories import Task
-from entityseg_bench.check import Problem, Report, problems, refuse, stop
+from entityseg_bench.check import NOTE, Problem, Report, refuse, stop
 from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.formats.opened import Classes
 from entityseg_bench.io import InputError, collector_paused, fingerprint
+from entityseg_bench.rules import problems
 from entityseg_bench.table import VOID_TASKS, Segments
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from entityseg_bench.type_metrics import TypeMetrics
 
 __all__ = [
+    "BENCHMARK",
     "Scoring",
     "Sides",
     "evaluate_files",
+    "evaluate_sides",
+    "overlap_record",
+    "parameters_record",
+    "plain",
     "read_checked",
     "read_predictions",
     "read_sides",
@@ -34,9 +43,12 @@ __all__ = [
 # removal hides whole cost nothing in AP^e.
 SCHEMA = 2
 
+# Name of the benchmark's own protocol: see `entityseg_bench.protocols`.
+BENCHMARK = "entityseg"
 
-@dataclasses.dataclass(frozen=True)
-class Sides:
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Sides(Shown):
     """Hold what is scored.
 
     Attributes:
@@ -45,6 +57,7 @@ class Sides:
         classes: What the categories of the predictions are worth.
         notes: What the user should know of how they were read.
         read: Side -> files and folders it was read from.
+        protocol: Name of the protocol that they are scored by.
     """
 
     gt: Segments
@@ -52,6 +65,7 @@ class Sides:
     classes: Classes
     notes: list[Problem]
     read: dict[str, list[Path]]
+    protocol: str = BENCHMARK
 
     @property
     def task(self) -> Task:
@@ -66,7 +80,7 @@ class Sides:
         }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Scoring:
     """Hold a scored pair of files.
 
@@ -88,6 +102,35 @@ class Scoring:
     own: "TypeMetrics | None" = None
     boundary: EvalResult | None = None
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """AP, APe and so on: fractions in [0, 1], nan where there is nothing to measure."""
+        return self.result.metrics
+
+    def __repr__(self) -> str:
+        n = len(self.warnings)
+        warned = f"{n} warning{'s' * (n > 1)}: see .warnings" if n else ""
+        own = repr(self.own) if self.own else ""
+        return "\n\n".join(part for part in (repr(self.result), own, warned) if part)
+
+    def _repr_html_(self) -> str:
+        own = self.own._repr_html_() if self.own else ""
+        return self.result._repr_html_() + own
+
+    def to_frame(self, rows: str = "metrics") -> "pd.DataFrame":
+        """Return a pandas frame, where pandas is; see `entityseg_bench.frames`.
+
+        Args:
+            rows: What each row is of: metrics, images, entities or predictions.
+        """
+        from entityseg_bench.frames import frame_of
+
+        return frame_of(self, rows)
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the curves of the result; see `EvalResult.plot`."""
+        return self.result.plot(axes)
+
 
 def evaluate_files(
     gt_path: str | Path,
@@ -97,6 +140,7 @@ def evaluate_files(
     predicted_images_only: bool = False,
     inputs: Inputs | None = None,
     boundary: bool = False,
+    protocol: str = BENCHMARK,
 ) -> Scoring:
     """Check and score predictions against ground truth of any of the four types.
 
@@ -112,14 +156,22 @@ def evaluate_files(
             missed.
         inputs: What the two sides are, where they do not say it.
         boundary: Whether to measure Boundary AP, too.
+        protocol: Name of a protocol of `entityseg_bench.protocols`; what it sets goes before
+            ``params``.
 
     Raises:
         InputError: A file or record that would give a wrong number.
+        ValueError: There is no such protocol.
     """
-    params = params or EvalParams()
+    params, only = params or EvalParams(), predicted_images_only
+    if protocol != BENCHMARK:
+        from entityseg_bench.protocols import protocol_of
+
+        chosen = protocol_of(protocol)
+        params, only = chosen.settled(params), only or chosen.predicted_images_only
     with collector_paused():
-        sides = read_sides(gt_path, dt_path, inputs or Inputs(), predicted_images_only)
-        return _evaluate_sides(sides, params, progress, predicted_images_only, boundary)
+        sides = read_sides(gt_path, dt_path, inputs or Inputs(), only, protocol=protocol)
+        return evaluate_sides(sides, params, progress, only, boundary)
 
 
 def read_sides(
@@ -128,6 +180,7 @@ def read_sides(
     inputs: Inputs,
     some_images: bool = False,
     report: Report = stop,
+    protocol: str = BENCHMARK,
 ) -> Sides:
     """Read both sides, whatever their formats.
 
@@ -137,13 +190,20 @@ def read_sides(
         inputs: What they are, where they do not say it.
         some_images: Whether maps of predictions may be missing.
         report: Takes the faults that something is left of the sides without.
+        protocol: That they are to be scored by: it may change the ground truth.
 
     Raises:
         InputError: They cannot be told, are missing or broken, or do not fit each other.
     """
     truth = formats.open(gt_path, inputs, whole=False, report=report)
     gt = truth.segments.read(report)
-    return read_predictions(truth, gt, Path(dt_path), inputs, some_images, report)
+    notes: list[Problem] = []
+    if protocol != BENCHMARK:
+        from entityseg_bench.protocols import protocol_of
+
+        gt, notes = protocol_of(protocol).truth(gt)
+    sides = read_predictions(truth, gt, Path(dt_path), inputs, some_images, report)
+    return dataclasses.replace(sides, notes=[*notes, *sides.notes], protocol=protocol)
 
 
 def read_predictions(
@@ -158,19 +218,27 @@ def read_predictions(
     return Sides(gt, dt, found.classes, problems, read)
 
 
-def read_checked(gt_path: str | Path, dt_path: str | Path | None, inputs: Inputs) -> list[Segments]:
+def read_checked(
+    gt_path: str | Path, dt_path: str | Path | None, inputs: Inputs
+) -> tuple[list[Segments], list[Problem]]:
     """Read ground truth and, if given, predictions, checked as scoring checks them.
+
+    Returns:
+        The sides, and what the user should know of how they were read.
 
     Raises:
         InputError: As `read_sides`, and for every rule that scoring refuses a file by.
     """
     if dt_path is not None:
         sides = read_sides(gt_path, dt_path, inputs)
-        refuse(list(problems(sides.gt, sides.dt, all_classes=sides.classes == "all")))
-        return [sides.gt, sides.dt]
-    gt = formats.open(gt_path, inputs, whole=False).segments.read()
-    refuse(list(problems(gt, None)))
-    return [gt]
+        found = list(problems(sides.gt, sides.dt, all_classes=sides.classes == "all"))
+        both, notes = [sides.gt, sides.dt], sides.notes
+    else:
+        gt = formats.open(gt_path, inputs, whole=False).segments.read()
+        found = list(problems(gt, None))
+        both, notes = [gt], []
+    refuse(found)
+    return both, [*notes, *(problem for problem in found if problem.code == NOTE)]
 
 
 def _scored(dt: Segments, notes: list[str], report: Report) -> tuple[Segments, list[str]]:
@@ -185,13 +253,14 @@ def _scored(dt: Segments, notes: list[str], report: Report) -> tuple[Segments, l
     return dt.replace(scores=np.nan_to_num(dt.scores, nan=1.0)), notes
 
 
-def _evaluate_sides(
+def evaluate_sides(
     sides: Sides,
     params: EvalParams,
     progress: Callable[[int, int], None] | None,
     predicted_images_only: bool,
     boundary: bool,
 ) -> Scoring:
+    """Check and score two sides that were read; see `evaluate_files`."""
     gt, dt = sides.gt, sides.dt
     if predicted_images_only:
         predicted = np.flatnonzero(dt.n_per_image).tolist()
@@ -268,22 +337,31 @@ def result_record(scoring: Scoring) -> dict[str, Any]:
         "metrics": plain(result.metrics),
         "own_metrics": scoring.own.record() if scoring.own else None,
         "boundary_metrics": plain(scoring.boundary.metrics) if scoring.boundary else None,
-        "parameters": {
-            "iou_thrs": list(params.iou_thrs),
-            "area_ranges": {label: list(ends) for label, ends in params.area_ranges.items()},
-            "max_dets": list(params.max_dets),
-            "class_aware": params.class_aware,
-            "iou_type": params.iou_type,
-            "images": "all" if params.image_ids is None else len(params.image_ids),
-        },
+        "parameters": parameters_record(params, scoring.sides.protocol),
         "files": scoring.sides.files(),
+        "score_from": scoring.dt.score_from,
         "counts": {
             "images": len(scoring.gt.images),
             "ground_truth": len(scoring.gt),
             "predictions": len(scoring.dt),
         },
-        "overlap": overlap_record(result, scoring.gt),
+        "overlap": overlap_record(result.overlap, [image.id for image in scoring.gt.images]),
         "warnings": [str(problem) for problem in scoring.warnings],
+    }
+
+
+def parameters_record(params: EvalParams, protocol: str = BENCHMARK) -> dict[str, Any]:
+    """Say what was measured."""
+    return {
+        "protocol": protocol,
+        "iou_thrs": list(params.iou_thrs),
+        "area_ranges": {label: list(ends) for label, ends in params.area_ranges.items()},
+        "max_dets": list(params.max_dets),
+        "ap_max_det": params.ap_limit,
+        "overlap_rule": params.overlap_rule,
+        "class_aware": params.class_aware,
+        "iou_type": params.iou_type,
+        "images": "all" if params.image_ids is None else len(params.image_ids),
     }
 
 
@@ -292,9 +370,10 @@ def plain(metrics: dict[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in metrics.items()}
 
 
-def overlap_record(result: EvalResult, gt: Segments, most: int = 10) -> dict[str, Any] | None:
+def overlap_record(
+    overlap: Overlap | None, image_ids: Sequence[int | str], most: int = 10
+) -> dict[str, Any] | None:
     """Say how much predictions overlap, and in which images most."""
-    overlap = result.overlap
     if overlap is None:
         return None
     worst = (-overlap.pixels).argsort(kind="stable")[: min(most, overlap.n_images)]
@@ -306,7 +385,7 @@ def overlap_record(result: EvalResult, gt: Segments, most: int = 10) -> dict[str
         "pairs": int(overlap.pairs.sum()) if (overlap.pairs >= 0).all() else None,
         "most": [
             {
-                "image_id": gt.images[idx].id,
+                "image_id": image_ids[idx],
                 "pixels": int(overlap.pixels[idx]),
                 "pairs": int(overlap.pairs[idx]) if overlap.pairs[idx] >= 0 else None,
             }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from entity_api import Detections, GroundTruth
 from entity_api import rle as rle_codes
 from entity_api.counts import Codes, RLEError, pack
+from entity_api.shown import Shown
 from entityseg_bench.categories import Task
 from entityseg_bench.io import InputError
 from entityseg_bench.masks import (
@@ -51,8 +52,8 @@ class AnnotatedImages(Protocol):
         """Return the annotations of the image at a position, in the order of the file."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Segments:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Segments(Shown):
     """Hold N segments of I images: the annotations of a file, or its predictions.
 
     Attributes:
@@ -75,6 +76,9 @@ class Segments:
         kind: How a person calls one: "record" of a JSON list, or "segment", "class", "prediction"
             of an image.
         unknown: Position -> the image id that the file names, where that is not among the images.
+        notes: What was done to read the file, where it was not quite of its format; a sentence
+            each.
+        score_from: Which fields of a prediction its score is made from.
     """
 
     images: Sequence[ImageInfo]
@@ -94,6 +98,8 @@ class Segments:
     where_from: str = ""
     kind: str = "record"
     unknown: dict[int, Any] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    score_from: str = "score"
 
     @classmethod
     def make(

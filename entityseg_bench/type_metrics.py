@@ -3,18 +3,24 @@
 import dataclasses
 import math
 from collections.abc import Callable, Container, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from html import escape
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalResult, panoptic, semantic
+from entity_api.names import Metric, as_submitted
+from entity_api.shown import html_table
 from entityseg_bench.check import Report, reported
 from entityseg_bench.formats.maps import Painted, paint, painting_order
 from entityseg_bench.formats.opened import Classes
 from entityseg_bench.io import InputError
 from entityseg_bench.table import Segments
 from entityseg_bench.types import RLE, Category
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "PanopticCounter",
@@ -43,7 +49,7 @@ SEGMENTS: dict[Task, str] = {
 UNLIKE = "not to be compared with published AP^e, which is over all entities"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class TypeMetrics:
     """Hold the metric of an annotation type: fractions in [0, 1], nan where nothing is measured.
 
@@ -61,6 +67,24 @@ class TypeMetrics:
     groups: dict[str, Row]
     per_category: dict[int, Row]
     left_out: str = ""
+
+    def __repr__(self) -> str:
+        return type_table(self)
+
+    def _repr_html_(self) -> str:
+        names = [name for row in self.groups.values() for name in row if not name.startswith("AR")]
+        names = list(dict.fromkeys(names))
+        rows = [[TITLES[self.task], *names]]
+        for group, row in self.groups.items():
+            cells = (_percent(row.get(n, math.nan)) for n in names if n != "n")
+            rows.append([group.replace("_", "-"), *cells, f"{row.get('n', 0):.0f}"])
+        return html_table(rows) if self.groups else f"<p>{escape(type_table(self))}</p>"
+
+    def to_frame(self) -> "pd.DataFrame":
+        """List the categories that were measured, a row each, fractions, where pandas is."""
+        import pandas as pd
+
+        return pd.DataFrame.from_dict(self.per_category, orient="index").rename_axis("category_id")
 
     def record(self) -> dict[str, Any]:
         """Return what the result JSON holds, nan as null."""
@@ -101,9 +125,7 @@ def class_fault(
 def instance_metrics(result: EvalResult) -> TypeMetrics:
     """Take class-aware AP, masks as submitted, from an evaluation grouped by category."""
     each = {k: value for k, value in result.per_category().items() if not math.isnan(value)}
-    plain = {
-        name: value for name, value in result.metrics.items() if not name.startswith(("APe", "ARe"))
-    }
+    plain = {name: result.metrics[name] for name in as_submitted(result.metrics)}
     per_category = {k: {"AP": value} for k, value in each.items()}
     return TypeMetrics("instance", {"all": {**plain, "n": len(each)}}, per_category)
 
@@ -311,7 +333,7 @@ def type_table(found: TypeMetrics) -> str:
     if not found.groups:
         return f"{TITLES[found.task]} left out: {found.left_out}.\n{note}"
     first = next(iter(found.groups.values()))
-    names = [name for name in first if name != "n" and not name.startswith("AR")]
+    names = [name for name in first if name != "n" and Metric.parse(name).kind != "AR"]
     lines = [f"{TITLES[found.task]:28}" + "".join(f"{name:>8}" for name in names) + "  categories"]
     for group, row in found.groups.items():
         cells = "".join(f"{_percent(row[name]):>8}" for name in names)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from entity_api import rle
 from entity_api.boundary import column_runs, inner_border
+from entityseg_bench.check import within
+from entityseg_bench.formats.png import read_rgb
 from entityseg_bench.io import InputError
 from entityseg_bench.types import ImageInfo
 
@@ -64,6 +66,7 @@ def draw(
     scores: Sequence[float] | None = None,
     names: Sequence[str] | None = None,
     colour_idxs: Sequence[int] | None = None,
+    colours: Sequence[tuple[int, int, int]] | None = None,
     alpha: float = 0.5,
     contours: bool = True,
 ) -> NDArray[np.uint8]:
@@ -80,6 +83,7 @@ def draw(
         scores: (N,) to write behind them.
         names: (N,) words to write behind those.
         colour_idxs: (N,) which colour each mask has; its position when left out.
+        colours: (N,) RGB, 0..255, in place of those.
         alpha: Strength of the fills in [0, 1]; 0 leaves outlines alone.
         contours: Whether to draw outlines.
 
@@ -91,12 +95,12 @@ def draw(
             alpha out of range.
     """
     image = np.asarray(image)
-    _check(image, len(rles), (ids, scores, names, colour_idxs), alpha)
+    _check(image, len(rles), (ids, scores, names, colour_idxs, colours), alpha)
     if not rles or image.size == 0:
         return image.copy()
     order = range(len(rles)) if scores is None else from_lowest(scores)
     numbers = range(len(rles)) if colour_idxs is None else colour_idxs
-    palette = np.array([colour(k) for k in numbers], np.uint8)
+    palette = np.array(colours or [colour(k) for k in numbers], np.uint8)
     drawn = _fill(image, rles, order, palette, alpha)
     if contours:
         height, width = image.shape[:2]
@@ -191,14 +195,16 @@ def _write_labels(
     height, width = image.shape[:2]
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
-    font = font_of(height, width)
-    stroke = max(1, round(font.size / 14))
+    largest = font_of(height, width).size
     taken = np.zeros((height, width), bool)
     areas = rle.runs_of(rles).areas()
     for k in np.argsort(-areas, kind="stable"):
         if areas[k] == 0:
             continue
         y, x = inner_point(rles[k])
+        # A small mask gets a small label, which hides less of what is around it.
+        font = sized_font(min(areas[k] ** 0.5 / 6, largest))
+        stroke = max(1, round(font.size / 14))
         left, top, right, bottom = (
             round(edge) for edge in pen.textbbox((0, 0), texts[k], font, stroke_width=stroke)
         )
@@ -216,10 +222,14 @@ def _write_labels(
 
 def font_of(height: int, width: int) -> Any:
     """Return Pillow's own font in a size that suits an image."""
+    return sized_font(min(height, width) / 40)
+
+
+def sized_font(size: float) -> Any:
+    """Return Pillow's own font in a size that can be read and is not too large."""
     from PIL import ImageFont
 
-    size = min(max(min(height, width) / 40, LEAST_FONT), GREATEST_FONT)
-    return ImageFont.load_default(size)
+    return ImageFont.load_default(min(max(round(size), LEAST_FONT), GREATEST_FONT))
 
 
 def inner_point(mask: RLEDict) -> tuple[int, int]:
@@ -245,7 +255,7 @@ def side_by_side(
 
     Args:
         pictures: (H, W, 3) uint8 RGB each; sizes may differ.
-        titles: One a picture; cut where they are wider than it.
+        titles: One a picture, smaller where it is narrow; cut where they are still wider.
     """
     from PIL import Image, ImageDraw
 
@@ -262,7 +272,10 @@ def side_by_side(
     for k, picture in enumerate(pictures):
         if titles is not None:
             strip = Image.new("RGB", (max(picture.shape[1], 1), head), "white")
-            ImageDraw.Draw(strip).text((2, head // 8), titles[k], "black", font)
+            pen, own = ImageDraw.Draw(strip), font
+            while own.size > LEAST_FONT and pen.textlength(titles[k], own) > strip.width - 4:
+                own = sized_font(own.size - 1)
+            pen.text((2, head // 8), titles[k], "black", own)
             sheet.paste(strip, (x, 0))
         sheet.paste(Image.fromarray(picture), (x, head))
         x += picture.shape[1] + GAP
@@ -271,13 +284,8 @@ def side_by_side(
 
 def read_pixels(path: Path, image: ImageInfo) -> NDArray[np.uint8]:
     """Read an image as (H, W, 3) uint8 RGB and check its size."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-    except OSError as error:
-        raise InputError(path, f"image {image.id}", f"it cannot be read: {error}.") from None
+    with within(f"image {image.id}"):
+        pixels = read_rgb(path)
     if pixels.shape[:2] != (image.height, image.width):
         raise InputError(
             path,

@@ -29,7 +29,7 @@ ONLY_IN_BASELINES = {"torch", "torchvision", "safetensors", "transformers"}
 # What `entityseg evaluate` must not load: seconds of start, and extras that need not be there.
 HEAVY = {
     "torch", "matplotlib", "pandas", "pyarrow", "datasets", "skimage", "PIL", "scipy",
-    "transformers", "pycocotools",
+    "transformers", "pycocotools", "jinja2",
 }  # fmt: skip
 # The packages for those who work in detectron2, and the only ones that import it.
 BRIDGES = {

@@ -1,12 +1,17 @@
 """Compare prediction files: metrics side by side, differences, how sure they are."""
 
 import argparse
-import os
+import importlib
 import sys
 from pathlib import Path
 
-from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
-from entityseg_bench.io import InputError
+from entityseg_bench.commands._arguments import (
+    add_input_arguments,
+    check_draws,
+    inputs_of,
+    late_bar,
+)
+from entityseg_bench.io import InputError, check_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write everything, all images too, here")
     parser.add_argument("--tex", metavar="FILE", help="write a LaTeX table (package booktabs) here")
     parser.add_argument("--csv", metavar="FILE", help="write every metric and difference here")
+    parser.add_argument(
+        "--figures", metavar="DIR",
+        help="draw curves, error costs, sizes and calibration here, as PDF and SVG",
+    )  # fmt: skip
     parser.add_argument("--labels", metavar="NAME,NAME,...", help="what to call the files")
     parser.add_argument(
         "--resamples", type=int, default=1000, metavar="N",
@@ -42,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, compare, print the tables, write the files."""
     from entity_api import EvalParams
-    from entityseg_bench.compare import compare, comparison_record
+    from entityseg_bench.compare import compare, comparison_record, write_figures
     from entityseg_bench.compare.paper import comparison_csv, comparison_tex, write_text
     from entityseg_bench.compare.tables import comparison_table
     from entityseg_bench.io import write_json
@@ -50,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
 
     labels = args.labels.split(",") if args.labels else None
     refuse(args, labels)
-    params = EvalParams(threads=args.threads, keep_matches=False)
+    if args.figures:
+        # Missing, it is named before the work.
+        importlib.import_module("matplotlib")
+    params = EvalParams(threads=args.threads, keep_matches=bool(args.figures))
     scorings, inputs = [], inputs_of(args)
     for path in args.preds:
         progress = None if args.quiet else late_bar()
@@ -64,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         write_text(args.tex, comparison_tex(comparison))
     if args.csv:
         write_text(args.csv, comparison_csv(comparison))
+    if args.figures:
+        write_figures(comparison, scorings, args.figures)
     print(comparison_table(comparison, args.top))
     return 0
 
@@ -74,18 +88,13 @@ def refuse(args: argparse.Namespace, labels: list[str] | None) -> None:
         "name two prediction files or more": len(args.preds) < 2,
         f"{len(labels or [])} labels for {len(args.preds)} files": labels
         and len(labels) != len(args.preds),
-        "--resamples must be at least 1": args.resamples < 1,
-        "--permutations must be at least 0": args.permutations < 0,
         "--level must lie between 0 and 1": not 0 < args.level < 1,
         "--threads must be at least 1": args.threads < 1,
+        "--seed must be at least 0": args.seed < 0,
     }
     for fault, present in faults.items():
         if present:
             raise InputError("arguments", "", f"{fault}.")
-    for target in filter(None, (args.json, args.tex, args.csv)):
-        path = Path(target)
-        if path.is_dir():
-            raise InputError(path, "", "it cannot be written: it is a folder.", "Name a file.")
-        if not os.access(path.parent, os.W_OK):
-            what = "it cannot be written: its folder does not exist or may not be written to."
-            raise InputError(path, "", what, "Make the folder, or name another.")
+    check_draws("--resamples", args.resamples)
+    check_draws("--permutations", args.permutations, 0)
+    check_writable(args.json, args.tex, args.csv)

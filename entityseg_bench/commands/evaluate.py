@@ -3,15 +3,37 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import get_args
 
 from entity_api import EvalParams
-from entity_api.params import AREA_RANGES
+from entity_api.params import AREA_RANGES, OverlapRule
 from entity_api.report import text_table
-from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
-from entityseg_bench.io import InputError, write_json
-from entityseg_bench.score import evaluate_files, result_record
+from entityseg_bench.commands._arguments import (
+    add_input_arguments,
+    check_draws,
+    inputs_of,
+    late_bar,
+)
+from entityseg_bench.commands._pipes import piped
+from entityseg_bench.io import InputError, check_writable, write_json
+from entityseg_bench.protocols import PROTOCOLS
+from entityseg_bench.score import (
+    BENCHMARK,
+    evaluate_files,
+    plain,
+    result_record,
+)
+from entityseg_bench.sensitivity import (
+    granularity_of,
+    granularity_table,
+    overlap_sensitivity,
+    sensitivity_table,
+)
 
 BOUNDARY_TITLE = "By boundaries: the lesser of mask IoU and boundary IoU (2 % of the diagonal)"
+
+# What the protocol ar1000 sets itself, or leaves nothing to do for.
+SET_BY_AR1000 = ("max_dets", "ap_max_dets", "class_aware", "overlap_sensitivity", "granularity")
 
 EPILOG = """\
 GT is entity, instance or COCO JSON, panoptic JSON with its maps beside it, a semantic list (.txt)
@@ -30,8 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EPILOG
     parser.add_argument("gt", metavar="GT", help="ground truth: see below")
-    parser.add_argument("pred", metavar="PRED", help="predictions: see below")
-    parser.add_argument("--json", metavar="FILE", help="write metrics and provenance here")
+    parser.add_argument("pred", metavar="PRED", help="predictions: see below; - for standard input")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write metrics and provenance here; - for standard output"
+    )
     parser.add_argument(
         "--class-aware", action="store_true", help="match within categories (COCO's usual AP)"
     )
@@ -41,11 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ci", type=int, nargs="?", const=1000, metavar="N",
         help="print 95 %% confidence intervals, too, from N resamples of the images (1000), seeded",
     )  # fmt: skip
-    add_input_arguments(parser)
     parser.add_argument(
-        "--max-dets", metavar="N,N,...", default="1,10,100",
-        help="predictions of an image that count, rising; AP is at the last (default: 1,10,100)",
+        "--save-state", metavar="FILE",
+        help="write what entityseg merge joins with the states of other images",
     )  # fmt: skip
+    add_input_arguments(parser)
+    _add_protocol_arguments(parser)
     parser.add_argument(
         "--area-ranges", metavar="LABEL:LEAST:GREATEST,...",
         help="in pixels, besides 'all' (default: small:0:1024,medium:1024:9216,large:9216:1e10)",
@@ -58,22 +83,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no warnings")
 
 
+def _add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what is measured, and by which rule."""
+    add = parser.add_argument_group("protocol").add_argument
+    listed = "; ".join(f"{one.name}: {one.about}" for one in PROTOCOLS.values())
+    add("--protocol", choices=PROTOCOLS, default=BENCHMARK, help=f"{listed} (default: {BENCHMARK})")
+    add(
+        "--overlap-rule", choices=get_args(OverlapRule), default="score",
+        help="which of the predictions that cover a pixel keeps it for AP^e (default: score)",
+    )  # fmt: skip
+    add(
+        "--overlap-sensitivity", action="store_true",
+        help="print AP^e under each overlap rule, too; it scores once more for each",
+    )  # fmt: skip
+    add(
+        "--granularity", action="store_true",
+        help="print how much of what AP^e misses is found in pieces or merged, too",
+    )  # fmt: skip
+    add(
+        "--max-dets", metavar="N,N,...",
+        help="predictions of an image that count for AR, rising (default: 1,10,100)",
+    )  # fmt: skip
+    add(
+        "--ap-max-dets", type=int, metavar="N",
+        help="the one of them for AP (default: 100 if it is among them, else the last)",
+    )  # fmt: skip
+
+
 def run(args: argparse.Namespace) -> int:
-    """Score, print the table, write the result."""
-    if args.ci is not None and args.ci < 1:
-        raise InputError("arguments", "", f"--ci {args.ci} must be at least 1.")
-    try:
-        params = EvalParams(
-            max_dets=max_dets(args.max_dets),
-            area_ranges=area_ranges(args.area_ranges),
-            class_aware=args.class_aware,
-            remove_overlaps=not args.no_overlap_removal,
-            threads=args.threads,
-            keep_matches=False,
-            count_pairs=bool(args.json),
-        )
-    except ValueError as error:
-        raise InputError("arguments", "", str(error)) from None
+    """Score, print the table, write the result; ``-`` is standard input and output."""
+    with piped(args):
+        return score(args)
+
+
+def score(args: argparse.Namespace) -> int:
+    """Do what the arguments say, all of them paths."""
+    check_writable(args.json)
+    if args.ci is not None:
+        check_draws("--ci", args.ci)
+    params = params_of(args)
+    if args.save_state:
+        refuse_state(args)
     scoring = evaluate_files(
         args.gt,
         args.pred,
@@ -82,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
         args.predicted_images_only,
         inputs_of(args),
         args.boundary,
+        args.protocol,
     )
     if not args.quiet:
         for problem in scoring.warnings:
@@ -100,12 +151,69 @@ def run(args: argparse.Namespace) -> int:
         print(f"\n{type_table(scoring.own)}")
     if scoring.boundary:
         print(f"\n{BOUNDARY_TITLE}\n{text_table(scoring.boundary)}")
+    sensitivity = overlap_sensitivity(scoring) if args.overlap_sensitivity else None
+    if sensitivity:
+        print(f"\n{sensitivity_table(sensitivity)}")
+    granularity = granularity_of(scoring) if args.granularity else None
+    if granularity:
+        print(f"\n{granularity_table(granularity)}")
     if args.json:
         record = result_record(scoring)
+        if granularity:
+            record["granularity"] = plain(granularity.metrics())
+        if sensitivity:
+            record["overlap_sensitivity"] = {
+                rule: plain(result.metrics) for rule, result in sensitivity.items()
+            }
         if intervals:
             record["intervals"] = interval_record(intervals, args.ci)
         write_json(Path(args.json), record, indent=2)
+    if args.save_state:
+        from entityseg_bench.saved import SavedScoring
+
+        SavedScoring.of(scoring).save(args.save_state)
     return 0
+
+
+def params_of(args: argparse.Namespace) -> EvalParams:
+    """Gather what is measured.
+
+    Raises:
+        InputError: Options that make no sense, or do not go together.
+    """
+    if args.ci is not None and args.ci < 1:
+        raise InputError("arguments", "", f"--ci {args.ci} must be at least 1.")
+    if args.protocol == "ar1000":
+        given = [name for name in SET_BY_AR1000 if getattr(args, name) not in (None, False)]
+        if given:
+            option = f"--{given[0].replace('_', '-')}"
+            raise InputError("arguments", "", f"--protocol ar1000 does not go with {option}.")
+    try:
+        return EvalParams(
+            max_dets=max_dets("1,10,100" if args.max_dets is None else args.max_dets),
+            ap_max_det=args.ap_max_dets,
+            overlap_rule=args.overlap_rule,
+            area_ranges=area_ranges(args.area_ranges),
+            class_aware=args.class_aware,
+            remove_overlaps=not args.no_overlap_removal,
+            threads=args.threads,
+            keep_matches=False,
+            count_pairs=bool(args.json),
+        )
+    except ValueError as error:
+        raise InputError("arguments", "", str(error)) from None
+
+
+def refuse_state(args: argparse.Namespace) -> None:
+    """Stop before the work where no state can be written."""
+    if args.class_aware:
+        what = "--save-state keeps class-agnostic scoring, and not --class-aware."
+        hint = "In Python, EvalState takes EvalParams(class_aware=True, category_ids=...)."
+        raise InputError("arguments", "", what, hint)
+    if args.protocol != BENCHMARK:
+        what = f"--save-state keeps the protocol {BENCHMARK}, and not {args.protocol}."
+        raise InputError("arguments", "", what)
+    check_writable(args.save_state)
 
 
 def max_dets(text: str) -> tuple[int, ...]:

@@ -1,6 +1,8 @@
-"""Draw ground truth and predictions onto the images, side by side, as PNG."""
+"""Draw ground truth, predictions and errors onto the images, side by side or over each other."""
 
 import argparse
+import dataclasses
+import io
 import re
 import sys
 from collections.abc import Sequence
@@ -11,10 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entityseg_bench.commands._arguments import add_input_arguments, inputs_of
+from entityseg_bench.io import InputError
 
 if TYPE_CHECKING:
+    from entityseg_bench.errors import ErrorReport
     from entityseg_bench.table import Segments
     from entityseg_bench.types import ImageInfo
+
+# Format -> ending of its files.
+ENDINGS = {"jpeg": "jpg", "png": "png"}
+# Qualities of a JPEG that are tried before it is made smaller.
+QUALITIES = (92, 85, 75, 65)
+# A picture with no longer side is not made smaller, in pixels.
+LEAST_SIDE = 200
+# Ground truth over predictions.
+OUTLINE = (255, 255, 255)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,10 +49,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alpha", type=share, default=0.5, help="strength of the fills, 0 to 1 (default: 0.5)"
     )
+    layout = parser.add_mutually_exclusive_group()
+    layout.add_argument(
+        "--side-by-side", action="store_true",
+        help="image, ground truth and predictions next to each other (default)",
+    )  # fmt: skip
+    layout.add_argument(
+        "--overlay", action="store_true",
+        help="one picture: predictions filled, ground truth as outlines, or errors",
+    )  # fmt: skip
+    parser.add_argument(
+        "--errors", action="store_true", help="draw the errors at IoU .50, as in the report"
+    )
+    parser.add_argument(
+        "--format", choices=tuple(ENDINGS), default="jpeg", help="of the pictures (default: jpeg)"
+    )
+    parser.add_argument(
+        "--max-kb", type=float, default=500, metavar="KB",
+        help="quality, then size, of a JPEG is lowered until it is below (default: 500)",
+    )  # fmt: skip
     parser.add_argument("--names", action="store_true", help="write category names too")
     parser.add_argument("--no-labels", action="store_true", help="write nothing on the masks")
     parser.add_argument("--no-contours", action="store_true", help="draw no outlines")
-    add_input_arguments(parser)
+    add_input_arguments(parser, draws_images=True)
 
 
 def share(text: str) -> float:
@@ -54,11 +86,14 @@ def run(args: argparse.Namespace) -> int:
     """Draw the images and name the folder."""
     from tqdm import tqdm
 
+    from entityseg_bench.io import check_folder
     from entityseg_bench.layout import ImageFiles
-    from entityseg_bench.score import read_checked
     from entityseg_bench.visualize import read_pixels
 
-    sides = read_checked(args.gt, args.pred, inputs_of(args))
+    if args.max_kb < 1:
+        raise InputError("arguments", "--max-kb", "it must be at least 1.")
+    check_folder(args.out)
+    sides, errors = read_all(args)
     gt = sides[0]
     chosen = choose_images(gt, args.image_id, args.limit)
     files = ImageFiles(Path(args.images))
@@ -67,15 +102,39 @@ def run(args: argparse.Namespace) -> int:
     for idx in tqdm(chosen, unit="image", leave=False, disable=not sys.stderr.isatty()):
         image = gt.images[idx]
         pixels = read_pixels(files.find(image), image)
-        write_picture(out, image, draw_sheet(pixels, sides, idx, args))
+        write_picture(out, image, draw_sheet(pixels, sides, errors, idx, args), args)
     print(f"{out}: {len(chosen)} of {len(gt.images)} images drawn")
     return 0
 
 
+def read_all(args: argparse.Namespace) -> tuple[list["Segments"], "ErrorReport | None"]:
+    """Read both sides, and find the errors where they are asked for."""
+    from entityseg_bench.check import IMAGE_UNNAMED
+    from entityseg_bench.score import evaluate_files, read_checked
+
+    inputs = inputs_of(args)
+    try:
+        sides, notes = read_checked(args.gt, args.pred, inputs)
+    except InputError as error:
+        if error.code != IMAGE_UNNAMED or len(args.image_id or ()) != 1:
+            raise
+        # The one image that is to be drawn is the one that the records are of.
+        inputs = dataclasses.replace(inputs, image_id=args.image_id[0])
+        sides, notes = read_checked(args.gt, args.pred, inputs)
+    for note in notes:
+        print(note, file=sys.stderr)
+    if not args.errors:
+        return sides, None
+    if args.pred is None:
+        raise InputError("arguments", "--errors", "there are no predictions.", "Name PRED, too.")
+    from entityseg_bench.errors import find_errors
+
+    scoring = evaluate_files(args.gt, args.pred, inputs=inputs)
+    return [scoring.gt, scoring.dt], find_errors(scoring)
+
+
 def choose_images(gt: "Segments", image_ids: Sequence[str] | None, limit: int) -> list[int]:
     """Return the positions of the images to draw."""
-    from entityseg_bench.io import InputError
-
     if image_ids is None:
         return list(range(min(max(limit, 0), len(gt.images))))
     where = {str(image.id): idx for idx, image in enumerate(gt.images)}
@@ -89,25 +148,74 @@ def choose_images(gt: "Segments", image_ids: Sequence[str] | None, limit: int) -
 
 
 def draw_sheet(
-    pixels: NDArray[np.uint8], sides: Sequence["Segments"], image_idx: int, args: argparse.Namespace
+    pixels: NDArray[np.uint8],
+    sides: Sequence["Segments"],
+    errors: "ErrorReport | None",
+    image_idx: int,
+    args: argparse.Namespace,
 ) -> NDArray[np.uint8]:
-    """Draw the image, its ground truth and its predictions next to each other."""
+    """Draw the image with its ground truth, predictions and errors."""
     from entityseg_bench.visualize import draw, from_lowest, matching_colours, side_by_side
 
     style: dict[str, Any] = {"alpha": args.alpha, "contours": not args.no_contours}
     image, rows = sides[0].images[image_idx], sides[0].of_image(image_idx).tolist()
     gt_masks = [sides[0].rle(row) for row in rows]
-    pictures = [pixels, draw(pixels, gt_masks, **labels_of(sides[0], rows, args), **style)]
-    titles = [f"{image.file_name}, id {image.id}", f"ground truth: {len(gt_masks)}"]
+    about = f"{image.file_name}, id {image.id}"
+    labels = labels_of(sides[0], rows, args)
+    pictures, titles = [pixels], [about]
+    if not args.overlay or len(sides) == 1:
+        pictures.append(draw(pixels, gt_masks, **labels, **style))
+        titles.append(f"ground truth: {len(gt_masks)}")
     for side in sides[1:]:
         scores = side.detections().scores
         kept = [row for row in side.of_image(image_idx).tolist() if scores[row] >= args.min_score]
         kept = [kept[k] for k in from_lowest(scores[kept].tolist())]
         masks = [side.rle(row) for row in kept]
-        style["colour_idxs"] = matching_colours(masks, gt_masks)
-        pictures.append(draw(pixels, masks, **labels_of(side, kept, args), **style))
+        colours = matching_colours(masks, gt_masks)
+        drawn = draw(pixels, masks, **labels_of(side, kept, args), colour_idxs=colours, **style)
+        if args.overlay:
+            drawn = draw(drawn, gt_masks, colours=[OUTLINE] * len(gt_masks), alpha=0)
+        pictures.append(drawn)
         titles.append(f"predictions: {len(masks)}")
+    if errors is not None:
+        drawn, title = draw_errors(pixels, errors, image_idx, args)
+        pictures.append(drawn)
+        titles.append(title)
+    if args.overlay:
+        pictures, titles = pictures[-1:], [f"{about}, {titles[-1]}"]
     return side_by_side(pictures, titles)
+
+
+def draw_errors(
+    pixels: NDArray[np.uint8], errors: "ErrorReport", image_idx: int, args: argparse.Namespace
+) -> tuple[NDArray[np.uint8], str]:
+    """Draw what is missed and what is wrong in the colours of the report, each with its sign.
+
+    Returns:
+        The picture, and its title, which counts the kinds.
+    """
+    from entityseg_bench.errors.signs import COLOURS, SIGNS
+    from entityseg_bench.errors.visible import errors_of_image
+    from entityseg_bench.visualize import draw
+
+    found = errors_of_image(errors, image_idx)
+    kinds = [kind for kind, _ in found]
+    drawn = draw(
+        pixels,
+        [mask for _, mask in found],
+        names=None if args.no_labels else [SIGNS[kind] for kind in kinds],
+        colours=[rgb_of(COLOURS[kind]) for kind in kinds],
+        alpha=args.alpha,
+        contours=not args.no_contours,
+    )
+    counts = [f"{SIGNS[kind]} {kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)]
+    return drawn, ", ".join(counts) or "no errors"
+
+
+def rgb_of(hexadecimal: str) -> tuple[int, int, int]:
+    """Read a colour of the style sheet, ``#rrggbb``."""
+    red, green, blue = bytes.fromhex(hexadecimal.removeprefix("#"))
+    return red, green, blue
 
 
 def labels_of(side: "Segments", rows: Sequence[int], args: argparse.Namespace) -> dict[str, Any]:
@@ -115,24 +223,52 @@ def labels_of(side: "Segments", rows: Sequence[int], args: argparse.Namespace) -
     if args.no_labels:
         return {}
     labels: dict[str, Any] = {}
-    if side.scores is not None:
+    if side.predicted:
         labels["scores"] = side.scores[list(rows)].tolist()
     else:
         ids = [side.extra(row).get("segment_id", side.ids[row]) for row in rows]
         labels["ids"] = ["-" if own is None else own for own in ids]
-    if args.names:
+    if args.names and says_categories(side):
         names = {category.id: category.name.strip() for category in side.categories}
         labels["names"] = [names.get(int(side.category_ids[row]), "?") for row in rows]
     return labels
 
 
-def write_picture(folder: Path, image: "ImageInfo", sheet: NDArray[np.uint8]) -> None:
-    """Write a PNG named by the image's id and file name."""
-    from PIL import Image
+def says_categories(side: "Segments") -> bool:
+    """Tell whether a side names categories: class-agnostic predictions all bear one, a filler."""
+    used = np.unique(side.category_ids)
+    return not side.predicted or len(used) > 1 or len(side.categories) == 1
 
+
+def write_picture(
+    folder: Path, image: "ImageInfo", sheet: NDArray[np.uint8], args: argparse.Namespace
+) -> None:
+    """Write a picture named by the image's id and file name."""
     from entityseg_bench.io import atomic_path
+    from entityseg_bench.layout import portable
 
     # Ids may be text with any character; base names alone repeat between folders.
     image_id = re.sub(r"[^\w.-]", "_", str(image.id))
-    with atomic_path(folder / f"{image_id}_{Path(image.file_name).stem}.png") as temporary:
-        Image.fromarray(sheet).save(temporary, "PNG")
+    name = f"{image_id}_{Path(portable(image.file_name)).stem}.{ENDINGS[args.format]}"
+    with atomic_path(folder / name) as temporary:
+        temporary.write_bytes(encoded(sheet, args.format, int(1000 * args.max_kb)))
+
+
+def encoded(sheet: NDArray[np.uint8], kind: str, most: int) -> bytes:
+    """Write a PNG as it is, or a JPEG of the best quality and size within ``most`` bytes."""
+    from PIL import Image
+
+    picture, data = Image.fromarray(sheet), io.BytesIO()
+    if kind == "png":
+        picture.save(data, "PNG")
+        return data.getvalue()
+    while True:
+        for quality in QUALITIES:
+            data = io.BytesIO()
+            picture.save(data, "JPEG", quality=quality, optimize=True)
+            if data.tell() <= most or max(picture.size) < LEAST_SIDE:
+                return data.getvalue()
+        picture = picture.resize(
+            (max(picture.width * 4 // 5, 1), max(picture.height * 4 // 5, 1)),
+            Image.Resampling.LANCZOS,
+        )

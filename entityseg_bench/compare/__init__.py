@@ -8,6 +8,7 @@ from entityseg_bench.compare.comparison import (
     compare_files,
     comparison_record,
 )
+from entityseg_bench.compare.figures import write_figures
 from entityseg_bench.compare.paper import comparison_csv, comparison_tex
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "comparison_csv",
     "comparison_record",
     "comparison_tex",
+    "write_figures",
 ]

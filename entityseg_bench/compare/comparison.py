@@ -4,14 +4,17 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams
+from entity_api.names import TESTED
+from entity_api.shown import Shown
 from entityseg_bench import __version__
 from entityseg_bench.formats import Inputs
+from entityseg_bench.plots import plot_comparison
 from entityseg_bench.resampling.bootstrap import (
     Interval,
     bounds,
@@ -22,6 +25,9 @@ from entityseg_bench.resampling.bootstrap import (
     resampled_metrics,
 )
 from entityseg_bench.score import Scoring, Sides, evaluate_files
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "Comparison",
@@ -34,9 +40,6 @@ __all__ = [
 
 # Version of the JSON: raised when a field changes its meaning.
 SCHEMA = 1
-
-# Metrics whose differences are tested; the rest have intervals only.
-TESTED = ("APe", "AP", "APes", "APem", "APel")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +71,8 @@ class ImageMove:
     n_gt: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Comparison:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """Hold F prediction files scored on the same images; the first is what others are held to.
 
     Attributes:
@@ -100,6 +103,34 @@ class Comparison:
     n_resamples: int
     n_permutations: int
     seed: int
+
+    def to_frame(self) -> "pd.DataFrame":
+        """List every metric of every file, where pandas is; fractions.
+
+        Returns:
+            A row a file and metric: ``label``, ``metric``, ``value`` with ``low`` and ``high``; of
+            all files but the first ``difference`` from it, with its ends and ``p``.
+        """
+        import pandas as pd
+
+        rows = []
+        for k, (label, metrics) in enumerate(zip(self.labels, self.metrics, strict=True)):
+            for name, one in metrics.items():
+                row = {"label": label, "metric": name, **dataclasses.asdict(one)}
+                change = self.differences[k - 1].get(name) if k else None
+                if change:
+                    row |= {
+                        "difference": change.value,
+                        "difference_low": change.low,
+                        "difference_high": change.high,
+                        "p": change.p,
+                    }
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+    def plot(self, axis: Any = None) -> Any:
+        """Draw the differences from the first file, where matplotlib is; return the axis."""
+        return plot_comparison(self, axis)
 
     def changes(self, k: int) -> NDArray[np.float64]:
         """Return how each image's own AP changed from the first file to file ``k``, (I,)."""

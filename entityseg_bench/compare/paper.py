@@ -5,8 +5,8 @@ import io
 import math
 from pathlib import Path
 
+from entity_api.names import COMPARED, Metric
 from entityseg_bench.compare.comparison import Comparison
-from entityseg_bench.compare.tables import SHOWN
 from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.resampling import Interval
 
@@ -52,14 +52,15 @@ def comparison_tex(comparison: Comparison) -> str:
     Under each number stands its confidence interval. The best number of a column is bold,
     judged as printed; where all files print the same number, none is.
     """
-    names = [name for name in SHOWN if name in comparison.metrics[0]]
+    names = [name for name in COMPARED if name in comparison.metrics[0]]
+    heads = [Metric.parse(name).latex for name in names]
     best = {name: _best([own[name] for own in comparison.metrics]) for name in names}
     lines = [
         r"\begin{table}", r"  \centering",
         rf"  \caption{{In percent, with {100 * comparison.level:g}\,\% confidence intervals from "
         rf"{comparison.n_resamples} resamples of the images.}}",
         rf"  \begin{{tabular}}{{l{'r' * len(names)}}}", r"    \toprule",
-        f"    {' & '.join(['Method', *map(_heading, names)])} \\\\", r"    \midrule",
+        f"    {' & '.join(['Method', *heads])} \\\\", r"    \midrule",
     ]  # fmt: skip
     for label, metrics in zip(comparison.labels, comparison.metrics, strict=True):
         numbers = [_number(metrics[name], best[name]) for name in names]
@@ -104,10 +105,3 @@ def _ends(one: Interval) -> str:
     if math.isnan(one.value):
         return ""
     return rf"{{\scriptsize [{_printed(one.low)}, {_printed(one.high)}]}}"
-
-
-def _heading(name: str) -> str:
-    kind, rest = name[:2], name[2:]
-    mark = r"\textsuperscript{e}" if rest.startswith("e") else ""
-    tail = rest.removeprefix("e")
-    return kind + mark + (rf"\textsubscript{{{tail}}}" if tail else "")

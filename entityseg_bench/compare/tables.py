@@ -3,13 +3,11 @@
 import math
 from collections.abc import Sequence
 
+from entity_api.names import COMPARED
 from entityseg_bench.compare.comparison import Comparison, Difference, image_counts
 from entityseg_bench.resampling import Interval
 
 __all__ = ["comparison_table"]
-
-# What the tables show; the JSON has everything.
-SHOWN = ("APe", "APe50", "APe75", "APes", "APem", "APel", "ARe100", "AP")
 
 
 def comparison_table(comparison: Comparison, n_images: int = 10) -> str:
@@ -19,7 +17,7 @@ def comparison_table(comparison: Comparison, n_images: int = 10) -> str:
         comparison: As `compare` made it.
         n_images: Images to list for each file that is compared with the first.
     """
-    shown = [name for name in SHOWN if name in comparison.metrics[0]]
+    shown = [name for name in COMPARED if name in comparison.metrics[0]]
     blocks = [_metrics_block(comparison, shown)]
     for k in range(1, len(comparison.labels)):
         blocks.append(_difference_block(comparison, k, shown))

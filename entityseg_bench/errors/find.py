@@ -6,12 +6,13 @@ The kinds are defined in `errors.kinds`, the costs in `errors.costs`.
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalResult
+from entity_api.shown import Shown
 from entityseg_bench import __version__
 from entityseg_bench.errors.costs import ALL_UNFOUND, ALL_WRONG, Cost, Oracle, Part
 from entityseg_bench.errors.kinds import FOUND, KINDS, NONE
@@ -23,8 +24,12 @@ from entityseg_bench.errors.score_quality import (
     operating_points,
 )
 from entityseg_bench.errors.sorting import SortedErrors, sort_errors
+from entityseg_bench.plots import plot_errors
 from entityseg_bench.resampling.weighted import matches_of
 from entityseg_bench.score import Scoring
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["KINDS", "CategoryRecall", "ErrorReport", "error_record", "find_errors"]
 
@@ -56,8 +61,8 @@ class CategoryRecall:
     recall: float
 
 
-@dataclasses.dataclass(frozen=True)
-class ErrorReport:
+@dataclasses.dataclass(frozen=True, repr=False)
+class ErrorReport(Shown):
     """Hold where a prediction file loses AP; fractions, nan where there is nothing to measure.
 
     Attributes:
@@ -79,6 +84,7 @@ class ErrorReport:
             their image.
         entity_kind: (G,) likewise of each annotation record.
         entity_iou: (G,) with its best prediction.
+        oracle: What found the costs, to mend other parts with.
     """
 
     scoring: Scoring
@@ -96,6 +102,18 @@ class ErrorReport:
     prediction_iou: NDArray[np.float64]
     entity_kind: NDArray[np.str_]
     entity_iou: NDArray[np.float64]
+    oracle: Oracle
+
+    def to_frame(self) -> "pd.DataFrame":
+        """List what each kind of error costs, where pandas is: a row a kind, AP as fractions."""
+        import pandas as pd
+
+        rows = [{"kind": kind, **dataclasses.asdict(cost)} for kind, cost in self.costs.items()]
+        return pd.DataFrame(rows)
+
+    def plot(self, axis: Any = None) -> Any:
+        """Draw what each kind of error costs, where matplotlib is; return the axis."""
+        return plot_errors(self, axis)
 
 
 def find_errors(
@@ -117,7 +135,8 @@ def find_errors(
     """
     result = scoring.result
     removed = overlaps_removed and result.disjoint is not None
-    gt, dt = scoring.gt.ground_truth(), scoring.dt.detections()
+    # Cut to the labelled pixels, as they were scored.
+    gt, dt = scoring.gt.ground_truth(), result.dt
     found = sort_errors(gt, dt, result, removed, progress)
     oracle = Oracle(result, dt.scores, found, removed)
     kinds = (*KINDS, ALL_WRONG, ALL_UNFOUND)
@@ -146,6 +165,7 @@ def find_errors(
         prediction_iou=prediction_iou,
         entity_kind=names[found.entity_kind[half]],
         entity_iou=found.entity_iou,
+        oracle=oracle,
     )
 
 

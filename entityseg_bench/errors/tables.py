@@ -2,6 +2,7 @@
 
 import math
 
+from entity_api.names import Metric
 from entityseg_bench.errors.costs import ALL_UNFOUND, ALL_WRONG, Cost
 from entityseg_bench.errors.find import ErrorReport
 from entityseg_bench.errors.kinds import KINDS
@@ -65,7 +66,7 @@ def _parts_block(title: str, parts: dict[str, dict[str, Cost]]) -> str:
 
 
 def _name(report: ErrorReport) -> str:
-    return "AP^e" if report.overlaps_removed else "AP"
+    return Metric("AP", "e" if report.overlaps_removed else "").text
 
 
 def _scores_block(report: ErrorReport) -> str:

@@ -3,10 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from entityseg_bench.categories import Task
 from entityseg_bench.formats.maps import map_name
@@ -15,20 +12,9 @@ from entityseg_bench.layout import Resolution, Split
 from entityseg_bench.table import LazySegments, Segments
 from entityseg_bench.types import ImageInfo
 
-__all__ = [
-    "BY_NAME",
-    "INDEX",
-    "Classes",
-    "Inputs",
-    "Opened",
-    "Side",
-    "agree",
-    "base_name",
-    "by_name",
-]
+__all__ = ["INDEX", "Classes", "Inputs", "Opened", "Side", "agree", "base_name"]
 
 INDEX = "annotations.json"
-BY_NAME = "no image_id is an image's id: each is matched with the file names."
 
 Side = Literal["gt", "dt"]
 # What the category ids of predictions are worth: nothing; something, though they may be fillers; or
@@ -50,6 +36,9 @@ class Inputs:
         gt_format: A name of `entityseg_bench.formats.FORMATS`; None looks.
         pred_format: The same for predictions.
         connected: Take each connected part of a class of an ADE20K map as an entity.
+        image_id: Image of predictions that name none.
+        score_from: What the score of predictions is: a key, or ``mean``, ``product``, ``min`` or
+            ``max`` of keys; None for ``score``, or what stands in its place.
     """
 
     task: Task | None = None
@@ -61,6 +50,8 @@ class Inputs:
     gt_format: str | None = None
     pred_format: str | None = None
     connected: bool = False
+    image_id: str | None = None
+    score_from: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,16 +91,3 @@ def agree(path: Path, found: Task, asked: Task | None) -> None:
 def base_name(image: ImageInfo) -> str:
     """Return the name of an image's map without folders."""
     return PurePosixPath(map_name(image.file_name)).name
-
-
-def by_name(ids: Sequence[Any], images: Sequence[ImageInfo]) -> NDArray[np.int64]:
-    """Return the position of the image whose file name each id is, (N,); -1 where it is none's.
-
-    Folders and the file's suffix do not matter. Where two images have one name nothing is found:
-    they cannot be told apart.
-    """
-    names = {base_name(image): idx for idx, image in enumerate(images)}
-    if len(names) < len(images):
-        return np.full(len(ids), -1, np.int64)
-    wanted = (PurePosixPath(map_name(str(image_id))).name for image_id in ids)
-    return np.array([names.get(name, -1) for name in wanted], np.int64)

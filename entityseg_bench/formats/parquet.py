@@ -11,7 +11,7 @@ import msgspec
 from entityseg_bench.categories import TASKS, Task
 from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.coco import category_row
-from entityseg_bench.formats.coco_rows import to_category
+from entityseg_bench.formats.coco_tables import to_category
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.opened import Inputs, Opened
 from entityseg_bench.formats.rows import features, from_row, image_bytes, to_row
@@ -117,27 +117,31 @@ def write_parquet(
     total = max(-(-len(dataset.images) // size), 1)
     own = folder / dataset.task
     own.mkdir(parents=True, exist_ok=True)
-    made = {**identity(dataset, "parquet"), "embedded": embed_images}
-    journal = Journal(own / f".{dataset.split}.journal", made)
-    if journal.n_done == 0:
-        for stale in own.glob(f"{dataset.split}-*.parquet"):
-            stale.unlink()
+    images = [dataset.image_path(image) for image in dataset.images] if embed_images else []
+    made = {**identity(dataset, "parquet", images), "embedded": embed_images}
     work = functools.partial(_write_shard, dataset, own, embed_images, total)
-    journal.run(work, total, jobs, label)
-    meta = Meta(
-        dataset.task,
-        dataset.split,
-        dataset.resolution,
-        [category_row(category) for category in dataset.categories],
-        dataset.info,
-    )
-    write_json(own / f"{dataset.split}.meta.json", meta)
-    _write_card(folder)
-    for path in sorted(licences.glob("LICEN[CS]E*")) if licences else ():
-        if path.is_file():
-            shutil.copyfile(path, folder / path.name)
-    journal.finish()
+    with Journal(own / f".{dataset.split}.journal", made) as journal:
+        if journal.n_done == 0:
+            for stale in own.glob(f"{dataset.split}-*.parquet"):
+                stale.unlink()
+        journal.run(work, total, jobs, label)
+        write_json(own / f"{dataset.split}.meta.json", _meta(dataset, dataset.split))
+        _write_card(folder)
+        _copy_licences(licences, folder)
+        journal.finish()
     return {}
+
+
+def _meta(dataset: SplitImages, split: Split) -> Meta:
+    rows = [category_row(category) for category in dataset.categories]
+    return Meta(dataset.task, split, dataset.resolution, rows, dataset.info)
+
+
+def _copy_licences(source: Path | None, folder: Path) -> None:
+    for path in sorted(source.glob("LICEN[CS]E*")) if source else ():
+        if path.is_file() and not path.is_symlink():
+            with atomic_path(folder / path.name) as temporary:
+                shutil.copyfile(path, temporary)
 
 
 def _write_shard(

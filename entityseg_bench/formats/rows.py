@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.table import AnnotatedImages
 from entityseg_bench.types import Annotation, Category, ImageInfo
 
@@ -146,6 +146,7 @@ def image_bytes(path: Path) -> bytes:
         InputError: It cannot be read.
     """
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read()
     except OSError as error:
         raise InputError(path, "", f"it cannot be read: {error.strerror}.") from None

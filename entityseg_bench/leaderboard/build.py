@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.io import InputError, atomic_path, read_text
 from entityseg_bench.leaderboard.entries import read_models, read_published
 from entityseg_bench.leaderboard.page import to_html
 from entityseg_bench.leaderboard.tables import ABOUT_ORIGIN, Table, collect
-from entityseg_bench.leaderboard.writers import to_csv, to_latex, to_markdown
+from entityseg_bench.leaderboard.writers import to_csv, to_json, to_latex, to_markdown
 
 __all__ = ["BEGIN", "END", "render", "stale", "write"]
 
@@ -17,7 +17,8 @@ HEAD = """# Leaderboard
 
 Made by `entityseg leaderboard build` from [published.json](published.json) and the files in
 [results](results); [docs/submit.md](../docs/submit.md) tells how to add a row. The same tables:
-[page](index.html) to sort and filter, [CSV](leaderboard.csv), [LaTeX](leaderboard.tex).
+[page](index.html) to sort and filter, [CSV](leaderboard.csv), [LaTeX](leaderboard.tex),
+[JSON](leaderboard.json).
 
 Numbers are percent. L is low resolution (short side 800), H the original pixels. AP<sup>e</sup> is
 AP with overlaps between predictions removed, AP is that of the masks as predicted. **Bold** is the
@@ -41,11 +42,12 @@ def render(folder: Path, readme: Path | None) -> dict[Path, str]:
     files = {
         folder / "README.md": "\n".join([HEAD, *map(_part, tables), _origins()]),
         folder / "leaderboard.csv": to_csv(tables),
+        folder / "leaderboard.json": to_json(tables),
         folder / "leaderboard.tex": "\n\n".join(map(to_latex, tables)) + "\n",
         folder / "index.html": to_html(tables),
     }
     if readme is not None and readme.is_file() and tables:
-        text = readme.read_text(encoding="utf-8")
+        text = read_text(readme)
         marked = _replace_marked(readme, text, to_markdown(tables[0]))
         if marked is not None:
             files[readme] = marked

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
+from entity_api.names import MAIN
 from entityseg_bench.io import InputError, decode_json, locked, read_bytes, write_json
 from entityseg_bench.layout import Resolution, Split
+from entityseg_bench.leaderboard.known import check_known
 from entityseg_bench.leaderboard.schema import (
     SCHEMA,
     FiledResult,
@@ -66,6 +68,7 @@ def read_model(path: str | Path) -> ModelFile:
                          f"Move it to {'/'.join(own)}.")  # fmt: skip
     for filed in model.results:
         _check_protocol(path, filed.parsed(path))
+        check_known(path, model.dataset, model.split, filed.parsed(path))
     return model
 
 
@@ -107,6 +110,9 @@ def add(
     parameters: int | None = None,
     split: Split | None = None,
     resolution: Resolution | None = None,
+    year: int | None = None,
+    weights: str | None = None,
+    predictions: str | None = None,
 ) -> Path:
     """File a result under ``<folder>/results/<split>/<model>.json``.
 
@@ -125,6 +131,9 @@ def add(
         parameters: Number of the model's parameters.
         split: train or val.
         resolution: high or low.
+        year: In which the method came out.
+        weights: Address of the trained network.
+        predictions: Address of what was scored.
 
     Returns:
         The file.
@@ -138,6 +147,7 @@ def add(
     result: ResultFile = converted(result_path, raw, ResultFile)
     _check_protocol(result_path, result)
     words = _words(result_path, result, {"split": split, "resolution": resolution})
+    check_known(result_path, dataset, words["split"], result)
     path = folder / "results" / words["split"] / file_name(model)
     new = FiledResult(words["resolution"], raw)
     about = {"model": model, "method": method, "backbone": backbone, "paper": paper, "code": code}
@@ -150,6 +160,9 @@ def add(
             "split": words["split"],
             "parameters": parameters,
             "results": [],
+            "year": year,
+            "weights": weights,
+            "predictions": predictions,
         },
         ModelFile,
     )
@@ -233,7 +246,10 @@ def _check_protocol(path: Path, result: ResultFile) -> None:
     rules = {
         "iou_thrs": own.iou_thrs == list(usual.iou_thrs),
         "area_ranges": dict(own.area_ranges) == ranges,
+        "protocol": own.protocol == "entityseg",
         "max_dets": own.max_dets == list(usual.max_dets),
+        "ap_max_det": own.ap_max_det in (None, usual.ap_limit),
+        "overlap_rule": own.overlap_rule == usual.overlap_rule,
         "iou_type": own.iou_type == "segm",
         "images": own.images == "all",
         # What is aware of classes stands in own_metrics, beside AP^e.
@@ -252,5 +268,5 @@ def _check_protocol(path: Path, result: ResultFile) -> None:
     if unknown:
         what = "the benchmark has no such metric."
         raise InputError(path, f"metrics.{min(unknown)}", what, "Score again without options.")
-    if result.metrics.get("APe") is None:
-        raise InputError(path, "metrics.APe", "it is missing.", "Score with overlaps removed.")
+    if result.metrics.get(MAIN) is None:
+        raise InputError(path, f"metrics.{MAIN}", "it is missing.", "Score with overlaps removed.")

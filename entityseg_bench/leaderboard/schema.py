@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from entity_api.names import LETTERS, PublishedName, summary_names
 from entityseg_bench.categories import Task
 from entityseg_bench.io import InputError, printable
 from entityseg_bench.layout import Resolution, Split
@@ -18,6 +19,7 @@ __all__ = [
     "Published",
     "PublishedRow",
     "ResultFile",
+    "Source",
     "converted",
 ]
 
@@ -25,8 +27,6 @@ __all__ = [
 SCHEMA = 1
 
 Mark = Literal["first-party", "secondary", "doubtful"]
-# Average recall is another metric than average precision and has no place here.
-PublishedMetric = Literal["AP", "APe", "mIoU", "PQ", "SQ", "RQ"]
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 # No letter that ends an address in any of the formats that are written.
@@ -35,14 +35,13 @@ Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Year = Annotated[int, msgspec.Meta(ge=2000, le=2100)]
 
 
 # What a type's own metrics may be, over all its categories; `n` counts those.
 OWN_METRICS: dict[Task, frozenset[str]] = {
     "entity": frozenset(),
-    "instance": frozenset(("n", *(f"AP{end}" for end in ("", 50, 75, "s", "m", "l")))).union(
-        f"AR{end}" for end in (1, 10, 100, "s", "m", "l")
-    ),
+    "instance": frozenset(("n", *summary_names(LETTERS, (1, 10, 100)))),
     "semantic": frozenset(("n", "mIoU", "fwIoU", "mACC", "pACC")),
     "panoptic": frozenset(("n", "PQ", "SQ", "RQ")),
 }
@@ -61,10 +60,13 @@ def check_shown(struct: msgspec.Struct) -> None:
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Name where published numbers stand."""
+    """Name where published numbers stand, and when they came out."""
 
     title: Text
     url: Url
+    year: Year | None = None
+    paper: Url | None = None
+    code: Url | None = None
 
     def __post_init__(self) -> None:
         check_shown(self)
@@ -75,7 +77,8 @@ class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``resolution`` is None for data sets that have one alone. ``mark`` says whose word it is: the
     authors' own (first-party), another paper's or project's (secondary), or one that its source
-    leaves open or has corrected (doubtful; ``note`` says why).
+    leaves open or has corrected (doubtful; ``note`` says why). ``protocol`` ar1000 is that of
+    average recall at 1,000 masks, which never shares a table with AP.
     """
 
     method: Text
@@ -83,15 +86,20 @@ class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dataset: Text
     task: Task
     resolution: Resolution | None
-    percent: dict[PublishedMetric, Percent]
+    percent: dict[PublishedName, Percent]
     source: str
     mark: Mark
     split: Split = "val"
     parameters: Count | None = None
     note: str = ""
+    protocol: Literal["entityseg", "ar1000"] = "entityseg"
 
     def __post_init__(self) -> None:
         check_shown(self)
+        if self.protocol == "ar1000" and set(self.percent) != {"AR1000"}:
+            raise ValueError("AR1000 is the one metric of the protocol ar1000")
+        if self.protocol != "ar1000" and "AR1000" in self.percent:
+            raise ValueError("AR1000 is a metric of the protocol ar1000 alone")
 
 
 class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,6 +140,9 @@ class Parameters(msgspec.Struct, frozen=True):
     class_aware: bool
     iou_type: str
     images: Count | Literal["all"]
+    protocol: str = "entityseg"
+    overlap_rule: str = "score"
+    ap_max_det: Count | None = None
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -207,6 +218,7 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hold ``results/<split>/<model>.json``: one model and its results on one split.
 
     ``method`` is the name in the tables, ``model`` that of the trained network and of the file.
+    ``predictions`` is where the scored files can be fetched, so that anybody can score them again.
     """
 
     schema: Literal[1]
@@ -219,6 +231,9 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split: Split
     parameters: Count | None
     results: list[FiledResult]
+    year: Year | None = None
+    weights: Url | None = None
+    predictions: Url | None = None
 
     def __post_init__(self) -> None:
         check_shown(self)

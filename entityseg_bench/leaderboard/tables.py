@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Iterable
+from html import escape
 from pathlib import Path
 from typing import Literal
 
+from entity_api.names import BOARD, Metric
 from entityseg_bench.categories import TASKS, Task
 from entityseg_bench.layout import Resolution
-from entityseg_bench.leaderboard.schema import ModelFile, Published
+from entityseg_bench.leaderboard.schema import ModelFile, Published, Source
 
 __all__ = ["ABOUT_ORIGIN", "Column", "Row", "Table", "collect", "millions", "percent"]
 
@@ -24,9 +26,8 @@ TITLES = {
     ("semantic", False): "Semantic regions as entities",
     ("panoptic", False): "Panoptic segments as entities",
 }
-# What each kind of table shows, in order.
-SHOWN = {"entity": ("AP", "APe"), "instance": ("AP",), "semantic": ("mIoU",),
-         "panoptic": ("PQ", "SQ", "RQ")}  # fmt: skip
+
+AVERAGE_RECALL = "Average recall at 1,000 masks (AR@1000), by data set"
 
 ABOUT_ORIGIN = {
     "measured": "scored with this toolkit from the prediction file, whose hash is filed",
@@ -42,11 +43,20 @@ class Column:
 
     metric: str
     resolution: Resolution | None
+    # Of a table over several data sets; empty where the table is of one.
+    dataset: str = ""
 
     @property
     def letter(self) -> str:
         """L, H, or nothing for data of one resolution."""
         return RESOLUTION_LETTERS[self.resolution]
+
+    @property
+    def html(self) -> str:
+        """Heading in HTML and Markdown."""
+        if self.dataset:
+            return escape(self.dataset)
+        return f"{Metric.parse(self.metric).html} {self.letter}".rstrip()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +71,8 @@ class Row:
     url: str
     values: dict[Column, float]
     note: str = ""
+    year: int | None = None
+    links: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +85,13 @@ class Table:
     class_aware: bool
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    protocol: str = "entityseg"
 
     @property
     def key(self) -> str:
         """Name the table in addresses: letters and hyphens."""
+        if self.protocol != "entityseg":
+            return self.protocol
         kind = "" if self.task == "entity" or self.class_aware else "-as-entities"
         words = f"{self.dataset}-{self.split}-{self.task}{kind}".lower()
         return "".join(letter if letter.isalnum() else "-" for letter in words)
@@ -84,6 +99,8 @@ class Table:
     @property
     def title(self) -> str:
         """Name the table for people."""
+        if self.protocol != "entityseg":
+            return AVERAGE_RECALL
         return f"{TITLES[self.task, self.class_aware]}: {self.dataset} {self.split}"
 
     def rank(self, column: Column) -> dict[str, int]:
@@ -113,7 +130,7 @@ def collect(published: Published, models: Iterable[tuple[Path, ModelFile]]) -> l
     """
     found: dict[tuple[str, str, Task, bool], list[Row]] = {}
     joined: dict[tuple[object, ...], dict[Column, float]] = {}
-    for row in published.rows:
+    for row in (one for one in published.rows if one.protocol == "entityseg"):
         table = (row.dataset, row.split, row.task, row.task != "entity")
         key = (*table, row.method, row.backbone, row.source, row.mark, row.note, row.parameters)
         values = {Column(metric, row.resolution): value for metric, value in row.percent.items()}
@@ -132,6 +149,8 @@ def collect(published: Published, models: Iterable[tuple[Path, ModelFile]]) -> l
                 source.url,
                 values,
                 row.note,
+                source.year,
+                links_of(source),
             )
         )
     for path, model in models:
@@ -144,7 +163,32 @@ def collect(published: Published, models: Iterable[tuple[Path, ModelFile]]) -> l
         own = one.dataset == "EntitySeg"
         return not own, one.dataset, one.split != "val", as_entities, TASKS.index(one.task)
 
-    return sorted(tables, key=own_data_first)
+    return [*sorted(tables, key=own_data_first), *average_recall(published)]
+
+
+def average_recall(published: Published) -> list[Table]:
+    """Join the rows of AR@1000 into one table, a column a data set, EntitySeg last."""
+    rows = [row for row in published.rows if row.protocol == "ar1000"]
+    names = dict.fromkeys(row.dataset for row in rows)
+    columns = tuple(
+        Column("AR1000", None, name) for name in sorted(names, key=lambda name: name == "EntitySeg")
+    )
+    joined: dict[tuple[object, ...], Row] = {}
+    for row in rows:
+        key = (row.method, row.backbone, row.source, row.mark, row.note)
+        source = published.sources[row.source]
+        own = Row(
+            row.method, row.backbone, row.parameters, row.mark, source.title, source.url, {},
+            row.note,
+        )  # fmt: skip
+        values = joined.setdefault(key, own).values
+        values[Column("AR1000", None, row.dataset)] = row.percent["AR1000"]
+
+    def best_first(row: Row) -> tuple[list[float], str, str]:
+        return [-row.values.get(column, -1) for column in columns[::-1]], row.method, row.backbone
+
+    found = tuple(sorted(joined.values(), key=best_first))
+    return [Table("", "val", "entity", False, columns, found, "ar1000")] if found else []
 
 
 def measured_rows(path: Path, model: ModelFile) -> Iterable[tuple[Task, bool, Row]]:
@@ -176,12 +220,21 @@ def measured_rows(path: Path, model: ModelFile) -> Iterable[tuple[Task, bool, Ro
                 model.paper,
                 own,
                 "; ".join(notes[task]),
+                model.year,
+                links_of(model),
             ),
         )
 
 
+def links_of(about: Source | ModelFile) -> tuple[tuple[str, str], ...]:
+    """Name what a row leads to: paper, code, and of a filed model weights and predictions."""
+    names = ("paper", "code", "weights", "predictions")
+    known = ((name, getattr(about, name, None)) for name in names)
+    return tuple((name, url) for name, url in known if url)
+
+
 def _table(dataset: str, split: str, task: Task, class_aware: bool, rows: list[Row]) -> Table:
-    shown = SHOWN[task] if task == "entity" or class_aware else SHOWN["entity"]
+    shown = BOARD[task] if task == "entity" or class_aware else BOARD["entity"]
     resolutions: tuple[Resolution | None, ...] = ("low", "high", None)
     possible = [Column(metric, resolution) for resolution in resolutions for metric in shown]
     columns = tuple(column for column in possible if any(column in row.values for row in rows))

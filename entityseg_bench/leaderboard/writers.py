@@ -2,24 +2,20 @@
 
 import csv
 import io
+import json
 import re
 from collections.abc import Sequence
 
+from entity_api.names import DETAIL, PUBLISHED, Metric
 from entityseg_bench.compare.paper import tex_text
 from entityseg_bench.leaderboard.tables import Column, Row, Table, millions, percent
 
-__all__ = ["LABELS", "to_csv", "to_latex", "to_markdown"]
-
-# Name of a metric in files -> in Markdown, HTML and LaTeX.
-LABELS = {"APe": ("AP<sup>e</sup>", r"AP\textsuperscript{e}")}
-# Detail beside the headline metrics, in the CSV alone.
-DETAIL = ("APe50", "APe75", "APes", "APem", "APel")
+__all__ = ["to_csv", "to_json", "to_latex", "to_markdown"]
 
 
 def to_markdown(table: Table) -> str:
     """Write a table with the best number bold, the second underlined, and notes below."""
-    heads = [f"{LABELS.get(c.metric, (c.metric,))[0]}{f' {c.letter}' if c.letter else ''}"
-             for c in table.columns]  # fmt: skip
+    heads = [column.html for column in table.columns]
     lines = [
         f"| {' | '.join(['method', 'backbone', 'parameters', *heads, 'origin'])} |",
         f"|{'|'.join(['---', '---', '---:', *['---:'] * len(heads), '---'])}|",
@@ -62,7 +58,7 @@ def _address(url: str) -> str:
 
 def to_csv(tables: Sequence[Table]) -> str:
     """Write one line a row and resolution, numbers in percent."""
-    metrics = ("AP", "APe", *DETAIL, "mIoU", "PQ", "SQ", "RQ")
+    metrics = (*PUBLISHED[:2], *DETAIL, *PUBLISHED[2:])
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
@@ -70,16 +66,57 @@ def to_csv(tables: Sequence[Table]) -> str:
          "parameters", *metrics, "origin", "source", "url", "note"]
     )  # fmt: skip
     for table in tables:
-        about = [_cell(table.dataset), table.split, table.task, str(table.class_aware).lower()]
+        about = [table.split, table.task, str(table.class_aware).lower()]
         for row in table.rows:
-            for resolution in sorted({c.resolution for c in row.values}, key=str, reverse=True):
-                own = [row.values.get(Column(metric, resolution)) for metric in metrics]
+            parts = dict.fromkeys((c.dataset, c.resolution) for c in row.values)
+            for dataset, resolution in sorted(parts, key=str, reverse=True):
+                own = [row.values.get(Column(metric, resolution, dataset)) for metric in metrics]
                 writer.writerow(
-                    [*about, resolution or "", _cell(row.method), _cell(row.backbone),
-                     row.parameters, *("" if value is None else f"{value:.10g}" for value in own),
+                    [_cell(dataset or table.dataset), *about, resolution or "",
+                     _cell(row.method), _cell(row.backbone), row.parameters,
+                     *("" if value is None else f"{value:.10g}" for value in own),
                      row.origin, _cell(row.source), row.url, _cell(row.note)]
                 )  # fmt: skip
     return out.getvalue()
+
+
+def to_json(tables: Sequence[Table]) -> str:
+    """Write the tables with their rows in order, numbers in percent."""
+    found = [
+        {
+            "title": table.title,
+            "dataset": table.dataset,
+            "split": table.split,
+            "task": table.task,
+            "class_aware": table.class_aware,
+            "protocol": table.protocol,
+            "rows": [
+                {
+                    "method": row.method,
+                    "backbone": row.backbone,
+                    "parameters": row.parameters,
+                    "origin": row.origin,
+                    "source": row.source,
+                    "url": row.url,
+                    "note": row.note,
+                    "year": row.year,
+                    "links": dict(row.links),
+                    "values": [
+                        {
+                            "metric": c.metric,
+                            "resolution": c.resolution,
+                            "percent": value,
+                            **({"dataset": c.dataset} if c.dataset else {}),
+                        }
+                        for c, value in row.values.items()
+                    ],
+                }
+                for row in table.rows
+            ],
+        }
+        for table in tables
+    ]
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 
 def _cell(text: str) -> str:
@@ -95,7 +132,7 @@ def to_latex(table: Table) -> str:
     """Write a ``table`` environment (package booktabs), best bold, second underlined."""
     heads = []
     for column in table.columns:
-        label = LABELS.get(column.metric, ("", column.metric))[1]
+        label = tex_text(column.dataset) or Metric.parse(column.metric).latex
         heads.append(label + (rf"\textsubscript{{{column.letter}}}" if column.letter else ""))
     lines = [
         r"\begin{table}", r"  \centering",

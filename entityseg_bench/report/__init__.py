@@ -1,4 +1,4 @@
-"""The HTML report: one page about one prediction file, or two side by side."""
+"""The HTML report: one page about one prediction file, or up to five side by side."""
 
 from entityseg_bench.report.build import write_report
 

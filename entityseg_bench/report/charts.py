@@ -2,15 +2,26 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
-__all__ = ["Axis", "Bar", "Point", "Series", "bars", "figures", "legend", "lines", "points"]
+__all__ = [
+    "COLOURS",
+    "Axis",
+    "Bar",
+    "Effect",
+    "Point",
+    "Series",
+    "bars",
+    "forest",
+    "lines",
+    "points",
+]
 
 WIDTH, HEIGHT = 440, 270
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 12, 42
 # Colours of the style sheet, in the order in which series take them.
-COLOURS = ("a", "b", "c", "d")
+COLOURS = ("a", "b", "c", "d", "e")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +87,7 @@ class Bar:
 class Point:
     """Hold one mark of a scatter plot: a filled or hollow ``shape`` (round, square, diamond).
 
-    ``label`` stands beside it, right or ``left``; ``attributes`` go onto its group.
+    ``label`` stands beside it, right or ``left``; ``data`` are attributes of its group.
     """
 
     x: float
@@ -87,7 +98,7 @@ class Point:
     colour: int = 0
     label: str = ""
     left: bool = False
-    attributes: str = ""
+    data: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Frame:
@@ -152,28 +163,6 @@ def _words(text: str) -> str:
     )
 
 
-def legend(entries: Sequence[tuple[str, int, bool]]) -> str:
-    """Name the lines of a chart as (name, colour, dashed) below it, as HTML that wraps."""
-    parts = []
-    for name, colour, dashed in entries:
-        dash = ' stroke-dasharray="5 3"' if dashed else ""
-        parts.append(
-            f'<span style="white-space:nowrap"><svg width="22" height="10" aria-hidden="true" '
-            f'style="display:inline"><path d="M0 5H22" stroke="var(--{COLOURS[colour]})" '
-            f'stroke-width="2.5"{dash}/></svg> {escape(name)}</span>'
-        )
-    return " &ensp; ".join(parts)
-
-
-def figures(*charts: tuple[str, Sequence[tuple[str, int, bool]], str]) -> str:
-    """Put (SVG, entries of its legend, HTML caption) into a figure each."""
-    parts = []
-    for svg, keys, caption in charts:
-        names = f"<br>{legend(keys)}" if len(keys) > 1 else ""
-        parts.append(f"<figure>{svg}<figcaption>{caption}.{names}</figcaption></figure>")
-    return "".join(parts)
-
-
 def lines(series: Sequence[Series], x: Axis, y: Axis, title: str) -> str:
     """Draw lines; a value that is not finite interrupts its line."""
     frame, marks = Frame(x, y), []
@@ -211,9 +200,11 @@ def lines(series: Sequence[Series], x: Axis, y: Axis, title: str) -> str:
     return frame.svg(marks, title)
 
 
-def bars(groups: Sequence[Bar], title: str, unit: str = "", colours: Sequence[int] = (0, 1)) -> str:
+def bars(groups: Sequence[Bar], title: str, unit: str = "") -> str:
     """Draw horizontal bars, one group below the other, each with its number beside it."""
     thick, gap, label_width, text_width = 20, 18, 128, 96
+    if max((len(bar.values) for bar in groups), default=1) > 2:
+        thick = 14
     finite = [value for bar in groups for value in bar.values if math.isfinite(value)]
     reach = [edge for bar in groups for span in bar.spans if span for edge in span]
     axis = Axis.around([0.0, *finite, *reach], unit, zero=min([0.0, *finite, *reach]) >= 0)
@@ -231,7 +222,7 @@ def bars(groups: Sequence[Bar], title: str, unit: str = "", colours: Sequence[in
                 left, end = sorted((zero, zero + value * scale))
                 out.append(
                     f'<rect x="{left:.1f}" y="{top + 1:.1f}" width="{end - left:.1f}" '
-                    f'height="{thick - 2}" rx="1" fill="var(--{COLOURS[colours[k]]})"/>'
+                    f'height="{thick - 2}" rx="1" fill="var(--{COLOURS[k]})"/>'
                 )
             span = bar.spans[k] if k < len(bar.spans) else None
             if span and all(math.isfinite(edge) for edge in span):
@@ -246,6 +237,59 @@ def bars(groups: Sequence[Bar], title: str, unit: str = "", colours: Sequence[in
         y += tall + gap
     out.append(_line(zero, 0, zero, y - gap + 4, "axis"))
     return wrap(out, title, WIDTH, round(y - gap + 8))
+
+
+@dataclasses.dataclass(frozen=True)
+class Effect:
+    """Hold one line of a forest plot: a value, its interval and the text beside it."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    text: str
+    colour: int = 0
+
+
+def forest(effects: Sequence[Effect], title: str, unit: str) -> str:
+    """Draw differences with their intervals below each other, around a line at zero.
+
+    A difference whose interval holds zero is hollow.
+    """
+    tall, top, label_width, text_width, width = 24, 8, 150, 200, 760
+    ends = [edge for one in effects for edge in (one.value, one.low, one.high)]
+    axis = Axis.around([0.0, *ends], unit, zero=False)
+    scale = (width - label_width - text_width) / (axis.high - axis.low)
+
+    def at(value: float) -> float:
+        return label_width + (value - axis.low) * scale
+
+    bottom = top + tall * len(effects)
+    out = [
+        _line(at(tick), top, at(tick), bottom + 4, "grid")
+        + _text(at(tick), bottom + 18, f"{tick:+.{axis.digits}f}" if tick else "0", "middle")
+        for tick in axis.ticks
+    ]
+    out.append(_line(at(0), top, at(0), bottom, "zero"))
+    for k, one in enumerate(effects):
+        y, colour = top + tall * (k + 0.5), f"var(--{COLOURS[one.colour]})"
+        out.append(_text(label_width - 12, y + 4, one.label, "end", "strong"))
+        if not math.isfinite(one.value):
+            continue
+        known = math.isfinite(one.low) and math.isfinite(one.high)
+        if known:
+            out.append(
+                f'<path d="M{at(one.low):.1f} {y:.1f}H{at(one.high):.1f}" stroke="{colour}" '
+                f'stroke-width="2"/>'
+            )
+        sure = known and not one.low <= 0 <= one.high
+        out.append(
+            f'<circle cx="{at(one.value):.1f}" cy="{y:.1f}" r="4.5" stroke="{colour}" '
+            f'stroke-width="2" fill="{colour if sure else "var(--ground)"}"/>'
+        )
+        out.append(_text(width - text_width + 12, y + 4, one.text))
+    out.append(_text((label_width + width - text_width) / 2, bottom + 36, unit, "middle", "strong"))
+    return wrap(out, title, width, bottom + 44)
 
 
 SHAPES = {
@@ -267,9 +311,10 @@ def points(marks: Sequence[Point], x: Axis, y: Axis, title: str) -> str:
         colour = f"var(--{COLOURS[point.colour]})"
         fill = colour if point.filled else "var(--ground)"
         beside, anchor = (-size - 5, "end") if point.left else (size + 5, "start")
+        data = "".join(f' data-{key}="{escape(value)}"' for key, value in point.data.items())
         label = _text(px + beside, py + 4, point.label, anchor) if point.label else ""
         out.append(
-            f'<g{point.attributes}><path d="{path}" fill="{fill}" stroke="{colour}" '
+            f'<g{data}><path d="{path}" fill="{fill}" stroke="{colour}" '
             f'stroke-width="2"><title>{escape(point.title)}</title></path>{label}</g>'
         )
     return frame.svg(out, title)

@@ -9,19 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams, EvalResult
-from entity_api.result import Scored
+from entity_api.names import BY_SIZE, HEADLINE
 from entityseg_bench.compare import Comparison, compare
 from entityseg_bench.compare.comparison import unique_names
+from entityseg_bench.curves import ap_by_iou, precision_at
 from entityseg_bench.errors import ErrorReport, find_errors
+from entityseg_bench.errors.by_image import ImageErrors, errors_by_image
+from entityseg_bench.formats import Inputs
 from entityseg_bench.io import InputError
 from entityseg_bench.resampling import Interval, confidence_intervals, image_metrics
 from entityseg_bench.score import Scoring, evaluate_files
 
-__all__ = ["Findings", "Side", "choose_images", "gather", "moved_images"]
+__all__ = ["MOST_FILES", "Findings", "Side", "choose_images", "gather", "moved_images"]
 
-# Metrics of the headline table, and those whose interval is drawn by size.
-HEADLINE = ("APe", "APe50", "APe75", "AP", "AP50", "AP75", "ARe100")
-BY_SIZE = ("APes", "APem", "APel")
+# Submissions side by side, as many as there are colours.
+MOST_FILES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Side:
         intervals: Metric -> value and 95 % interval over images, fractions.
         per_image: (I,) AP^e of each image by itself, nan without ground truth.
         errors: Where AP^e is lost.
+        by_image: The errors of each image, and what they cost it.
     """
 
     name: str
@@ -41,34 +44,25 @@ class Side:
     intervals: dict[str, Interval]
     per_image: NDArray[np.float64]
     errors: ErrorReport
+    by_image: ImageErrors
 
     @property
     def result(self) -> EvalResult:
         """The evaluation."""
         return self.scoring.result
 
-    @property
-    def disjoint(self) -> Scored:
-        """Arrays with overlaps removed."""
-        if self.result.disjoint is None:
-            raise ValueError("a report needs a result with overlaps removed")
-        return self.result.disjoint
-
     def precision_at(self, iou_thr: float) -> NDArray[np.float64]:
         """Return precision at each recall threshold, (R,) fractions, nan where not measured."""
-        at = int(np.argmin(np.abs(np.array(self.result.params.iou_thrs) - iou_thr)))
-        precision = self.disjoint.precision[at, :, 0, 0, -1]
-        return np.where(precision < 0, np.nan, precision)
+        return precision_at(self.result, iou_thr)
 
     def ap_by_iou(self) -> NDArray[np.float64]:
         """Return AP^e at each IoU threshold, (T,) fractions, nan where not measured."""
-        precision = self.disjoint.precision[:, :, 0, 0, -1]
-        return np.where(precision[:, 0] < 0, np.nan, precision.mean(axis=1))
+        return ap_by_iou(self.result)
 
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """Hold what a report is about: one side, or two and how they differ."""
+    """Hold what a report is about: one side, or several and how they differ from the first."""
 
     sides: list[Side]
     comparison: Comparison | None
@@ -82,17 +76,22 @@ def gather(
     n_resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    inputs: Inputs | None = None,
 ) -> Findings:
-    """Score one or two prediction files, bound their metrics and compare them.
+    """Score one to five prediction files, bound their metrics and compare them with the first.
 
     ``progress`` is called with (images finished, images to go through); each pass over the images
-    begins anew.
+    begins anew. ``inputs`` says what the files are, where they do not.
 
     Raises:
-        InputError: A file that cannot be scored, or a ground truth without entities.
+        InputError: A file that cannot be scored, a ground truth without entities, or too many
+            files.
     """
+    if not 1 <= len(dt_paths) <= MOST_FILES:
+        what = f"{len(dt_paths)} prediction files are named."
+        raise InputError("arguments", "PRED", what, f"A report is about 1 to {MOST_FILES}.")
     params = EvalParams(threads=threads)
-    scorings = [evaluate_files(gt_path, path, params, progress) for path in dt_paths]
+    scorings = [evaluate_files(gt_path, path, params, progress, inputs=inputs) for path in dt_paths]
     if not len(scorings[0].gt):
         raise InputError(gt_path, "annotations", "there is none.", "A report needs entities.")
     names = name_sides([Path(path) for path in dt_paths])
@@ -108,7 +107,7 @@ def gather(
         ]
     losses = [find_errors(scoring, progress=progress) for scoring in scorings]
     sides = [
-        Side(name, scoring, own, image_metrics(scoring.result), lost)
+        Side(name, scoring, own, image_metrics(scoring.result), lost, errors_by_image(lost))
         for name, scoring, own, lost in zip(names, scorings, intervals, losses, strict=True)
     ]
     return Findings(sides, comparison, n_resamples)
@@ -118,7 +117,7 @@ def name_sides(paths: Sequence[Path]) -> list[str]:
     """Call files by the least of their path that tells them apart; one file twice by letters."""
     names = unique_names(paths)
     if len(set(names)) < len(names):
-        return [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=True)]
+        return [f"{name} ({letter})" for name, letter in zip(names, "ABCDE", strict=False)]
     return names
 
 

@@ -2,35 +2,45 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
+from typing import NamedTuple
+
+import numpy as np
 
 from entityseg_bench.errors import KINDS
 from entityseg_bench.errors.costs import Cost
-from entityseg_bench.report.charts import Axis, Bar, Series, bars, figures, lines
+from entityseg_bench.errors.signs import MEANINGS, SIGNS
+from entityseg_bench.report.blocks import Block, Chart, Charts, Details, Key, Table, number, points
+from entityseg_bench.report.charts import COLOURS, Axis, Bar, Series, bars, lines
 from entityseg_bench.report.findings import Side
-from entityseg_bench.report.gallery import SUP, number
-from entityseg_bench.report.style import table
+from entityseg_bench.report.sections import keys_of
 
-__all__ = ["errors", "scores"]
+__all__ = ["KindLine", "cost_chart", "error_tables", "kind_lines", "scores"]
 
-MEANING = {
-    "missed": "no prediction is near the entity",
-    "spurious": "a prediction that is on no entity",
-    "duplicate": "the entity has been found already",
-    "localisation": "the right place, the wrong shape",
-    "merged": "one prediction over several entities",
-    "split": "several predictions over one entity",
-    "boundary": "wrong along the outline alone",
-}
 PERCENT = (0, 20, 40, 60, 80, 100)
 FIFTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
 
-# SVG, entries of its legend, caption.
-Figure = tuple[str, Sequence[tuple[str, int, bool]], str]
+
+class KindLine(NamedTuple):
+    """Hold what is said of one kind of error: its sign, its meaning, in how many images it is."""
+
+    kind: str
+    sign: str
+    meaning: str
+    n_images: int
 
 
-def errors(sides: Sequence[Side]) -> str:
-    """Draw what each kind of error costs, and count them."""
+def kind_lines(sides: Sequence[Side]) -> list[KindLine]:
+    """Say what each kind of error is, and in how many images any file has it."""
+    counts = np.stack([side.by_image.counts for side in sides])
+    n_images = (counts[..., :1] > 0).any(axis=(0, 3)).sum(axis=1).tolist()
+    return [
+        KindLine(kind, SIGNS[kind], MEANINGS[kind], n)
+        for kind, n in zip(KINDS, n_images, strict=True)
+    ]
+
+
+def cost_chart(sides: Sequence[Side]) -> Chart:
+    """Draw what each kind of error costs."""
     groups = [
         Bar(
             kind,
@@ -39,29 +49,27 @@ def errors(sides: Sequence[Side]) -> str:
         )
         for kind in KINDS
     ]
-    chart = figures(
-        (
-            bars(groups, "AP^e that each kind of error costs"),
-            [(side.name, k, False) for k, side in enumerate(sides)],
-            f"AP{SUP} that mending each kind of error alone would gain, in points; costs do not "
-            "add up, since mending one kind moves the ranks of all others",
-        )
+    return Chart(
+        bars(groups, "AP^e that each kind of error costs"),
+        keys_of(sides),
+        "AP^e that mending each kind of error alone would gain, in points; costs do not add up, "
+        "since mending one kind moves the ranks of all others",
     )
-    words = "".join(f"<dt>{kind}</dt><dd>{MEANING[kind]}</dd>" for kind in KINDS)
-    parts = [f'<div class="charts">{chart}<dl class="words">{words}</dl></div>']
+
+
+def error_tables(sides: Sequence[Side]) -> list[Block]:
+    """Count the errors of each kind."""
+    blocks: list[Block] = []
     for side in sides:
         rows = [[kind, *_counts(kind, side.errors.costs[kind])] for kind in KINDS]
-        heads = ["error", f"AP{SUP} cost", "predictions", "entities", "cost at IoU .50"]
+        heads = ["error", "AP^e cost", "predictions", "entities", "cost at IoU .50"]
         heads += ["predictions", "entities"]
         caption = "mean over the IoU thresholds, then at IoU .50"
-        parts.append(table(heads, rows, f"{side.name}: {caption}"))
         by_part = {"size": side.errors.by_size, "entities in the image": side.errors.by_crowdedness}
-        tables = "".join(_by_part(name, costs) for name, costs in by_part.items())
-        parts.append(
-            f"<details><summary>{escape(side.name)}: by size and crowdedness</summary>{tables}"
-            "</details>"
-        )
-    return "\n".join(parts)
+        tables = [_by_part(name, costs) for name, costs in by_part.items()]
+        blocks.append(Table(heads, rows, f"{side.name}: {caption}"))
+        blocks.append(Details(f"{side.name}: by size and crowdedness", tables))
+    return blocks
 
 
 def _counts(kind: str, cost: Cost) -> list[str]:
@@ -76,30 +84,25 @@ def _counts(kind: str, cost: Cost) -> list[str]:
     return cells
 
 
-def _by_part(name: str, costs: Mapping[str, Mapping[str, Cost]]) -> str:
+def _by_part(name: str, costs: Mapping[str, Mapping[str, Cost]]) -> Table:
     rows = [[kind, *(points(own[kind].cost) for own in costs.values())] for kind in KINDS]
-    return table(["error", *map(escape, costs)], rows, f"AP^e cost by {name}, in points")
+    return Table(["error", *costs], rows, f"AP^e cost by {name}, in points")
 
 
-def points(value: float) -> str:
-    """Print a difference in points, a dash where nothing was measured."""
-    return "-" if math.isnan(value) else f"{100 * value:.1f}"
-
-
-def scores(sides: Sequence[Side]) -> str:
+def scores(sides: Sequence[Side]) -> list[Block]:
     """Draw precision, recall and F1 above each score, and how well scores are calibrated."""
-    charts = figures(_above_a_score(sides), _calibration(sides))
     rows = []
     for side in sides:
         best, ece = side.errors.best, side.errors.calibration.ece_tp
         if best is not None:
             cells = [number(best.precision), number(best.recall), number(best.f1)]
-            rows.append([escape(side.name), f"{best.score:.3f}", *cells, number(ece)])
+            rows.append([side.name, f"{best.score:.3f}", *cells, number(ece)])
     heads = ["best F1", "least score", "precision", "recall", "F1", "calibration error"]
-    return f'<div class="charts">{charts}</div>' + table(heads, rows, "At IoU .50, in percent")
+    table = Table(heads, rows, "At IoU .50, in percent")
+    return [Charts([_above_a_score(sides), _calibration(sides)]), table]
 
 
-def _above_a_score(sides: Sequence[Side]) -> Figure:
+def _above_a_score(sides: Sequence[Side]) -> Chart:
     """Draw F1 of what scores more than each score; of one file precision and recall too."""
     shown = []
     for k, side in enumerate(sides):
@@ -118,10 +121,10 @@ def _above_a_score(sides: Sequence[Side]) -> Figure:
         "Precision, recall and F1 above a score",
     )
     caption = "What is found at IoU .50 by the predictions from some score on"
-    return chart, _legend(shown), caption
+    return Chart(chart, _keys(shown), caption)
 
 
-def _calibration(sides: Sequence[Side]) -> Figure:
+def _calibration(sides: Sequence[Side]) -> Chart:
     """Draw the share of right predictions by score; what it should be where scores are shares."""
     shown = []
     for k, side in enumerate(sides):
@@ -131,13 +134,13 @@ def _calibration(sides: Sequence[Side]) -> Figure:
     known = [x for one in shown for x in one.xs] or [0.0, 1.0]
     if min(known) >= 0 and max(known) <= 1:
         score = Axis(0, 1, FIFTHS, "mean score of the bin", 1)
-        shown.append(Series("calibrated", (0, 1), (0, 100), 3, dashed=True))
+        shown.append(Series("calibrated", (0, 1), (0, 100), len(sides) % len(COLOURS), dashed=True))
     else:
         score = Axis.around(known, "mean score of the bin", zero=False)
     right = Axis(0, 100, PERCENT, "right at IoU .50, %")
     chart = lines(shown, score, right, "Calibration of the scores")
-    return chart, _legend(shown), "Share of right predictions by their score"
+    return Chart(chart, _keys(shown), "Share of right predictions by their score")
 
 
-def _legend(series: Sequence[Series]) -> list[tuple[str, int, bool]]:
-    return [(one.name, one.colour, one.dashed) for one in series]
+def _keys(series: Sequence[Series]) -> list[Key]:
+    return [Key(one.name, COLOURS[one.colour], one.dashed) for one in series]

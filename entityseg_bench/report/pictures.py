@@ -1,4 +1,4 @@
-"""The pictures of a report: ground truth beside predictions, as JPEG inside the page."""
+"""The pictures of a report: images, ground truth, predictions, within a budget of bytes."""
 
 import base64
 import io
@@ -16,10 +16,11 @@ from entityseg_bench.report.findings import Side
 from entityseg_bench.table import Segments
 from entityseg_bench.visualize import draw, matching_colours, read_pixels
 
-__all__ = ["Pictures"]
+__all__ = ["Picture", "Pictures", "shrunk"]
 
-# Longest side in pixels and JPEG quality, tried in turn until a picture fits its share.
+# Longest side in pixels and quality, tried in turn until a picture fits its share.
 TRIES = ((720, 84), (720, 72), (560, 72), (420, 68), (300, 60), (200, 50))
+SMALL_TRIES = ((960, 76), (720, 70), (480, 62), (340, 54), (240, 46), (176, 38), (128, 30))
 
 
 class Picture(NamedTuple):
@@ -35,7 +36,7 @@ class Pictures:
     """Draw images of one evaluation on demand.
 
     Args:
-        sides: One or two prediction files on the same ground truth.
+        sides: One to five prediction files on the same ground truth.
         folder: Of the images.
         budget: Bytes that all pictures together may take.
         n_pictures: Into how many the budget is cut.
@@ -87,3 +88,29 @@ def encode(title: str, pixels: NDArray[np.uint8], budget: int) -> Picture:
         if len(uri) <= budget:
             break
     return Picture(title, uri, picture.height, picture.width)
+
+
+def shrunk(pixels: NDArray[np.uint8], budget: int, start: int = 0) -> tuple[bytes, int]:
+    """Write an image as WebP, which is smaller than JPEG, within a budget of bytes.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        budget: Bytes; what fits no size is written in the smallest.
+        start: Position of the size to try first.
+
+    Returns:
+        The file, and the position of the size that it has.
+    """
+    from PIL import Image
+
+    whole = Image.fromarray(pixels)
+    whole.thumbnail((SMALL_TRIES[start][0],) * 2, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    for at in range(start, len(SMALL_TRIES)):
+        side, quality = SMALL_TRIES[at]
+        picture = whole.copy()
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        out = io.BytesIO()
+        picture.save(out, "WEBP", quality=quality, method=4)
+        if out.tell() <= budget:
+            break
+    return out.getvalue(), at

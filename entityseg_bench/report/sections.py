@@ -1,97 +1,147 @@
-"""The sections of the report, each a function from findings to HTML."""
+"""The sections of the report, each a function from findings to what stands in it."""
 
 import math
 from collections.abc import Collection, Sequence
-from html import escape
+from typing import NamedTuple
 
 import numpy as np
 
-from entityseg_bench.io import sha256
-from entityseg_bench.report.charts import Axis, Bar, Series, bars, figures, lines
-from entityseg_bench.report.findings import BY_SIZE, HEADLINE, Findings, Side
-from entityseg_bench.report.gallery import SUP, link, number
-from entityseg_bench.report.style import table
+from entity_api.names import BY_SIZE, HEADLINE, TESTED, Metric
+from entityseg_bench.report.blocks import (
+    Block,
+    Cell,
+    Chart,
+    Charts,
+    Heading,
+    Item,
+    Items,
+    Key,
+    Table,
+    Text,
+    number,
+    points,
+    span,
+)
+from entityseg_bench.report.charts import COLOURS, Axis, Bar, Effect, Series, bars, forest, lines
+from entityseg_bench.report.findings import Findings, Side
+from entityseg_bench.report.gallery import link
 from entityseg_bench.resampling import Interval
 
-__all__ = ["cards", "curves", "difference", "headline", "overlap", "provenance",
-           "sizes"]  # fmt: skip
+__all__ = ["cards", "curves", "difference", "headline", "keys_of", "overlap", "provenance", "sizes",
+           "type_metrics"]  # fmt: skip
 
-NAMES = {
-    "APe": f"AP{SUP}", "APe50": f"AP{SUP} at IoU .50", "APe75": f"AP{SUP} at IoU .75",
-    "AP": "AP, masks as submitted", "AP50": "AP at IoU .50", "AP75": "AP at IoU .75",
-    "ARe100": f"AR{SUP}, 100 predictions an image",
-    "APes": f"AP{SUP}, small", "APem": f"AP{SUP}, medium", "APel": f"AP{SUP}, large",
-}  # fmt: skip
 # IoU thresholds of the precision-recall curves: solid and dashed.
 CURVES = ((0.5, False), (0.75, True))
+PERCENT = (0, 20, 40, 60, 80, 100)
 
 
-def span(interval: Interval) -> str:
-    """Print the ends of an interval."""
-    if math.isnan(interval.low):
-        return ""
-    return f"{number(interval.low)} to {number(interval.high)}"
+class Card(NamedTuple):
+    """Hold one number in large type, what it is and what to know of it."""
+
+    name: str
+    big: str
+    small: str
 
 
-def cards(side: Side) -> str:
-    """Show the few numbers that a reader looks for first."""
-    counts, overlap = side.scoring, side.result.overlap
+def keys_of(sides: Sequence[Side]) -> list[Key]:
+    """Name the colour of each file."""
+    return [Key(side.name, COLOURS[k]) for k, side in enumerate(sides)]
+
+
+def _ends(interval: Interval) -> str:
+    return span(interval.low, interval.high)
+
+
+def cards(side: Side) -> list[Card]:
+    """Choose the few numbers that a reader looks for first."""
+    scoring, overlap = side.scoring, side.result.overlap
     share = f"{100 * overlap.share:.1f} %" if overlap is not None else "-"
-    shown = [
-        (f"AP{SUP}", number(side.intervals["APe"].value), f"95 %: {span(side.intervals['APe'])}"),
-        ("AP, as submitted", number(side.intervals["AP"].value),
-         f"95 %: {span(side.intervals['AP'])}"),
-        ("overlap", share, "of the covered pixels"),
-        ("images", f"{len(counts.gt.images):,}",
-         f"{len(counts.gt):,} entities, {len(counts.dt):,} predictions"),
-    ]  # fmt: skip
-    parts = [f'<div><dt>{name}</dt><dd class="big">{big}</dd><dd class="muted">{small}</dd></div>'
-             for name, big, small in shown]  # fmt: skip
-    return f'<dl class="cards">{"".join(parts)}</dl>'
+    ape, ap = side.intervals["APe"], side.intervals["AP"]
+    sides = f"{len(scoring.gt):,} entities, {len(scoring.dt):,} predictions"
+    return [
+        Card("AP^e", number(ape.value), f"95 %: {_ends(ape)}"),
+        Card("AP, as submitted", number(ap.value), f"95 %: {_ends(ap)}"),
+        Card("overlap", share, "of the covered pixels"),
+        Card("images", f"{len(scoring.gt.images):,}", sides),
+    ]
 
 
-def headline(sides: Sequence[Side]) -> str:
+def headline(sides: Sequence[Side]) -> list[Block]:
     """List the headline metrics of each file with their intervals."""
     heads = ["%"]
     for side in sides:
-        heads += [escape(side.name), "95 % interval"]
+        heads += [side.name, "95 % interval"]
     rows = []
     for metric in HEADLINE:
-        cells = [NAMES[metric]]
+        cells: list[str | Cell] = [Metric.parse(metric).phrase]
         for side in sides:
             interval = side.intervals[metric]
-            cells += [number(interval.value), f'<span class="muted">{span(interval)}</span>']
+            cells += [number(interval.value), Cell(_ends(interval), muted=True)]
         rows.append(cells)
     caption = "Intervals: bias-corrected bootstrap over images. AR is average recall."
-    return table(heads, rows, caption)
+    return [Table(heads, rows, caption), *type_metrics(sides)]
 
 
-def difference(findings: Findings) -> str:
-    """List how the second file differs from the first, and how sure that is; "" for one file."""
+def type_metrics(sides: Sequence[Side]) -> list[Block]:
+    """List the metrics that an annotation type has of its own; nothing for entities."""
+    found = [side.scoring.own for side in sides]
+    if found[0] is None:
+        return []
+    names = {name: None for own in found if own for row in own.groups.values() for name in row}
+    names.pop("n", None)
+    rows = [
+        [f"{side.name}, {group.replace('_', ' ')}", *(number(row.get(k, math.nan)) for k in names)]
+        for side, own in zip(sides, found, strict=True)
+        if own
+        for group, row in own.groups.items()
+    ]
+    blocks: list[Block] = [
+        Text(own.left_out, f"{side.name}, left out by category")
+        for side, own in zip(sides, found, strict=True)
+        if own and own.left_out
+    ]
+    caption = f"By category: the metrics of {sides[0].scoring.gt.task} ground truth"
+    return [Table(["%", *names], rows, caption), *blocks] if rows else blocks
+
+
+def difference(findings: Findings) -> list[Block]:
+    """List how the other files differ from the first, and how sure that is."""
     if findings.comparison is None:
-        return ""
-    first, second = findings.sides
-    changes = findings.comparison.differences[0]
-    rows = []
-    for metric in (*HEADLINE, *BY_SIZE):
-        own = changes[metric]
-        ends = "" if math.isnan(own.low) else f"{100 * own.low:+.1f} to {100 * own.high:+.1f}"
-        p = "" if math.isnan(own.p) else f"{own.p:.3f}"
-        value = "-" if math.isnan(own.value) else f"{100 * own.value:+.1f}"
-        rows.append([NAMES[metric], value, f'<span class="muted">{ends}</span>', p])
-    moved = findings.comparison.changes(1)
-    counts = f"{np.count_nonzero(moved > 0):,} images are better, {np.count_nonzero(moved < 0):,} "
-    caption = (
-        f"{second.name} minus {first.name}, in points. Interval: both files on the same resampled "
-        "images. p: paired permutation test over images, two-sided."
-    )
-    return (
-        f"<p>{counts}worse and {np.count_nonzero(moved == 0):,} the same by their own AP{SUP}.</p>"
-        + table(["metric", "difference", "95 % interval", "p"], rows, caption)
-    )
+        return []
+    first, *others = findings.sides
+    effects: list[Effect] = []
+    blocks: list[Block] = []
+    for k, side in enumerate(others, start=1):
+        changes = findings.comparison.differences[k - 1]
+        rows: list[list[str | Cell]] = []
+        for metric in dict.fromkeys((*HEADLINE, *BY_SIZE)):
+            own, name = changes[metric], Metric.parse(metric)
+            p = "" if math.isnan(own.p) else f"{own.p:.3f}"
+            ends = span(own.low, own.high, "+")
+            rows.append([name.phrase, points(own.value, "+"), Cell(ends, muted=True), p])
+            if metric in TESTED:
+                label = name.phrase.removesuffix(", masks as submitted")
+                text = f"{points(own.value, '+')} ({ends}){f', p {p}' if p else ''}"
+                low, high = 100 * own.low, 100 * own.high
+                effects.append(Effect(label, 100 * own.value, low, high, text, k))
+        moved = findings.comparison.changes(k)
+        text = (
+            f"images by their own AP^e: {np.count_nonzero(moved > 0):,} better, "
+            f"{np.count_nonzero(moved < 0):,} worse, {np.count_nonzero(moved == 0):,} the same."
+        )
+        caption = (
+            f"{side.name} minus {first.name}, in points. Interval: both files on the same "
+            "resampled images. p: paired permutation test over images, two-sided."
+        )
+        heads = ["metric", "difference", "95 % interval", "p"]
+        blocks += [Text(text, side.name), Table(heads, rows, caption)]
+    chart = forest(effects, "Differences with their intervals", "points")
+    about = f"What is gained and lost against {first.name}, with 95 % intervals; hollow where the "
+    plot = Chart(chart, keys_of(findings.sides)[1:], about + "interval holds zero")
+    return [Charts([plot]), *blocks]
 
 
-def curves(sides: Sequence[Side]) -> str:
+def curves(sides: Sequence[Side]) -> list[Block]:
     """Draw precision against recall, and AP^e against the IoU threshold."""
     params = sides[0].result.params
     recalls, thrs = list(params.rec_thrs), list(params.iou_thrs)
@@ -105,32 +155,28 @@ def curves(sides: Sequence[Side]) -> str:
         Series(side.name, thrs, (100 * side.ap_by_iou()).tolist(), k, marks=True)
         for k, side in enumerate(sides)
     ]
-    percent = (0, 20, 40, 60, 80, 100)
     recall = Axis(0, 1, (0, 0.2, 0.4, 0.6, 0.8, 1), "recall", 1)
-    precision = Axis(0, 100, percent, "precision, %")
+    precision = Axis(0, 100, PERCENT, "precision, %")
     thresholds = Axis(0.5, 0.95, (0.5, 0.6, 0.7, 0.8, 0.9), "IoU threshold", 1)
     top = max((y for one in by_iou for y in one.ys if math.isfinite(y)), default=1.0)
     values = Axis.around([0.0, top], "AP^e, %")
-    return beside(
-        (
-            lines(pr, recall, precision, "Precision against recall"),
-            [(one.name, one.colour, one.dashed) for one in pr],
-            "Precision against recall, overlaps removed",
-        ),
-        (
-            lines(by_iou, thresholds, values, "AP^e by IoU threshold"),
-            [(one.name, one.colour, False) for one in by_iou],
-            f"AP{SUP} by IoU threshold; their mean is AP{SUP}",
-        ),
-    )
+    return [
+        Charts([
+            Chart(
+                lines(pr, recall, precision, "Precision against recall"),
+                [Key(one.name, COLOURS[one.colour], one.dashed) for one in pr],
+                "Precision against recall, overlaps removed",
+            ),
+            Chart(
+                lines(by_iou, thresholds, values, "AP^e by IoU threshold"),
+                keys_of(sides),
+                "AP^e by IoU threshold; their mean is AP^e",
+            ),
+        ])
+    ]  # fmt: skip
 
 
-def beside(*charts: tuple[str, Sequence[tuple[str, int, bool]], str]) -> str:
-    """Set charts beside each other where there is room."""
-    return f'<div class="charts">{figures(*charts)}</div>'
-
-
-def sizes(sides: Sequence[Side]) -> str:
+def sizes(sides: Sequence[Side]) -> list[Block]:
     """Draw AP^e by size with intervals, and how AP^e of single images is spread."""
     words = ("small, under 32²", "medium, to 96²", "large, over 96²")
     groups = []
@@ -149,63 +195,62 @@ def sizes(sides: Sequence[Side]) -> str:
         heights = [0.0, *np.repeat(share, 2).tolist(), 0.0]
         spread.append(Series(side.name, corners, heights, k))
     most = max((y for one in spread for y in one.ys), default=1.0)
-    x = Axis(0, 100, (0, 20, 40, 60, 80, 100), "AP^e of the image, %")
-    keys = [(side.name, k, False) for k, side in enumerate(sides)]
-    return beside(
-        (bars(groups, "AP^e by size of the entity"), keys,
-         f"AP{SUP} by size of the entity in pixels, with 95 % intervals"),
-        (lines(spread, x, Axis.around([0.0, most], "share of the images, %"), "Spread of AP^e"),
-         keys, f"Images by their own AP{SUP}, in steps of 10"),
-    )  # fmt: skip
+    x = Axis(0, 100, PERCENT, "AP^e of the image, %")
+    y = Axis.around([0.0, most], "share of the images, %")
+    by_size = "AP^e by size of the entity in pixels, with 95 % intervals"
+    return [
+        Charts([
+            Chart(bars(groups, "AP^e by size of the entity"), keys_of(sides), by_size),
+            Chart(lines(spread, x, y, "Spread of AP^e"), keys_of(sides),
+                  "Images by their own AP^e, in steps of 10"),
+        ])
+    ]  # fmt: skip
 
 
-def overlap(sides: Sequence[Side], shown: Collection[int]) -> str:
+def overlap(sides: Sequence[Side], shown: Collection[int]) -> list[Block]:
     """Say how much the predictions overlap, what it costs, and where it is worst."""
-    parts = []
+    blocks: list[Block] = []
     for side in sides:
         found, images = side.result.overlap, side.scoring.gt.images
         if found is None or not found.n_images:
-            parts.append(
-                f"<p><b>{escape(side.name)}</b>: no predictions overlap, so AP{SUP} and AP are one "
-                "and the same.</p>"
-            )
+            none = "no predictions overlap, so AP^e and AP are one and the same."
+            blocks.append(Text(none, side.name))
             continue
         gain = side.intervals["APe"].value - side.intervals["AP"].value
         counted = bool((found.pairs >= 0).all())
         pairs = f"{found.pairs.sum():,} pairs of masks" if counted else "very many pairs of masks"
-        parts.append(
-            f"<p><b>{escape(side.name)}</b>: predictions overlap in {found.n_images:,} of "
-            f"{len(images):,} images, {pairs}, {100 * found.share:.1f} % of all covered pixels. "
-            f"Removing the overlaps moves AP from {number(side.intervals['AP'].value)} to AP{SUP} "
-            f"{number(side.intervals['APe'].value)}, by {100 * gain:+.1f}.</p>"
+        text = (
+            f"predictions overlap in {found.n_images:,} of {len(images):,} images, {pairs}, "
+            f"{100 * found.share:.1f} % of all covered pixels. Removing the overlaps moves AP from "
+            f"{number(side.intervals['AP'].value)} to AP^e "
+            f"{number(side.intervals['APe'].value)}, by {points(gain, '+')}."
         )
         worst = np.argsort(-found.pixels, kind="stable")[: min(5, found.n_images)]
-        rows = [
+        rows: list[list[str | Cell]] = [
             [link(images[idx].id, idx in shown), f"{found.pixels[idx]:,}",
              f"{100 * found.pixels[idx] / max(found.covered[idx], 1):.1f} %",
              f"{found.pairs[idx]:,}" if found.pairs[idx] >= 0 else "-"]
             for idx in worst.tolist()
         ]  # fmt: skip
         heads = ["image", "pixels in common", "of the covered", "pairs"]
-        parts.append(table(heads, rows, f"{side.name}: the images with most overlap"))
-    return "\n".join(parts)
+        caption = f"{side.name}: the images with most overlap"
+        blocks += [Text(text, side.name), Table(heads, rows, caption)]
+    return blocks
 
 
-def provenance(findings: Findings, version: str) -> str:
+def provenance(findings: Findings, version: str) -> list[Block]:
     """Say what was scored with what, so that it can be done again."""
     sides = findings.sides
-    gt = sides[0].scoring.gt
-    files = [("ground truth", gt.path)] + [(side.name, side.scoring.dt.path) for side in sides]
-    rows = "".join(
-        f"<li>{escape(name)}: {escape(path.name)}, <code>sha256 {sha256(path)}</code></li>"
-        for name, path in files
+    read = [side.scoring.sides.files() for side in sides]
+    files = [("ground truth", read[0]["ground_truth"])]
+    files += [(side.name, own["predictions"]) for side, own in zip(sides, read, strict=True)]
+    listed = [Item(own["name"], name, f"sha256 {own['sha256']}") for name, own in files]
+    params = sides[0].result.params
+    text = (
+        f"Scored with entityseg-bench {version}: IoU {params.iou_thrs[0]:.2f} to "
+        f"{params.iou_thrs[-1]:.2f}, at most {params.max_dets[-1]} predictions an image, "
+        f"{findings.n_resamples:,} resamples of the images."
     )
-    thrs = sides[0].result.params.iou_thrs
-    warnings = [str(problem) for side in sides for problem in side.scoring.warnings]
-    listed = "".join(f"<li>{escape(text)}</li>" for text in warnings)
-    return (
-        f"<ul>{rows}</ul><p>Scored with entityseg-bench {escape(version)}: IoU {thrs[0]:.2f} to "
-        f"{thrs[-1]:.2f}, at most {sides[0].result.params.max_dets[-1]} predictions an image, "
-        f"{findings.n_resamples:,} resamples of the images.</p>"
-        + (f"<h3>Warnings</h3><ul>{listed}</ul>" if warnings else "")
-    )
+    warnings = [Item(str(problem)) for side in sides for problem in side.scoring.warnings]
+    blocks: list[Block] = [Items(listed), Text(text)]
+    return [*blocks, Heading("Warnings"), Items(warnings)] if warnings else blocks

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams
-from entity_api.result import LETTERS
+from entity_api.names import MARKS, summary_names
 from entityseg_bench.resampling.weighted import Evidence
 
 __all__ = ["Measure", "measure", "measures"]
@@ -34,20 +34,20 @@ def measures(params: EvalParams, alike: bool = False) -> dict[str, Measure]:
         alike: Nothing overlaps, so that the metrics of both kinds come from the same matches.
     """
     every = tuple(range(len(params.iou_thrs)))
-    letters = [LETTERS.get(label, f"_{label}") for label in params.area_ranges]
-    found = {}
-    for mark in ("", "e"):
+    at_thr = [np.flatnonzero(np.isclose(params.iou_thrs, thr)).tolist() for thr in (0.5, 0.75)]
+    areas = range(1, len(params.area_ranges))
+    found: dict[str, Measure] = {}
+    for mark in MARKS:
         kind = "" if alike else mark
-        found[f"AP{mark}"] = Measure(kind, 0, every)
-        for thr in (0.5, 0.75):
-            at = np.flatnonzero(np.isclose(params.iou_thrs, thr))
-            found[f"AP{mark}{round(100 * thr)}"] = Measure(kind, 0, tuple(at.tolist()))
-        for max_det in params.max_dets:
-            found[f"AR{mark}{max_det}"] = Measure(kind, 0, max_det=max_det)
-        for area, letter in enumerate(letters):
-            if area:
-                found[f"AP{mark}{letter}"] = Measure(kind, area, every)
-                found[f"AR{mark}{letter}"] = Measure(kind, area, max_det=params.max_dets[-1])
+        own = [
+            Measure(kind, 0, every),
+            *(Measure(kind, 0, tuple(at)) for at in at_thr),
+            *(Measure(kind, area, every) for area in areas),
+            *(Measure(kind, 0, max_det=max_det) for max_det in params.max_dets),
+            *(Measure(kind, area, max_det=params.ap_limit) for area in areas),
+        ]
+        names = summary_names(list(params.area_ranges)[1:], params.max_dets, mark)
+        found.update(zip(names, own, strict=True))
     return found
 
 

@@ -156,6 +156,39 @@ def test_every_kind_scores_like_the_results_file(tmp_path, weights, pictures, mo
     assert got.result.metrics == want.result.metrics
 
 
+@pytest.mark.parametrize("kind", ["ids", "npz", "panoptic", "json"])
+def test_predictions_of_a_folder_are_scored(tmp_path, weights, pictures, kind):
+    """They call images by name; the ground truth has ids of its own, and other endings."""
+    names = sorted(path.name for path in pictures.iterdir())
+    images = [{"id": 7 + i, "file_name": name} for i, name in enumerate(names)]
+    for image in images:
+        image["height"], image["width"] = image_size(pictures / image["file_name"])
+    (tmp_path / "val.json").write_text(json.dumps({"images": images}))
+    kinds = dict.fromkeys(["json", kind])
+    args = ("--weights", weights["entity"], "--write", *kinds, "--out")
+    of_file, of_folder = tmp_path / "file", tmp_path / "folder"
+    source = ("--images", tmp_path / "val.json", "--image-root", pictures)
+    assert predict(*args, of_file, *source) == 0
+    assert predict(*args, of_folder, "--images", pictures) == 0
+    file = {"json": "results.json", "panoptic": "panoptic.json"}.get(kind, kind)
+    rows = [
+        {"id": i + 1, "image_id": row["image_id"], "category_id": 0, "iscrowd": 0}
+        | {"segmentation": row["segmentation"], "area": rle.area(row["segmentation"])}
+        for i, row in enumerate(read(of_file / "results.json")[::2])
+    ]
+    for ending in (".png", ".jpg"):
+        for image in images:
+            image["file_name"] = f"val/{image['file_name'][:-4]}{ending}"
+        truth = {"images": images, "annotations": rows, "categories": [{"id": 0, "name": "x"}]}
+        (tmp_path / "gt.json").write_text(json.dumps(truth))
+        want, got = (
+            evaluate_files(tmp_path / "gt.json", folder / file) for folder in (of_file, of_folder)
+        )
+        assert 0 < want.result.metrics["APe"] < 1
+        assert got.result.metrics == want.result.metrics
+        assert any("file names" in str(warning) for warning in got.warnings)
+
+
 def test_a_broken_image_is_listed_and_the_rest_finishes(tmp_path, weights, pictures, capsys):
     folder = tmp_path / "pics"
     folder.mkdir()
@@ -168,7 +201,7 @@ def test_a_broken_image_is_listed_and_the_rest_finishes(tmp_path, weights, pictu
         args = ("--weights", weights["entity"], "--images", folder, "--out", out)
         assert predict(*args, "--batch-size", batch_size) == 1
         err = capsys.readouterr().err
-        assert "p1.png: the image is broken" in err
+        assert "p1.png: it cannot be read" in err
         assert "p9.jpg: it is no image" in err
         assert "2 images have no result" in err
         assert {row["image_id"] for row in read(out)} == {"p0.png", "p2.png", "p3.png", "p4.png"}

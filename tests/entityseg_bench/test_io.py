@@ -16,6 +16,7 @@ import pytest
 from entityseg_bench.io import (
     InputError,
     atomic_path,
+    check_folder,
     check_writable,
     decode_json,
     open_regular,
@@ -240,8 +241,20 @@ def test_targets_that_cannot_be_are_found_before_the_work(tmp_path, name):
 
 def test_targets_that_can_be_leave_no_trace(tmp_path):
     check_writable(tmp_path / "a.json")
-    check_writable(tmp_path / "new/folder/a.json")
+    check_writable(tmp_path / "new/folder/a.json", makes_folders=True)
+    check_writable(None, tmp_path / "b.json")
+    check_folder(tmp_path / "new/folder")
+    check_folder(tmp_path)
     assert names_in(tmp_path) == []
+
+
+def test_a_folder_that_nobody_makes_has_to_be_there(tmp_path):
+    with pytest.raises(InputError, match=r"new/a\.json: it cannot be written: No such file"):
+        check_writable(tmp_path / "a.json", tmp_path / "new/a.json")
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file/below/it"):
+        with pytest.raises(InputError, match="it cannot be written: Not a directory"):
+            check_folder(path)
 
 
 @posix

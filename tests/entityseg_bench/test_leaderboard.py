@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from entity_api import rle
+from entityseg_bench.categories import TASKS
 from entityseg_bench.cli import main
 from entityseg_bench.io import InputError
 from entityseg_bench.leaderboard import (
@@ -28,6 +29,8 @@ from entityseg_bench.leaderboard import (
 )
 from entityseg_bench.leaderboard.build import BEGIN, END
 from entityseg_bench.leaderboard.entries import file_name, words_of
+from entityseg_bench.leaderboard.eval_results import task_id
+from entityseg_bench.leaderboard.known import KNOWN, Known
 from entityseg_bench.leaderboard.page import to_html
 from entityseg_bench.leaderboard.tables import Column, Row, Table
 from entityseg_bench.leaderboard.writers import to_csv, to_latex, to_markdown
@@ -44,8 +47,24 @@ FIRST_PARTY = [
     ("Mask2Former", "HorNet-L", 51.0, 47.1, 53.6, 49.2),
     ("CropFormer", "HorNet-L", None, 49.1, None, 51.5),
 ]
-SECONDARY = [("E-SAM", 48.9, 50.2), ("SAM automatic masks", None, 20.1), ("MI2Former", 42.7, None)]
+SECONDARY = [
+    ("E-SAM", 48.9, 50.2), ("SAM automatic masks", None, 20.1), ("MI2Former", 42.7, None),
+    ("DeeperLab", 32.1, None), ("UPSNet", 32.5, None), ("Panoptic-DeepLab", 33.0, None),
+    ("EfficientPS", 33.8, None), ("U2Net-L", 31.9, None), ("SeaFormer-L", 34.4, None),
+    ("SeaFormer-L++", 35.1, None), ("SegMAN-B", 37.1, None), ("Mask2Former", 35.2, None),
+    ("Mask2Former", 42.1, None),
+]  # fmt: skip
 COCO_ENTITY = [29.8, 31.8, 33.2, 35.5, 38.6, 38.7, 40.0, 40.1]
+COCO_ENTITY_SECONDARY = [28.3, 30.1, 33.3, 33.8, 37.4, 38.6, 40.3]
+# AR@1000 as UnSAM's README prints it: COCO, LVIS, ADE20K, EntitySeg, SA-1B, PartImageNet, PACO.
+AR1000 = {
+    "earlier best, unsupervised": (30.5, 29.1, 31.1, 33.5, 33.3, 36.0, 17.1),
+    "UnSAM 0.1M": (40.5, 37.7, 35.7, 39.6, 41.9, 51.6, 27.5),
+    "UnSAM 0.4M": (42.0, 40.5, 37.5, 41.0, 44.5, 52.7, 29.7),
+    "SAM": (49.6, 46.1, 45.8, 45.9, 60.8, 28.3, 18.1),
+    "UnSAM+": (52.2, 50.8, 45.3, 49.8, 64.8, 46.0, 32.3),
+}
+AR1000_SETS = ("COCO", "LVIS", "ADE20K", "EntitySeg", "SA-1B", "PartImageNet", "PACO")
 COLUMNS = [Column(metric, side) for side in ("low", "high") for metric in ("AP", "APe")]
 ABOUT = {
     "model": "tiny_net",
@@ -53,7 +72,7 @@ ABOUT = {
     "backbone": "none",
     "paper": "https://example.org/paper",
     "code": "https://example.org/code",
-    "dataset": "EntitySeg",
+    "dataset": "Squares",
 }
 
 
@@ -135,7 +154,101 @@ def test_class_aware_rows_have_tables_of_their_own(task, metric, values, origin)
 
 def test_first_generation_rows_stay_apart():
     table = published_table("entity", "COCO-Entity")
-    assert sorted(row.values[Column("APe", None)] for row in table.rows) == COCO_ENTITY
+    for origin, expected in (("first-party", COCO_ENTITY), ("secondary", COCO_ENTITY_SECONDARY)):
+        own = [row for row in table.rows if row.origin == origin]
+        assert sorted(row.values[Column("APe", None)] for row in own) == expected
+
+
+def test_average_recall_has_a_table_of_its_own():
+    tables = collect(read_published(OWN / "published.json"), [])
+    (table,) = [table for table in tables if table.protocol == "ar1000"]
+    assert table is tables[-1]
+    assert table.columns[-1].dataset == "EntitySeg"
+    found = {row.method: row for row in table.rows}
+    for method, values in AR1000.items():
+        row = found[method]
+        own = tuple(row.values[Column("AR1000", None, name)] for name in AR1000_SETS)
+        assert (own, row.origin) == (values, "secondary")
+    mean = Column("AR1000", None, "mean of five sets")
+    assert {m: row.values[mean] for m, row in found.items() if mean in row.values} == {
+        "SAM-2": 49.6, "UnSAMv2": 68.3, "UnSAMv2+": 74.1,
+    }  # fmt: skip
+    for other in tables[:-1]:
+        assert not any("AR" in column.metric for column in other.columns)
+        assert other.protocol == "entityseg"
+    text = to_markdown(table)
+    assert "| PACO | mean of five sets | EntitySeg | origin |" in text
+    assert "| UnSAM+ | not stated | - | **52.2** |" in text
+    rows = list(csv.DictReader(io.StringIO(to_csv([table]))))
+    (own,) = [r for r in rows if (r["method"], r["dataset"]) == ("UnSAM+", "EntitySeg")]
+    assert (own["AR1000"], own["APe"]) == ("49.8", "")
+    assert "SA-1B" in to_latex(table)
+    assert "Average recall at 1,000 masks" in to_html(tables)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "percent"),
+    [("entityseg", {"AR1000": 40.0}), ("ar1000", {"AP": 40.0}), ("ar1000", {}),
+     ("ar1000", {"AR1000": 40.0, "AP": 3.0}), ("entityseg", {"AP": 1.0, "AR1000": 4.0})],
+)  # fmt: skip
+def test_average_recall_never_shares_a_row(tmp_path, protocol, percent):
+    content = json.loads((OWN / "published.json").read_text(encoding="utf-8"))
+    content["rows"][0] |= {"protocol": protocol, "percent": percent}
+    (tmp_path / "published.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match="AR1000 is"):
+        read_published(tmp_path / "published.json")
+
+
+def test_the_demo_cannot_enter_the_benchmark(files, tmp_path):
+    """A ground truth is known by its hash or its number of images."""
+    with pytest.raises(InputError, match=r"_lr\.json has 2 images: EntitySeg val has at"):
+        add(files[2], tmp_path / "board", **{**ABOUT, "dataset": "EntitySeg"})
+    assert not (tmp_path / "board/results").exists()
+    # Nor by a file that was written by hand.
+    path = add(files[2], tmp_path / "board", **ABOUT)
+    path.write_text(path.read_text().replace('"Squares"', '"EntitySeg"'))
+    with pytest.raises(InputError, match="--dataset demo"):
+        render(tmp_path / "board", None)
+
+
+def test_ground_truth_that_is_known_enters(files, tmp_path, monkeypatch):
+    content = json.loads(files[2].read_text())
+    sha = content["files"]["ground_truth"]["sha256"]
+    monkeypatch.setitem(KNOWN, ("EntitySeg", "val"), Known(500, (sha,)))
+    about = {**ABOUT, "dataset": "EntitySeg"}
+    assert add(files[2], tmp_path / "board", **about).is_file()
+    monkeypatch.setitem(KNOWN, ("EntitySeg", "val"), Known(2))
+    assert add(files[2], tmp_path / "board", **about).is_file()
+
+
+def test_results_for_a_model_repository(files, tmp_path, capsys):
+    """The hub's own reader takes what is exported."""
+    hub = pytest.importorskip("huggingface_hub")
+    yaml = pytest.importorskip("yaml")
+    path = add(files[2], tmp_path / "board", **{**ABOUT, "method": 'Tiny: "net" # 1'})
+    command = ["leaderboard", "export", str(path), "--eval-results", str(tmp_path / "model")]
+    assert main([*command, "--date", "2026-11-29"]) == 2
+    assert "--dataset-id OWNER/NAME" in capsys.readouterr().err
+    command += ["--dataset-id", "me/squares"]
+    assert main([*command, "--date", "yesterday"]) == 2
+    assert main([*command, "--date", "2026-11-29"]) == 0
+    target = tmp_path / "model/.eval_results/entityseg.yaml"
+    assert capsys.readouterr().out.strip().endswith(str(target))
+    (entry,) = hub.parse_eval_result_entries(yaml.safe_load(target.read_text(encoding="utf-8")))
+    metrics = json.loads(files[2].read_text())["metrics"]
+    assert entry.value == pytest.approx(100 * metrics["APe"], abs=1e-4)
+    assert (entry.dataset_id, entry.task_id) == ("me/squares", "entity_low")
+    assert (entry.date, entry.source_name) == ("2026-11-29", 'Tiny: "net" # 1')
+    assert entry.source_url == ABOUT["code"]
+    assert "AP^e in percent, val, low resolution" in entry.notes
+
+
+def test_the_draft_for_the_data_set_lists_the_tasks_of_the_export():
+    yaml = pytest.importorskip("yaml")
+    draft = yaml.safe_load((OWN.parent / "docs/eval.yaml").read_text(encoding="utf-8"))
+    ids = [task["id"] for task in draft["tasks"]]
+    assert ids == ["entity_high", "entity_low", *(f"{t}_high" for t in TASKS[1:])]
+    assert {task_id("entity", "high"), task_id("panoptic", "high")} <= set(ids)
 
 
 def test_markdown_shows_the_rows_digit_by_digit():
@@ -171,7 +284,7 @@ def test_csv_keeps_every_published_number():
     for method, backbone, _, low, _, high in FIRST_PARTY:
         assert (method, backbone, "low", str(low)) in found
         assert (method, backbone, "high", f"{high:g}") in found
-    assert "AR" not in "".join(rows[0])
+    assert not any(row["AR1000"] for row in rows)
 
 
 def test_latex_is_a_booktabs_table():
@@ -275,7 +388,7 @@ def test_a_result_is_filed_whole_and_stands_in_the_tables(files, tmp_path):
     assert filed.resolution == "low"
     assert filed.result == json.loads(result.read_text())
     tables = collect(read_published(OWN / "published.json"), read_models(path.parents[1]))
-    (row,) = [row for row in tables[0].rows if row.origin == "measured"]
+    (row,) = [r for table in tables for r in table.rows if r.origin == "measured"]
     metrics = filed.result["metrics"]
     assert row.values[Column("APe", "low")] == 100 * metrics["APe"]
     assert row.values[Column("AP", "low")] == 100 * metrics["AP"]
@@ -290,7 +403,7 @@ def test_a_result_takes_the_place_of_its_earlier_one(files, tmp_path):
     result.write_text(json.dumps(result_record(evaluate_files(gt, dt))))
     path = add(result, tmp_path / "board", **ABOUT)
     assert [one.result["counts"]["predictions"] for one in read_model(path).results] == [1]
-    with pytest.raises(InputError, match="results of this model on EntitySeg are filed here"):
+    with pytest.raises(InputError, match="results of this model on Squares are filed here"):
         add(result, tmp_path / "board", **{**ABOUT, "dataset": "another"})
 
 
@@ -512,3 +625,34 @@ def test_the_page_loads_nothing(files, tmp_path):
     assert not re.search(r"<(img|iframe|object|embed)|@import|url\(|\bfetch\(|src=", html)
     assert re.findall(r"<link[^>]*>", html) == ['<link rel="icon" href="data:,">']
     assert "prefers-color-scheme: dark" in html
+
+
+def test_a_row_leads_to_paper_code_weights_and_predictions(files, tmp_path):
+    shutil.copytree(OWN, tmp_path / "other")
+    more = {name: f"https://example.org/{name}" for name in ("weights", "predictions")}
+    about = {**ABOUT, "dataset": "Squares"}
+    add(files[2], tmp_path / "other", **about, year=2024, **more)
+    written = render(tmp_path / "other", None)
+    html = written[tmp_path / "other" / "index.html"]
+    for name in ("paper", "code", "weights", "predictions"):
+        assert f'<a href="https://example.org/{name}" aria-label="{name} of Tiny, none">' in html
+    tables = json.loads(written[tmp_path / "other" / "leaderboard.json"])
+    (row,) = next(table for table in tables if table["dataset"] == "Squares")["rows"]
+    assert row["year"] == 2024
+    assert list(row["links"]) == ["paper", "code", "weights", "predictions"]
+    with pytest.raises(InputError, match="year"):
+        add(files[2], tmp_path / "other", **about, year=24)
+
+
+def test_what_the_page_asks_for_is_what_the_command_takes(capsys):
+    """Each command of the checklist names options that exist."""
+    html = (OWN / "index.html").read_text(encoding="utf-8")
+    commands = re.findall(r"<code>entityseg ([^<]*)</code>", html)
+    assert len(commands) >= 4
+    for command in commands:
+        words = command.split()
+        verb = words[:2] if words[0] == "leaderboard" else words[:1]
+        with pytest.raises(SystemExit):
+            main([*verb, "--help"])
+        known = capsys.readouterr().out
+        assert all(word in known for word in words if word.startswith("--"))

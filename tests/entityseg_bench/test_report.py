@@ -236,7 +236,7 @@ def test_the_command_writes_the_page(files, capsys):
 
 def side_of(values: list[float]) -> Side:
     """Make a side that knows AP^e of each image alone."""
-    return Side("name", None, {}, np.array(values), None)
+    return Side("name", None, {}, np.array(values), None, None)
 
 
 def test_worst_median_and_best_images():

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import subprocess
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +44,9 @@ class Browser:
         """
         copy = self.folder / "asked.html"
         tail = (
-            "<script>addEventListener('load', () => { const answer = document.createElement('pre');"
-            f"answer.id = 'answer'; answer.textContent = JSON.stringify((() => {{ {script} }})());"
+            "<script>addEventListener('load', async () => {"
+            "const answer = document.createElement('pre'); answer.id = 'answer';"
+            f"answer.textContent = JSON.stringify(await (async () => {{ {script} }})());"
             "parent.document.body.append(answer); });</script></body>"
         )
         asked = page.read_text(encoding="utf-8").replace("</body>", tail)
@@ -86,7 +87,7 @@ def report(tmp_path_factory) -> Path:
         for mask in masks:
             own = {"image_id": image["id"], "category_id": 0, "segmentation": rle.encode(mask)}
             annotations.append({**own, "id": len(annotations) + 1})
-            moved = rle.encode(np.roll(mask, 2 + image["id"], axis=1))
+            moved = rle.encode(np.roll(mask, 2 + 3 * image["id"], axis=1))
             found["one"].append({**own, "score": 0.9})
             found["two"].append({**own, "segmentation": moved, "score": 0.8})
     gt = {"images": images, "annotations": annotations, "categories": [{"id": 0, "name": "x"}]}
@@ -131,13 +132,13 @@ def test_a_phone_shows_the_numbers_and_keeps_the_names(browser):
         && cell.getBoundingClientRect().right > box.getBoundingClientRect().right).length;
       const name = row.cells[0], before = name.getBoundingClientRect().left;
       const under = getComputedStyle(name, "::after").content;
-      const other = row.cells[3].getBoundingClientRect().left;
-      box.scrollLeft = 40;
+      const other = row.cells[5].getBoundingClientRect().left;
+      box.scrollLeft = 15;
       return [cut, under, name.getBoundingClientRect().left - before,
-        row.cells[3].getBoundingClientRect().left - other];"""
+        row.cells[5].getBoundingClientRect().left - other];"""
     narrow, console = browser.ask(BOARD, script, 390)
     assert console == []
-    assert narrow == [0, '"HorNet-L"', 0, -40]
+    assert narrow == [0, '"HorNet-L"', 0, -15]
     assert browser.ask(BOARD, script, 1280)[0] == [0, "none", 0, 0]
 
 
@@ -160,26 +161,57 @@ def test_a_table_sorts_by_a_column_and_back(browser):
       button.click(); return [falling, [column(), head.ariaSort]];"""
     (falling, rising), console = browser.ask(BOARD, script)
     assert console == []
-    known = ["49.1", "48.9", "47.1", "45.8", "44.4", "42.7", "40.6", "38.8"]
-    assert falling == [[*known, "", ""], "descending"]
-    assert rising == [[*known[::-1], "", ""], "ascending"]
+    values = [value_of(row, "APe", "low") for row in tables()[0]["rows"]]
+    known = [f"{value:.10g}" for value in sorted(v for v in values if v is not None)]
+    none = [""] * values.count(None)
+    assert len(known) > 7
+    assert falling == [[*known[::-1], *none], "descending"]
+    assert rising == [[*known, *none], "ascending"]
+
+
+def tables() -> list[dict]:
+    """Read what the page shows, as it stands in JSON beside it."""
+    return json.loads(BOARD.with_suffix(".json").with_stem("leaderboard").read_text("utf-8"))
+
+
+def value_of(row: dict, metric: str, resolution: str) -> float | None:
+    """Return a number of a row, None where it has none."""
+    found = [one["percent"] for one in row["values"]
+             if (one["metric"], one["resolution"]) == (metric, resolution)]  # fmt: skip
+    return found[0] if found else None
+
+
+def asked_for(choices: dict) -> int:
+    """Count the rows that fit some choices, by hand."""
+    n = 0
+    for table in tables():
+        for row in table["rows"]:
+            own = {one["resolution"] for one in row["values"]} - {None}
+            wanted = choices.get("resolution")
+            n += (
+                choices.get("task", table["task"]) == table["task"]
+                and choices.get("backbone", row["backbone"]) == row["backbone"]
+                and choices.get("origin", row["origin"]) == row["origin"]
+                and (wanted is None or not own or wanted in own)
+            )
+    return n
 
 
 @pytest.mark.parametrize(
-    ("choices", "n_rows", "n_points"),
+    ("choices", "n_points"),
     [
-        ({}, 24, 12),
-        ({"task": "panoptic"}, 2, 12),
-        ({"resolution": "low", "task": "entity"}, 16, 6),
-        ({"backbone": "HorNet-L"}, 2, 4),
-        ({"backbone": "SAM ViT-H"}, 2, 0),
-        ({"origin": "doubtful"}, 3, 0),
+        ({}, 13),
+        ({"task": "panoptic"}, 13),
+        ({"resolution": "low", "task": "entity"}, 7),
+        ({"backbone": "HorNet-L"}, 4),
+        ({"backbone": "SAM ViT-H"}, 0),
+        ({"origin": "doubtful"}, 0),
     ],
 )
-def test_filters_leave_what_was_asked_for(browser, choices, n_rows, n_points):
+def test_filters_leave_what_was_asked_for(browser, choices, n_points):
     script = "".join(
         f"{{const box = document.getElementById('choose-{name}'); box.value = '{value}';"
-        "box.dispatchEvent(new Event('change'));}"
+        "box.dispatchEvent(new Event('change', {bubbles: true}));}"
         for name, value in choices.items()
     )
     script += """
@@ -189,4 +221,178 @@ def test_filters_leave_what_was_asked_for(browser, choices, n_rows, n_points):
         document.getElementById("count").textContent];"""
     (rows, marks, count), console = browser.ask(BOARD, script)
     assert console == []
+    n_rows = asked_for(choices)
+    assert 0 < n_rows <= asked_for({})
     assert (rows, marks, count) == (n_rows, n_points, f"{n_rows} rows")
+
+
+# Waits until the viewer shows an image; `key` presses a key in it.
+VIEWER = """
+      const wait = async () => { for (let k = 0; k < 200; k++) {
+        if (document.querySelector("#viewer[open] .stage svg")) break;
+        await new Promise(go => setTimeout(go, 10)); }
+        await new Promise(go => setTimeout(go, 50)); };
+      const ready = async () => { for (let k = 0; k < 200; k++) {
+        if (!document.querySelector("#filters").hidden) break;
+        await new Promise(go => setTimeout(go, 10)); } };
+      const key = (name, more = {}) => document.querySelector("#viewer")
+        .dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true, ...more }));
+      const pressed = () => [...document.querySelectorAll("[data-layer]")]
+        .filter(one => one.getAttribute("aria-pressed") == "true").map(one => one.dataset.layer);
+      const title = () => document.querySelector("#viewer-title").textContent;
+      await ready();
+"""
+
+
+def test_errors_of_a_kind_are_found_from_the_keyboard(browser, report):
+    """Enter on the button of a kind shows its images, the costliest first, and their errors."""
+    script = f"""{VIEWER}
+      const button = document.querySelector("button[data-show]");
+      const kind = button.dataset.show;
+      button.focus(); button.click(); await wait();
+      const first = title(), layers = pressed(), listed = [...document
+        .querySelectorAll("#masks button")].map(one => one.textContent);
+      document.querySelector("#masks button").focus();
+      const told = document.querySelector("#told").textContent;
+      const lit = document.querySelectorAll("#stage .on").length;
+      key("ArrowRight"); await wait();
+      return [kind, first, layers, listed.every(text => text.includes(kind)), told == listed[0]
+        .slice(1), lit, title() != first, document.querySelectorAll("#stage svg").length];"""
+    (kind, title, layers, all_of_kind, told, lit, moved, n_panes), console = browser.ask(
+        report, script
+    )
+    assert console == []
+    assert f"by what {kind} errors cost the image" in title
+    assert (layers, all_of_kind, told, lit, moved, n_panes) == (
+        ["image", "errors"], True, True, 1, True, 2
+    )  # fmt: skip
+
+
+def test_layers_zoom_and_pan_by_key(browser, report):
+    script = f"""{VIEWER}
+      document.querySelector("#list tbody a").click(); await wait();
+      const box = () => document.querySelector("#stage svg").getAttribute("viewBox").split(" ")
+        .map(Number);
+      const before = box(), shown = () => ["gt", "dt", "errors"].filter(layer =>
+        document.querySelector("#stage ." + layer).style.display != "none");
+      const layers = [shown()];
+      key("2"); layers.push(shown()); key("4"); layers.push(shown()); key("1");
+      const image = document.querySelector("#stage image").style.display;
+      key("+"); const near = box(); key("ArrowRight", {{ shiftKey: true }}); const right = box();
+      key("0"); const whole = box();
+      const same = [...document.querySelectorAll("#stage svg")]
+        .every(svg => svg.getAttribute("viewBox") == whole.join(" "));
+      key("3"); const text = document.querySelector("#stage .dt g").getAttribute("aria-label");
+      return [layers, image, before[2] > near[2], right[0] > near[0], before.join() == whole.join(),
+        same, text];"""
+    (layers, image, nearer, moved, whole, same, text), console = browser.ask(report, script)
+    assert console == []
+    assert layers == [["errors"], ["gt", "errors"], ["gt"]]
+    assert (image, nearer, moved, whole, same) == ("none", True, True, True, True)
+    assert re.fullmatch(r"prediction \d+: score 0\.9, IoU [01]\.\d\d, \w+", text)
+
+
+def test_the_list_is_searched_filtered_and_sorted(browser, report):
+    script = f"""{VIEWER}
+      const form = document.querySelector("#filters");
+      const rows = () => [...document.querySelectorAll("#list tbody tr:not([hidden])")]
+        .map(row => row.cells[0].textContent);
+      const set = (name, value) => {{ form[name].value = value;
+        form[name].dispatchEvent(new Event("input", {{ bubbles: true }})); }};
+      const seen = {{ all: rows() }};
+      set("search", "2.PNG"); seen.search = rows(); set("search", "");
+      set("file", "1"); set("to", "50"); seen.to = rows(); set("to", ""); set("from", "50");
+      seen.from = rows(); set("from", "");
+      set("size", "large"); seen.large = rows(); set("size", "small"); seen.small = rows();
+      const count = document.querySelector("#count").textContent;
+      set("size", ""); set("score", "0.85"); seen.score = rows();
+      form.reset(); await new Promise(go => setTimeout(go, 20)); seen.reset = rows();
+      document.querySelector("#list thead th button").click(); seen.sorted = rows();
+      document.querySelector("#list thead th button").click(); seen.turned = rows();
+      return [seen, count, document.querySelector("#list th").ariaSort];"""
+    (seen, count, order), console = browser.ask(report, script)
+    assert console == []
+    everything = {"0", "1", "2", "3"}
+    assert set(seen["all"]) == set(seen["reset"]) == everything
+    assert seen["search"] == ["2"]
+    assert set(seen["to"]) | set(seen["from"]) == everything
+    assert seen["to"] and seen["from"] and not set(seen["to"]) & set(seen["from"])
+    # Entities have 22 x 32 pixels, which is small.
+    assert seen["large"] == [] != seen["small"]
+    assert count == f"{len(seen['small'])} of 4 images"
+    # All predictions of the second file score 0.8.
+    assert seen["score"] == []
+    assert seen["sorted"] == ["0", "1", "2", "3"] == seen["turned"][::-1]
+    assert order == "descending"
+
+
+def test_an_address_opens_an_image_with_its_layers(browser, report, tmp_path):
+    """In a page of its own: the address names image and layers, and follows what is shown."""
+    page = tmp_path / "page.html"
+    tail = f"""<script>addEventListener("load", async () => {{ {VIEWER} await wait();
+      const said = [title(), pressed().join(), location.hash]; key("3"); said.push(location.hash);
+      document.querySelector("#viewer").close();
+      for (let k = 0; k < 200 && location.hash; k++) await new Promise(go => setTimeout(go, 10));
+      said.push(location.hash, document.querySelector("#viewer").open);
+      document.body.dataset.said = JSON.stringify(said); }});</script></body>"""
+    page.write_text(report.read_text("utf-8").replace("</body>", tail), "utf-8")
+    command = [browser.program, *FLAGS, f"--user-data-dir={browser.folder}", "--dump-dom",
+               f"{page.as_uri()}#image=2&layer=errors,gt"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    said = json.loads(unescape(re.search(r'data-said="([^"]*)"', done.stdout)[1]))
+    assert "CONSOLE" not in done.stderr
+    title, layers, address, changed, closed, is_open = said
+    assert title.startswith("image 2, 2.png")
+    assert layers == "gt,errors"
+    assert address == "#image=2&layer=errors,gt" or address == "#image=2&layer=gt,errors"
+    assert changed == "#image=2&layer=gt,dt,errors"
+    assert (closed, is_open) == ("", False)
+
+
+def test_the_page_is_whole_without_scripts(browser, report, tmp_path):
+    """What a browser without scripts shows: every section, picture and image of the list."""
+    page = tmp_path / "plain.html"
+    text = re.sub(r"<script>.*?</script>", "", report.read_text("utf-8"), flags=re.DOTALL)
+    page.write_text(text, "utf-8")
+    script = """
+      const seen = one => one.offsetParent !== null;
+      document.querySelector("#list").open = true;
+      return [[...document.images].filter(seen).length, [...document.querySelectorAll("#list tr")]
+        .filter(seen).length, [...document.querySelectorAll("button, form, dialog")].filter(seen)
+        .length];"""
+    answer, console = browser.ask(page, script)
+    assert console == []
+    assert answer == [12, 5, 0]
+
+
+def test_the_boards_search_and_address(browser):
+    script = """
+      const box = document.getElementById("choose-search");
+      box.value = "cropformer swin"; box.dispatchEvent(new Event("input", { bubbles: true }));
+      const rows = [...document.querySelectorAll("section:not([hidden]) tbody tr:not([hidden])")];
+      return [rows.length, rows.every(row => /cropformer.*swin/i.test(row.textContent)),
+        [...document.querySelectorAll("nav a")].map(a => a.getAttribute("href"))];"""
+    (n, right, links), console = browser.ask(BOARD, script)
+    assert console == []
+    assert n > 2
+    assert right
+    for name in links[:3]:
+        assert (BOARD.parent / name).is_file()
+    command = [browser.program, *FLAGS, f"--user-data-dir={browser.folder}", "--dump-dom",
+               f"{BOARD.as_uri()}#resolution=low&task=entity"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    n = asked_for({"resolution": "low", "task": "entity"})
+    assert f'<p class="muted" role="status" id="count">{n} rows</p>' in done.stdout
+
+
+def test_ranks_are_by_hand(browser):
+    """By AP^e at high resolution; equal numbers share a rank, doubtful rows have none."""
+    script = """return [...document.querySelector("section tbody").rows]
+      .map(row => row.cells[1].textContent);"""
+    ranks, _ = browser.ask(BOARD, script)
+    rows = tables()[0]["rows"]
+    values = [None if row["origin"] == "doubtful" else value_of(row, "APe", "high") for row in rows]
+    known = [value for value in values if value is not None]
+    expected = ["-" if v is None else str(1 + sum(other > v for other in known)) for v in values]
+    assert ranks == expected
+    assert "1" in ranks and "-" in ranks

@@ -1,5 +1,8 @@
 """Pictures: the right pixels in the right colours, text where there is room, whatever the size."""
 
+import argparse
+import io
+
 import msgspec
 import numpy as np
 import pytest
@@ -7,6 +10,11 @@ from PIL import Image
 
 from entity_api import rle
 from entityseg_bench.cli import main
+from entityseg_bench.commands.visualize import encoded, labels_of, rgb_of
+from entityseg_bench.errors import find_errors
+from entityseg_bench.errors.signs import COLOURS
+from entityseg_bench.formats import Inputs
+from entityseg_bench.score import evaluate_files, read_checked
 from entityseg_bench.visualize import colour, draw, inner_point, matching_colours, side_by_side
 
 
@@ -186,18 +194,18 @@ def run(files, *more):
 
 def test_the_verb_draws_each_image_once(files, capsys):
     assert run(files, files / "gt.json", files / "dt.json", "--names") == 0
-    assert sorted(path.name for path in (files / "out").iterdir()) == ["1_a.b.png", "x_2_c.png"]
-    assert read_image(files / "out/1_a.b.png").shape[1] == 3 * 30 + 2 * 6
+    assert sorted(path.name for path in (files / "out").iterdir()) == ["1_a.b.jpg", "x_2_c.jpg"]
+    assert read_image(files / "out/1_a.b.jpg").shape[1] == 3 * 30 + 2 * 6
     assert "2 of 2 images drawn" in capsys.readouterr().out
 
 
 def test_the_verb_draws_the_images_that_are_named(files):
     assert run(files, files / "gt.json", "--image-id", "x/2") == 0
-    assert [path.name for path in (files / "out").iterdir()] == ["x_2_c.png"]
+    assert [path.name for path in (files / "out").iterdir()] == ["x_2_c.jpg"]
 
 
 def test_low_scores_can_be_left_out(files):
-    options = ("--no-labels", "--no-contours", "--alpha", "1")
+    options = ("--no-labels", "--no-contours", "--alpha", "1", "--format", "png")
     run(files, files / "gt.json", files / "dt.json", "--min-score", "0.5", *options)
     pixels = read_image(files / "out/1_a.b.png")[-20:, -30:]
     # The better prediction has columns 0..4 and finds annotation 5, whose position is 1.
@@ -213,7 +221,7 @@ def test_errors_name_the_image(files, capsys):
     assert "it is 10 x 15 pixels" in capsys.readouterr().err
     (files / "images/c.png").write_bytes(b"no image")
     assert run(files, files / "gt.json") == 2
-    assert "c.png: image x/2: it cannot be read" in capsys.readouterr().err
+    assert "c.png: image x/2: it is no image" in capsys.readouterr().err
     (files / "images/c.png").unlink()
     assert run(files, files / "gt.json") == 2
     assert "no such image file" in capsys.readouterr().err
@@ -225,3 +233,82 @@ def test_a_broken_mask_is_named(files, capsys):
     (files / "dt.json").write_bytes(msgspec.json.encode(content))
     assert run(files, files / "gt.json", files / "dt.json") == 2
     assert "dt.json: record 1" in capsys.readouterr().err
+
+
+def test_errors_have_the_colours_of_the_report(files):
+    """Annotation 4 is missed; the worse prediction covers half of 5, which the better one has."""
+    options = ("--no-labels", "--no-contours", "--alpha", "1", "--format", "png")
+    gt, dt = files / "gt.json", files / "dt.json"
+    assert run(files, gt, dt, "--errors", *options) == 0
+    sheet = read_image(files / "out/1_a.b.png")
+    assert sheet.shape[1] == 4 * 30 + 3 * 6
+    pixels = sheet[-20:, -30:]
+    report = find_errors(evaluate_files(gt, dt))
+    expected = np.full((20, 30, 3), 50, np.uint8)
+    kinds = [*report.entity_kind.tolist(), *report.prediction_kind.tolist()]
+    assert kinds[0] == "missed"
+    expected[5:15, 5:15] = rgb_of(COLOURS["missed"])
+    # By the better prediction's right the worse one sees columns 5 to 8.
+    if kinds[3] != "found":
+        expected[:, 5:9] = rgb_of(COLOURS[kinds[3]])
+    assert kinds[2:] == ["found", "duplicate"]
+    assert np.array_equal(pixels, expected)
+
+
+def test_errors_need_predictions(files, capsys):
+    assert run(files, files / "gt.json", "--errors") == 2
+    assert "--errors: there are no predictions" in capsys.readouterr().err
+
+
+def test_an_overlay_is_one_picture(files):
+    options = ("--no-labels", "--no-contours", "--alpha", "1", "--format", "png", "--overlay")
+    assert run(files, files / "gt.json", files / "dt.json", *options) == 0
+    sheet = read_image(files / "out/1_a.b.png")
+    assert sheet.shape[1] == 30
+    pixels = sheet[-20:]
+    # The outline of annotation 5 in white over the better prediction.
+    assert (pixels[:, 0] == 255).all()
+    assert (pixels[1:5, 1:4] == colour(1)).all()
+    with pytest.raises(SystemExit):
+        run(files, files / "gt.json", "--overlay", "--side-by-side")
+
+
+def test_a_jpeg_stays_below_its_limit_and_a_png_as_it_is():
+    noise = np.random.default_rng(0).integers(0, 256, (700, 900, 3), np.uint8)
+    sizes = {}
+    for most in (1_000_000, 200_000, 40_000):
+        data = encoded(noise, "jpeg", most)
+        assert len(data) <= most
+        with Image.open(io.BytesIO(data)) as picture:
+            sizes[most] = picture.size
+    assert sizes[1_000_000] == (900, 700) > sizes[200_000] > sizes[40_000]
+    with Image.open(io.BytesIO(encoded(noise, "png", 1000))) as picture:
+        assert np.array_equal(np.asarray(picture), noise)
+    assert len(encoded(noise, "jpeg", 1)) < 40_000
+
+
+def test_a_small_mask_has_a_small_label():
+    image = np.zeros((1000, 1200, 3), np.uint8)
+    heights = []
+    for side in (500, 60):
+        mask = box(1000, 1200, 20, 20 + side, 20, 20 + side)
+        drawn = draw(image, [mask], ids=[88], alpha=0, contours=False)
+        rows = np.flatnonzero(drawn.any(axis=(1, 2)))
+        heights.append(rows[-1] - rows[0] + 1)
+    assert heights[0] > 1.3 * heights[1] > 8
+
+
+def test_class_agnostic_predictions_are_not_called_unknown(files):
+    """All bear one category, a filler, while the ground truth has several."""
+    gt = msgspec.json.decode((files / "gt.json").read_bytes())
+    gt["categories"] = [{"id": 1, "name": "man"}, {"id": 0, "name": "unknown"}]
+    (files / "gt.json").write_bytes(msgspec.json.encode(gt))
+    dt = msgspec.json.decode((files / "dt.json").read_bytes())
+    args = argparse.Namespace(no_labels=False, names=True)
+    for category_ids, named in (((0, 0), False), ((0, 1), True)):
+        rows = [{**row, "category_id": k} for row, k in zip(dt, category_ids, strict=True)]
+        (files / "dt.json").write_bytes(msgspec.json.encode(rows))
+        sides = read_checked(files / "gt.json", files / "dt.json", Inputs())
+        assert ("names" in labels_of(sides[1], [0, 1], args)) == named
+        assert labels_of(sides[0], [0, 1], args) == {"ids": [4, 5], "names": ["man", "man"]}
+        assert labels_of(sides[1], [0, 1], args)["scores"] == [0.9, 0.2]

@@ -1,0 +1,177 @@
+"""The figures of a comparison for a paper, as PDF and SVG.
+
+Files are told apart by colour, and by dashes, hatches or marks besides, so that neither the
+colour-blind nor a printer without colours loses one. matplotlib is imported when a figure is drawn
+(``pip install 'entityseg-bench[plot]'``).
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from entity_api.names import BY_SIZE, MAIN, Metric
+from entityseg_bench.compare.comparison import Comparison
+from entityseg_bench.curves import ap_by_iou, precision_at
+from entityseg_bench.errors import KINDS, ErrorReport, find_errors
+from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.score import Scoring
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["write_figures"]
+
+STYLE = "entityseg_bench.data.paper"
+MARKS, HATCHES = "osD^v", ("", "///", "...", "xx", "\\\\\\")
+AP_LABEL = "AP$^e$"
+
+
+def write_figures(
+    comparison: Comparison, scorings: Sequence[Scoring], folder: str | Path
+) -> list[Path]:
+    """Draw precision against recall, AP^e by IoU threshold, error costs, sizes and calibration.
+
+    Args:
+        comparison: Of the scorings, as `compare` made it.
+        scorings: The same files, scored with their matches kept.
+        folder: Made where it is missing.
+
+    Returns:
+        The files: each figure as PDF and SVG. The same numbers give the same bytes.
+
+    Raises:
+        InputError: The folder cannot be written to.
+    """
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    errors = [find_errors(scoring) for scoring in scorings]
+    comparison = dataclasses.replace(comparison, labels=[*map(shown_name, comparison.labels)])
+    drawings: dict[str, Callable[[Axes], None]] = {
+        "precision_recall": lambda axes: draw_precision(axes, comparison, scorings),
+        "ap_by_iou": lambda axes: draw_by_iou(axes, comparison, scorings),
+        "error_costs": lambda axes: draw_costs(axes, comparison, errors),
+        "sizes": lambda axes: draw_sizes(axes, comparison),
+        "calibration": lambda axes: draw_calibration(axes, comparison, errors),
+    }
+    folder, written = Path(folder), []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Fonts stand in the PDF as letters, and nothing tells when a file was made.
+        fixed = {"pdf.fonttype": 42, "svg.hashsalt": "entityseg", "svg.fonttype": "path"}
+        with mpl.rc_context(), plt.style.context([STYLE, fixed]):
+            for name, draw in drawings.items():
+                figure, axes = plt.subplots()
+                draw(axes)
+                for ending in ("pdf", "svg"):
+                    written.append(folder / f"{name}.{ending}")
+                    stamp = {"CreationDate": None} if ending == "pdf" else {"Date": None}
+                    with atomic_path(written[-1]) as temporary:
+                        figure.savefig(temporary, format=ending, metadata=stamp)
+                plt.close(figure)
+    except OSError as error:
+        what = f"it cannot be written: {error.strerror or error}."
+        raise InputError(folder, "", what, "Name another folder.") from None
+    return written
+
+
+def draw_precision(axes: "Axes", comparison: Comparison, scorings: Sequence[Scoring]) -> None:
+    """Draw precision against recall at IoU .50, and thinner and dashed at .75."""
+    for k, (label, one) in enumerate(zip(comparison.labels, scorings, strict=True)):
+        recalls = one.result.params.rec_thrs
+        for thr, style, width in ((0.5, "-", 1.6), (0.75, "--", 1.0)):
+            precision = 100 * precision_at(one.result, thr)
+            name = f"{label}, IoU .{round(100 * thr)}"
+            axes.plot(recalls, precision, style, color=f"C{k}", linewidth=width, label=name)
+    axes.set(xlabel="recall", ylabel="precision, %", xlim=(0, 1), ylim=(0, 102))
+    _legend(axes)
+
+
+def draw_by_iou(axes: "Axes", comparison: Comparison, scorings: Sequence[Scoring]) -> None:
+    """Draw AP^e at each IoU threshold."""
+    for k, (label, one) in enumerate(zip(comparison.labels, scorings, strict=True)):
+        thrs = one.result.params.iou_thrs
+        axes.plot(thrs, 100 * ap_by_iou(one.result), marker=MARKS[k % 5], label=label)
+    axes.set(xlabel="IoU threshold", ylabel=f"{AP_LABEL}, %")
+    axes.set_ylim(bottom=0)
+    _legend(axes)
+
+
+def draw_costs(axes: "Axes", comparison: Comparison, errors: Sequence[ErrorReport]) -> None:
+    """Draw what mending each kind of error alone would gain."""
+    values = [[100 * one.costs[kind].cost for kind in KINDS] for one in errors]
+    _bars(axes, comparison.labels, KINDS, values, across=True)
+    axes.set_xlabel(f"cost in {AP_LABEL}, points")
+    axes.invert_yaxis()
+
+
+def draw_sizes(axes: "Axes", comparison: Comparison) -> None:
+    """Draw AP^e by the size of entities, with intervals."""
+    shown = [name for name in (MAIN, *BY_SIZE) if name in comparison.metrics[0]]
+    names = ["all" if name == MAIN else Metric.parse(name).heading for name in shown]
+    own = [[metrics[name] for name in shown] for metrics in comparison.metrics]
+    values = [[100 * one.value for one in row] for row in own]
+    spans = [
+        100 * np.array([[one.value - one.low, one.high - one.value] for one in row]).T
+        for row in own
+    ]
+    _bars(axes, comparison.labels, names, values, spans=spans)
+    axes.set_ylabel(f"{AP_LABEL}, %")
+
+
+def draw_calibration(axes: "Axes", comparison: Comparison, errors: Sequence[ErrorReport]) -> None:
+    """Draw the share of right predictions by score."""
+    highest = 1.0
+    for k, (label, one) in enumerate(zip(comparison.labels, errors, strict=True)):
+        used = [own for own in one.calibration.bins if own.n]
+        scores = [own.score for own in used]
+        highest = max(highest, *scores, 0)
+        shares = [100 * own.tp_rate for own in used]
+        axes.plot(scores, shares, marker=MARKS[k % 5], label=label)
+    if highest == 1:
+        axes.plot([0, 1], [0, 100], ":", color="0.5", label="calibrated")
+    axes.set(xlabel="score", ylabel="right at IoU .50, %", ylim=(0, 102))
+    _legend(axes)
+
+
+def shown_name(label: str) -> str:
+    """Keep matplotlib from reading a name as mathematics, or leaving out one that begins with _."""
+    name = label.replace("$", r"\$")
+    return f"\u200b{name}" if name.startswith("_") else name
+
+
+def _legend(axes: "Axes") -> None:
+    """Name the files above the drawing, where nothing is covered."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+
+
+def _bars(
+    axes: "Axes",
+    labels: Sequence[str],
+    names: Sequence[str],
+    values: Sequence[Sequence[float]],
+    spans: Sequence[Any] | None = None,
+    across: bool = False,
+) -> None:
+    """Draw a group of bars for each name, one a file, upright or across."""
+    at, thick = np.arange(len(names)), 0.8 / len(labels)
+    for k, (label, own) in enumerate(zip(labels, values, strict=True)):
+        where = at + (k - (len(labels) - 1) / 2) * thick
+        style: dict[str, Any] = {"color": f"C{k}", "label": label, "hatch": HATCHES[k % 5]}
+        style |= {"edgecolor": "white", "linewidth": 0.3}
+        if across:
+            axes.barh(where, own, thick, **style)
+        else:
+            axes.bar(where, own, thick, **style)
+            if spans is not None:
+                known = np.maximum(np.nan_to_num(spans[k]), 0)
+                axes.errorbar(where, own, yerr=known, fmt="none", ecolor="0.2", elinewidth=0.7)
+    if across:
+        axes.set_yticks(at, names)
+    else:
+        axes.set_xticks(at, names)
+    axes.grid(visible=False, axis="y" if across else "x")
+    _legend(axes)

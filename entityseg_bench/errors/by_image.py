@@ -1,0 +1,79 @@
+"""Errors image by image: how many of each kind there are, and what each kind costs the image."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entityseg_bench.errors.find import ErrorReport, parts_by_size
+from entityseg_bench.errors.kinds import FOUND, KINDS, MISSED
+from entityseg_bench.resampling.weighted import matches_of
+
+__all__ = ["ImageErrors", "errors_by_image"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageErrors:
+    """Hold the errors of I images; kinds are those of ``KINDS``, in their order.
+
+    Attributes:
+        sizes: (S,) what the last axis of ``counts`` is about: "all", then each size.
+        counts: (7, I, S) errors at IoU 0.5: entities that are missed, predictions of other kinds.
+        costs: (7, I) what mending the image's errors of a kind would gain in AP of the image by
+            itself, mean over the IoU thresholds; 0 where it has none, nan without entities.
+        scores: (7, I) highest score of a prediction with an error of the kind; nan where none is.
+    """
+
+    sizes: list[str]
+    counts: Ints
+    costs: Floats
+    scores: Floats
+
+
+def errors_by_image(report: ErrorReport) -> ImageErrors:
+    """Count the errors of each image and find what they cost it."""
+    oracle, scoring = report.oracle, report.scoring
+    found, half = oracle.errors, oracle.half
+    result, n_images = scoring.result, len(scoring.gt.images)
+    records = matches_of(result, "e" if report.overlaps_removed else "").records
+    of_column, of_entity = result.dt.image_idx[records], scoring.gt.image_idx
+    parts = {"all": oracle.everything, **parts_by_size(result, found)}
+    counts = np.zeros((len(KINDS), n_images, len(parts)), np.int64)
+    scores = np.full((len(KINDS), n_images), np.nan)
+    for code in range(len(KINDS)):
+        columns, entities = found.kind[half] == code, found.entity_kind[half] == code
+        for s, part in enumerate(parts.values()):
+            where = of_entity[entities & part.entities]
+            if code != MISSED:
+                where = of_column[columns & part.columns]
+            counts[code, :, s] = np.bincount(where, minlength=n_images)
+        np.fmax.at(scores[code], of_column[columns], result.dt.scores[records[columns]])
+    return ImageErrors(list(parts), counts, _costs(report, of_column, of_entity), scores)
+
+
+def _costs(report: ErrorReport, of_column: Ints, of_entity: Ints) -> Floats:
+    oracle, result = report.oracle, report.scoring.result
+    found, n_images = oracle.errors, len(report.scoring.gt.images)
+    counts = ~result.matches.gt_ignored[0] & (result.groups.gt_category >= 0)
+    n_gt = np.bincount(of_entity[counts], minlength=n_images)
+    costs = np.zeros((len(KINDS), n_images))
+    costs[:, n_gt == 0] = np.nan
+    order = np.argsort(of_column, kind="stable")
+    starts = np.searchsorted(of_column[order], np.arange(n_images + 1))
+    for t, own in enumerate(found.kind):
+        base_hits, base_wrong = own == FOUND, (own >= 0) & (own != FOUND)
+        for code, kind in enumerate(KINDS):
+            chosen, won, dropped = oracle.mending(t, kind, oracle.everything)
+            hits = base_hits + np.bincount(won, minlength=len(base_hits))
+            wrong = base_wrong & ~chosen
+            n_dropped = np.bincount(of_entity[dropped], minlength=n_images)
+            touched = np.union1d(of_column[own == code], np.flatnonzero(n_dropped))
+            for idx in touched[n_gt[touched] > 0].tolist():
+                at = order[starts[idx] : starts[idx + 1]]
+                before = oracle.image_ap(base_hits[at], base_wrong[at], int(n_gt[idx]))
+                after = oracle.image_ap(hits[at], wrong[at], int(n_gt[idx] - n_dropped[idx]))
+                costs[code, idx] += (after - before) / len(found.kind)
+    return costs

@@ -1,0 +1,351 @@
+"""EntityMetric: score a model image by image, in one process or in several."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api import EvalParams
+from entity_api.counts import RLEError
+from entity_api.dense import array_of, code_masks, scores_of
+from entity_api.distributed import gather
+from entityseg_bench.categories import Task
+from entityseg_bench.check import Problem
+from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.formats import Inputs
+from entityseg_bench.formats.opened import Classes
+from entityseg_bench.formats.png import read_rgb
+from entityseg_bench.in_memory import CodedMasks, open_truth
+from entityseg_bench.io import InputError, collector_paused
+from entityseg_bench.layout import ImageFiles, Resolution, Split
+from entityseg_bench.protocols import protocol_of
+from entityseg_bench.score import BENCHMARK, Scoring, Sides, evaluate_sides
+from entityseg_bench.table import Segments
+from entityseg_bench.types import ImageInfo
+
+__all__ = ["EntityMetric", "MetricImage"]
+
+# Fields of a mask's record that say how sure it is, the first that is there.
+SCORES = ("score", "predicted_iou")
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricImage:
+    """Describe an image that is to be predicted; height and width are in pixels."""
+
+    id: int | str
+    file_name: str
+    height: int
+    width: int
+    files: ImageFiles | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def path(self) -> Path:
+        """File of the image.
+
+        Raises:
+            InputError: It is not there, or nothing says where images are.
+        """
+        if self.files is None:
+            hint = "Say it: EntityMetric(..., images=FOLDER)."
+            raise InputError("EntityMetric", _named(self), "nothing says where images are.", hint)
+        return self.files.find(ImageInfo(self.id, self.file_name, self.height, self.width))
+
+    def read(self) -> NDArray[np.uint8]:
+        """Read the image, (height, width, 3) RGB in 0..255.
+
+        Raises:
+            InputError: It is not there or unreadable.
+        """
+        # A copy: PyTorch takes arrays that may be written only.
+        return read_rgb(self.path).copy()
+
+
+class Predicted(NamedTuple):
+    """Hold what was predicted on an image: N counts, (N,) scores, (N,) category ids or -1."""
+
+    counts: list[str]
+    scores: NDArray[np.float64]
+    category_ids: NDArray[np.int64]
+
+    def equals(self, other: "Predicted") -> bool:
+        """Tell whether two predictions are the same to the last bit."""
+        return (
+            self.counts == other.counts
+            and np.array_equal(self.scores, other.scores)
+            and np.array_equal(self.category_ids, other.category_ids)
+        )
+
+
+class EntityMetric:
+    """Gather predictions image by image and score them as ``entityseg evaluate`` does.
+
+    Masks are coded as soon as they come, so memory does not grow with their pixels. Images that are
+    never updated count as missed. The result does not depend on the order of the updates.
+
+    Args:
+        source: Ground truth: the folder of a data set, a path of anything that ``entityseg
+            evaluate`` takes, a COCO dictionary, or an `EntityDataset`.
+        split: Of a data set's folder: train or val.
+        resolution: Of a data set's folder: high or low.
+        task: Type of the ground truth, where it does not say it.
+        images: Folder of the images, where the source's own does not hold them.
+        params: What to measure.
+        protocol: Name of a protocol of `entityseg_bench.protocols`; what it sets goes before
+            ``params``.
+
+    Attributes:
+        images: The images to predict, each with ``id``, ``path``, ``height`` and ``width``.
+
+    Raises:
+        InputError: Ground truth that cannot be read.
+
+    >>> metric = EntityMetric({"images": [{"id": 7, "height": 4, "width": 6}], "annotations": [
+    ...     {"image_id": 7, "segmentation": {"size": [4, 6], "counts": [0, 24]}}]})
+    >>> for image in metric.images:
+    ...     metric.update(image.id, np.ones((1, 4, 6), bool), [0.9])
+    >>> round(metric.compute().metrics["APe"], 6)
+    1.0
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        split: Split = "val",
+        resolution: Resolution = "high",
+        task: Task | None = None,
+        images: str | Path | None = None,
+        params: EvalParams | None = None,
+        protocol: str = BENCHMARK,
+    ) -> None:
+        self._protocol = protocol_of(protocol)
+        inputs = Inputs(task=task, split=split, resolution=resolution)
+        with collector_paused():
+            opened = open_truth(source, inputs)
+            self._gt, self._truth_notes = self._protocol.truth(opened.segments.read())
+        self._read = {"ground_truth": opened.read} if opened.read else {}
+        self._params = params or EvalParams()
+        files = None
+        if images is not None:
+            files = ImageFiles(Path(images), resolution, opened.part)
+        elif isinstance(source, EntityDataset):
+            files = source.image_files
+        elif isinstance(source, str | Path):
+            path = Path(source)
+            files = ImageFiles(path if path.is_dir() else path.parent, resolution, opened.part)
+        self.images: Sequence[MetricImage] = tuple(
+            MetricImage(im.id, im.file_name, im.height, im.width, files) for im in self._gt.images
+        )
+        self._position = {image.id: idx for idx, image in enumerate(self.images)}
+        self._found: dict[int, Predicted] = {}
+        self._notes: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        """Return how many images have been updated."""
+        return len(self._found)
+
+    def __repr__(self) -> str:
+        n = sum(len(one.counts) for one in self._found.values())
+        return (
+            f"EntityMetric({self._gt.task}, {len(self)} of {len(self.images)} images updated, "
+            f"{n} predictions)"
+        )
+
+    def update(
+        self, image_id: int | str, masks: Any, scores: Any = None, category_ids: Any = None
+    ) -> None:
+        """Take in the predictions of one image; no masks at all are predictions, too.
+
+        Args:
+            image_id: Id of the image in the ground truth.
+            masks: An array or tensor (N, H, W), a list of masks (H, W), run-length codes, or
+                dictionaries with ``segmentation`` and a score, as SAM's automatic mask generator
+                returns them.
+            scores: (N,), higher is surer; None where the masks are dictionaries: then ``score`` or
+                SAM's ``predicted_iou`` of each.
+            category_ids: (N,) for the metrics with classes.
+
+        Raises:
+            InputError: An unknown image, one that was updated before, a mask of another size, a
+                score that is not finite. Nothing is taken in then.
+        """
+        idx = self._position_of(image_id)
+        image = self.images[idx]
+        if idx in self._found:
+            what = "it was updated before."
+            raise InputError("EntityMetric", _named(image), what, "Update each image once.")
+        listed = isinstance(masks, Sequence) and not isinstance(masks, str)
+        if listed and len(masks) and all(_is_record(mask) for mask in masks):
+            masks, scores = self._of_records(image, masks, scores)
+        if scores is None:
+            if len(masks):
+                what = f"its {len(masks)} masks have no scores."
+                raise InputError("EntityMetric", _named(image), what, "Give a score for each.")
+            scores = ()
+        self._found[idx] = _coded(image, masks, scores, category_ids)
+
+    def _position_of(self, image_id: Any) -> int:
+        number = array_of(image_id)
+        image_id = image_id if number is None or number.size != 1 else number.item()
+        try:
+            return self._position[image_id]
+        except (KeyError, TypeError):
+            what = f"there is no image {image_id!r} among the {len(self.images)} images."
+            hint = f"Ids are those of the ground truth, as {self.images[0].id!r}."
+            raise InputError("EntityMetric", "", what, hint if self.images else "") from None
+
+    def _of_records(
+        self, image: MetricImage, records: Sequence[Mapping[str, Any]], scores: Any
+    ) -> tuple[list[Any], Any]:
+        """Take masks and scores out of dictionaries, as mask generators write them."""
+        masks = [record["segmentation"] for record in records]
+        if scores is not None:
+            return masks, scores
+        for key in SCORES:
+            if all(key in record for record in records):
+                if key != "score":
+                    self._notes[f"score = {key}: the masks have no score of their own."] = None
+                return masks, [record[key] for record in records]
+        what = f"its masks have no {' and no '.join(SCORES)}."
+        raise InputError("EntityMetric", _named(image), what, "Give scores beside them.")
+
+    def reset(self) -> None:
+        """Forget all predictions; the ground truth stays."""
+        self._found.clear()
+        self._notes.clear()
+
+    def merge(self, other: "EntityMetric") -> "EntityMetric":
+        """Take in what another metric on the same ground truth has gathered, and return this one.
+
+        Raises:
+            InputError: The ground truth is another one, or both have an image.
+        """
+        if self._identity != other._identity:
+            raise InputError("EntityMetric", "merge", "the two have different ground truth.")
+        for idx in sorted(self._found.keys() & other._found.keys()):
+            what = "both metrics were updated with it."
+            raise InputError("EntityMetric", _named(self.images[idx]), what)
+        self._found.update(other._found)
+        self._notes.update(other._notes)
+        return self
+
+    @functools.cached_property
+    def _identity(self) -> str:
+        """Hash of what is scored against."""
+        gt, digest = self._gt, hashlib.sha256()
+        digest.update(repr([image.id for image in gt.images]).encode())
+        counts = gt.counts
+        for column in (gt.sizes, gt.image_idx, gt.category_ids, gt.iscrowd, gt.areas):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        for idx in range(len(gt)):
+            code = counts[idx]
+            digest.update(code.encode() if isinstance(code, str) else bytes(memoryview(code)))
+            digest.update(b"\n")
+        return digest.hexdigest()
+
+    def synchronize(self) -> "EntityMetric":
+        """Gather the predictions of all ranks of torch.distributed in each, and return this metric.
+
+        All ranks must call it; without several of them nothing happens. Samplers repeat images to
+        give each rank as many: one that several ranks have is taken once. Where ranks differ in it,
+        that of the lowest is taken, and the result says so.
+
+        Raises:
+            InputError: Ranks have different ground truth.
+        """
+        states = gather((self._identity, self._found, self._notes))
+        n_differ = 0
+        self._found = {}
+        for rank, (identity, found, notes) in enumerate(states):
+            if identity != self._identity:
+                what = f"rank {rank} has other ground truth than this one."
+                raise InputError("EntityMetric", "synchronize", what)
+            for idx, one in found.items():
+                kept = self._found.setdefault(idx, one)
+                n_differ += not kept.equals(one)
+            self._notes.update(notes)
+        if n_differ:
+            what = f"{n_differ} images were predicted by several ranks, and not alike: the lowest"
+            self._notes[f"{what} rank's predictions are scored."] = None
+        return self
+
+    def compute(self, params: EvalParams | None = None) -> Scoring:
+        """Score what was taken in so far; more can follow.
+
+        Args:
+            params: What to measure, instead of what the constructor was given.
+
+        Raises:
+            InputError: A rule of ``entityseg evaluate`` is broken.
+        """
+        notes = [Problem("EntityMetric", "", note, "", "warning") for note in self._notes]
+        dt = self._predictions()
+        classes: Classes = "some" if (dt.category_ids >= 0).any() else "none"
+        with collector_paused():
+            notes = [*self._truth_notes, *notes]
+            sides = Sides(self._gt, dt, classes, notes, dict(self._read), self._protocol.name)
+            settled = self._protocol.settled(params or self._params)
+            only = self._protocol.predicted_images_only
+            return evaluate_sides(sides, settled, None, only, False)
+
+    def _predictions(self) -> Segments:
+        """Put the predictions together, by image in the order of the ground truth."""
+        found = [(idx, self._found[idx]) for idx in sorted(self._found)]
+        sizes = [len(one.counts) for _, one in found]
+        none = np.zeros(0)
+        return Segments.make(
+            self._gt.images,
+            np.repeat(np.array([idx for idx, _ in found], np.int64), sizes),
+            CodedMasks([code for _, one in found for code in one.counts]),
+            np.array([k for n in sizes for k in range(n)], np.int64),
+            category_ids=np.concatenate([none, *(one.category_ids for _, one in found)]).astype(
+                np.int64
+            ),
+            scores=np.concatenate([none, *(one.scores for _, one in found)]),
+            predicted=True,
+            categories=self._gt.categories,
+            task=self._gt.task,
+            where_from="EntityMetric",
+            kind="prediction",
+        )
+
+
+def _named(image: MetricImage) -> str:
+    name = f" ({image.file_name})" if image.file_name else ""
+    return f"image {image.id!r}{name}"
+
+
+def _is_record(mask: Any) -> bool:
+    """Tell whether a mask comes with what is known of it."""
+    return isinstance(mask, Mapping) and "segmentation" in mask
+
+
+def _coded(image: MetricImage, masks: Any, scores: Any, category_ids: Any) -> Predicted:
+    """Code the predictions of an image.
+
+    Raises:
+        InputError: One that cannot be scored.
+    """
+    try:
+        codes = code_masks(masks, (image.height, image.width))
+    except RLEError as error:
+        where = f"{_named(image)}, mask {error.idx}"
+        raise InputError("EntityMetric", where, f"{error}.") from None
+    try:
+        own = scores_of(scores, len(codes))
+        classes = np.full(len(codes), -1.0)
+        if category_ids is not None:
+            classes = scores_of(category_ids, len(codes))
+    except ValueError as error:
+        raise InputError("EntityMetric", _named(image), f"{error}.") from None
+    for idx in np.flatnonzero(~np.isfinite(own)).tolist():
+        where = f"{_named(image)}, mask {idx}"
+        raise InputError("EntityMetric", where, f"its score {own[idx]} is not finite.")
+    if not np.array_equal(classes, np.round(classes)):
+        raise InputError("EntityMetric", _named(image), "its category ids are no whole numbers.")
+    return Predicted([code["counts"] for code in codes], own, classes.astype(np.int64))

@@ -1,0 +1,352 @@
+"""The error viewer's data: outlines, kinds and costs of each image, and every input."""
+
+import base64
+import json
+import math
+import re
+import shutil
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from entity_api import rle
+from entityseg_bench import cli, demo
+from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.errors import KINDS, find_errors
+from entityseg_bench.errors.by_image import errors_by_image
+from entityseg_bench.errors.signs import SIGNS
+from entityseg_bench.formats import Inputs
+from entityseg_bench.formats.coco import write_results
+from entityseg_bench.formats.id_maps import write_id_png
+from entityseg_bench.formats.npz import write_npz
+from entityseg_bench.formats.panoptic import write_panoptic
+from entityseg_bench.formats.semantic import write_semantic
+from entityseg_bench.io import InputError
+from entityseg_bench.report import write_report
+from entityseg_bench.report.findings import gather
+from entityseg_bench.report.outlines import grid_size, sample, straighten, trace
+from entityseg_bench.report.verdict import verdicts
+from entityseg_bench.score import evaluate_files
+
+SIZE = (48, 64)
+
+
+def points_of(path: str) -> list[list[tuple[int, int]]]:
+    """Read path data back: the corners (x, y) of each outline."""
+    outlines = []
+    for part in path.split("M")[1:]:
+        first, _, rest = part.partition("l")
+        numbers = [int(n) for n in re.findall(r"-?\d+", rest)]
+        corners = [tuple(int(n) for n in re.findall(r"-?\d+", first))]
+        for dx, dy in zip(numbers[::2], numbers[1::2], strict=True):
+            corners.append((corners[-1][0] + dx, corners[-1][1] + dy))
+        outlines.append(corners)
+    return outlines
+
+
+def filled(path: str, height: int, width: int) -> np.ndarray:
+    """Fill path data by the even-odd rule, one ray a row of cells."""
+    crossings = np.zeros((height, width), int)
+    middles = np.arange(width) + 0.5
+    for corners in points_of(path):
+        for (xa, ya), (xb, yb) in zip(corners, [*corners[1:], corners[0]], strict=True):
+            for y in range(height):
+                if (ya <= y + 0.5) != (yb <= y + 0.5):
+                    crossings[y] += xa + (y + 0.5 - ya) * (xb - xa) / (yb - ya) <= middles
+    return crossings % 2 == 1
+
+
+MAPS = hnp.arrays(
+    np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(-1, 3)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(MAPS)
+def test_an_outline_that_is_not_straightened_is_the_mask(owner):
+    paths = trace(owner, 4, 0)
+    for k, path in enumerate(paths):
+        assert np.array_equal(filled(path, *owner.shape), owner == k)
+        assert bool(path) == bool((owner == k).any())
+
+
+def test_a_straightened_outline_stays_near():
+    y, x = np.mgrid[:80, :90]
+    owner = np.where(np.hypot(y - 40, x - 45) < 30, 0, -1).astype(np.int32)
+    (rough,), (fine,) = trace(owner, 1, 2.0), trace(owner, 1, 0)
+    assert len(rough) < len(fine) / 4
+    changed = filled(rough, 80, 90) != (owner == 0)
+    from_circle = np.abs(np.hypot(y - 40, x - 45) - 30)
+    assert from_circle[changed].max() < 3
+
+
+def test_a_line_of_pixels_is_not_straightened_away():
+    corners = [(0, 0), (0, 9), (1, 9), (1, 0)]
+    assert straighten(corners, 5.0) == corners
+
+
+def test_masks_are_sampled_at_the_middles_of_cells():
+    rng = np.random.default_rng(5)
+    whole = [rng.random((37, 53)) < 0.4 for _ in range(3)]
+    grid = grid_size(37, 53, 20)
+    assert grid == (14, 20)
+    rows = ((np.arange(14) + 0.5) * 37 / 14).astype(int)
+    columns = ((np.arange(20) + 0.5) * 53 / 20).astype(int)
+    expected = np.full(grid, -1)
+    for k, mask in enumerate(whole):
+        expected[mask[rows][:, columns]] = k
+    assert np.array_equal(sample([rle.encode(mask) for mask in whole], grid), expected)
+    assert (sample([], (2, 3)) == -1).all()
+    assert grid_size(4, 6, 100) == (4, 6)
+
+
+def box(top: int, left: int, height: int, width: int) -> dict:
+    """Make a rectangular mask."""
+    mask = np.zeros(SIZE, bool)
+    mask[top : top + height, left : left + width] = True
+    return rle.encode(mask)
+
+
+def write_sides(folder: Path, n_images: int = 5) -> tuple[Path, Path]:
+    """Write images with every kind of error somewhere."""
+    entities = [box(2, 2, 20, 20), box(2, 30, 20, 20), box(26, 2, 18, 50)]
+    guesses = [
+        [(box(2, 2, 20, 20), 0.9), (box(2, 2, 19, 20), 0.3), (box(26, 2, 18, 17), 0.8),
+         (box(26, 19, 18, 17), 0.7), (box(26, 36, 18, 16), 0.6)],
+        [(box(2, 2, 20, 48), 0.9), (box(26, 2, 18, 50), 0.4)],
+        [(box(2, 2, 20, 8), 0.6), (box(40, 55, 6, 6), 0.95)],
+        [(box(2, 2, 20, 20), 0.2), (box(2, 30, 20, 20), 0.25), (box(26, 2, 18, 50), 0.5)],
+        [],
+    ]  # fmt: skip
+    gt: dict = {"images": [], "annotations": [], "categories": [{"id": 1, "name": " a <b>"}]}
+    found = []
+    for k in range(n_images):
+        gt["images"].append({"id": k + 10, "file_name": f"{k}.png", "height": 48, "width": 64})
+        for mask in entities:
+            row = {"id": len(gt["annotations"]) + 1, "image_id": k + 10, "category_id": 1}
+            gt["annotations"].append({**row, "segmentation": mask, "area": rle.area(mask)})
+        found += [{"image_id": k + 10, "segmentation": mask, "score": score}
+                  for mask, score in guesses[k % 5]]  # fmt: skip
+    paths = folder / "gt.json", folder / "dt.json"
+    for path, content in zip(paths, (gt, found), strict=True):
+        path.write_text(json.dumps(content))
+    return paths
+
+
+def lines_of(page: Path) -> list[tuple[dict, str]]:
+    """Read the viewer's lines: masks, and what stands for the pixels."""
+    text = page.read_text(encoding="utf-8")
+    block = re.search(r'id="lines">\n(.*?)\n?</script>', text, re.DOTALL)[1]
+    found = []
+    for line in block.split("\n"):
+        masks, _, pixels = line.partition(" ")
+        found.append((json.loads(zlib.decompress(base64.b64decode(masks))), pixels))
+    return found
+
+
+def test_an_images_errors_cost_what_they_cost_in_a_file_of_its_own(tmp_path):
+    """The oracle: score each image alone, and mend it alone."""
+    gt_path, dt_path = write_sides(tmp_path)
+    own = errors_by_image(find_errors(evaluate_files(gt_path, dt_path)))
+    gt, dt = json.loads(gt_path.read_text()), json.loads(dt_path.read_text())
+    for idx, image in enumerate(gt["images"]):
+        alone = tmp_path / str(idx)
+        alone.mkdir()
+        mine = [row for row in gt["annotations"] if row["image_id"] == image["id"]]
+        content = {**gt, "images": [image], "annotations": mine}
+        (alone / "gt.json").write_text(json.dumps(content))
+        guesses = [row for row in dt if row["image_id"] == image["id"]]
+        (alone / "dt.json").write_text(json.dumps(guesses))
+        report = find_errors(evaluate_files(alone / "gt.json", alone / "dt.json"))
+        for code, kind in enumerate(KINDS):
+            cost = report.costs[kind]
+            # Where no entity would be left, an image by itself has found all.
+            expected = 1 - report.ap if math.isnan(cost.cost) else cost.cost
+            assert own.costs[code, idx] == pytest.approx(expected, abs=1e-12), kind
+            n = cost.n_entities50 if kind == "missed" else cost.n_predictions50
+            assert own.counts[code, idx, 0] == n
+    assert own.sizes == ["all", "small", "medium", "large"]
+    assert (own.counts.sum(axis=(1, 2)) > 0).sum() >= 5
+    assert own.scores[KINDS.index("merged"), 1] == 0.9
+
+
+def test_the_viewer_shows_what_the_error_report_says(tmp_path):
+    gt_path, dt_path = write_sides(tmp_path)
+    page = write_report(gt_path, [dt_path], tmp_path / "r.html", n_resamples=5)
+    errors = gather(gt_path, [dt_path], n_resamples=5).sides[0].errors
+    codes = {kind: k for k, kind in enumerate(KINDS)} | {"found": len(KINDS), "": -1}
+    lines = lines_of(page)
+    assert len(lines) == 5
+    seen = 0
+    for idx, (masks, pixels) in enumerate(lines):
+        assert pixels == ""
+        assert masks["size"] == [64, 48]
+        (own,) = masks["files"]
+        for k, ((name, category, path), (kind, iou)) in enumerate(
+            zip(masks["gt"], own["gt"], strict=True)
+        ):
+            row = 3 * idx + k
+            assert (name, category) == (str(row + 1), "a <b>")
+            assert filled(path, 48, 64).sum() == rle.area(errors.scoring.gt.rle(row))
+            assert kind == codes[errors.entity_kind[row]]
+            assert iou == round(float(errors.entity_iou[row]), 3)
+        for row, kind, score, iou, path in own["dt"]:
+            assert kind == codes[errors.prediction_kind[row]]
+            assert score == errors.scoring.dt.scores[row]
+            assert iou == round(float(errors.prediction_iou[row]), 3)
+            assert filled(path, 48, 64).any()
+            seen += 1
+    assert seen == (errors.prediction_kind != "").sum()
+
+
+def test_five_submissions_stand_side_by_side_and_six_do_not(tmp_path):
+    gt_path, dt_path = write_sides(tmp_path)
+    page = write_report(gt_path, [dt_path] * 5, tmp_path / "r.html", n_resamples=5)
+    assert all(len(masks["files"]) == 5 for masks, _ in lines_of(page))
+    with pytest.raises(InputError, match="6 prediction files are named"):
+        write_report(gt_path, [dt_path] * 6, tmp_path / "r.html", n_resamples=5)
+
+
+def test_the_verdict_says_by_how_much_and_where(tmp_path):
+    gt_path, dt_path = write_sides(tmp_path)
+    (alone,) = verdicts(gather(gt_path, [dt_path], n_resamples=20))
+    assert re.fullmatch(
+        r"dt has AP\^e [\d.]+ \([\d.]+ to [\d.]+\); what costs it most are .*", alone
+    )
+    perfect = tmp_path / "perfect.json"
+    gt = json.loads(gt_path.read_text())
+    perfect.write_text(json.dumps([{**row, "score": 1.0} for row in gt["annotations"]]))
+    (text,) = verdicts(gather(gt_path, [perfect, dt_path], n_resamples=20))
+    lost = 100 * (1 - evaluate_files(gt_path, dt_path).result.metrics["APe"])
+    assert text.startswith(f"dt is {lost:.1f} points of AP^e worse than perfect (-")
+    (same,) = verdicts(gather(gt_path, [dt_path, dt_path], n_resamples=20))
+    assert "have the same AP^e" in same
+
+
+def test_assets_lie_beside_the_page(tmp_path):
+    from PIL import Image
+
+    gt_path, dt_path = write_sides(tmp_path)
+    images = tmp_path / "images"
+    images.mkdir()
+    for k in range(5):
+        Image.fromarray(np.full((*SIZE, 3), 40 * k, np.uint8)).save(images / f"{k}.png")
+    page = write_report(gt_path, [dt_path], tmp_path / "r.html", images, n_resamples=5, assets=True)
+    for k, (_, pixels) in enumerate(lines_of(page)):
+        assert pixels == f"r_assets/{k}.webp"
+        with Image.open(tmp_path / pixels) as picture:
+            assert picture.size == (64, 48)
+    inside = write_report(gt_path, [dt_path], tmp_path / "s.html", images, n_resamples=5)
+    for _, pixels in lines_of(inside):
+        assert base64.b64decode(pixels)[8:12] == b"WEBP"
+    assert not (tmp_path / "s_assets").exists()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return demo.write_demo(tmp_path_factory.mktemp("demo") / "set", 16, seed=3, size=(60, 120))
+
+
+@pytest.fixture(scope="module")
+def written(root, tmp_path_factory) -> dict[tuple[str, str], Path]:
+    """Write the ground truth of each type as predictions in each format that holds it."""
+    out = tmp_path_factory.mktemp("predictions")
+    made = {}
+    for task in ("entity", "instance", "semantic", "panoptic"):
+        truth = EntityDataset.open(root, task, "val", parts=["01"])
+        made[task, "json"] = out / f"{task}.json"
+        made[task, "ids"] = out / f"{task}_ids"
+        made[task, "npz"] = out / f"{task}_npz"
+        write_results(truth, made[task, "json"])
+        write_id_png(truth, made[task, "ids"])
+        write_npz(truth, made[task, "npz"])
+        if task == "semantic":
+            made[task, "maps"] = out / "semantic_maps"
+            write_semantic(truth, out / "semantic.txt", made[task, "maps"])
+        if task == "panoptic":
+            made[task, "maps"] = out / "panoptic.json"
+            write_panoptic(truth, made[task, "maps"], out / "panoptic")
+    return made
+
+
+EVERY = [(task, kind) for task in ("entity", "instance", "semantic", "panoptic")
+         for kind in ("json", "ids", "npz", "maps")
+         if kind != "maps" or task in ("semantic", "panoptic")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "kind"), EVERY)
+def test_report_errors_and_visualize_take_what_evaluate_takes(
+    root, written, tmp_path, capsys, task, kind
+):
+    sides = [str(root), str(written[task, kind]), "--task", task, "--part", "01"]
+    assert cli.main(["errors", *sides, "--quiet"]) == 0
+    assert "AP^e 100.00" in capsys.readouterr().out
+    page, images = tmp_path / "r.html", ["--images", str(root / "images")]
+    options = ["--out", str(page), "--resamples", "5", "--pictures", "1", "--quiet"]
+    assert cli.main(["report", *sides, *images, *options]) == 0
+    text = page.read_text(encoding="utf-8")
+    own = {"entity": "", "instance": "AP75", "semantic": "mIoU", "panoptic": "PQ"}[task]
+    assert own in text
+    scoring = evaluate_files(root, written[task, kind], inputs=Inputs(task=task, parts=("01",)))
+    assert len(lines_of(page)) == len(scoring.gt.images)
+    for masks, _ in lines_of(page):
+        assert all(code in (len(KINDS), -1) for code, _ in masks["files"][0]["gt"])
+    assert cli.main(["visualize", *sides, *images, "--out", str(tmp_path / "out")]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == len(scoring.gt.images)
+
+
+def test_errors_with_void_are_those_of_predictions_cut_by_hand(root, tmp_path):
+    """The oracle: entities without void, and predictions cut to the labelled pixels by numpy."""
+    truth = EntityDataset.open(root, "panoptic", "val", parts=["01"])
+    rng = np.random.default_rng(2)
+    entities, cut, rough = [], [], []
+    for idx, image in enumerate(truth.images):
+        rows = truth.annotations(idx)
+        masks = [rle.decode(row.segmentation) for row in rows]
+        labelled = np.any(masks, axis=0)
+        for own, mask in zip(rows, masks, strict=True):
+            about = {"iscrowd": int(own.iscrowd), "area": int(mask.sum())}
+            entity = {"id": len(entities) + 1, "image_id": image.id, "category_id": 1, **about}
+            entities.append({**entity, "segmentation": rle.encode(mask)})
+            moved = np.roll(mask, rng.integers(-9, 10, 2), (0, 1))
+            score = round(float(rng.random()), 6)
+            row = {"image_id": image.id, "category_id": 1, "score": score}
+            rough.append({**row, "segmentation": rle.encode(moved)})
+            if (moved & labelled).any():
+                cut.append({**row, "segmentation": rle.encode(moved & labelled)})
+    images = [{"id": image.id, "file_name": image.file_name, "height": image.height,
+               "width": image.width} for image in truth.images]  # fmt: skip
+    contents = {
+        "gt": {"images": images, "annotations": entities, "categories": [{"id": 1, "name": "x"}]},
+        "cut": cut,
+        "rough": rough,
+    }
+    for name, content in contents.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    inputs = Inputs(task="panoptic", parts=("01",))
+    found = find_errors(evaluate_files(root, tmp_path / "rough.json", inputs=inputs))
+    expected = find_errors(evaluate_files(tmp_path / "gt.json", tmp_path / "cut.json"))
+    assert any((rle.decode(a["segmentation"]) != rle.decode(b["segmentation"])).any()
+               for a, b in zip(rough, cut, strict=False))  # fmt: skip
+    assert found.ap == expected.ap < 1
+    for kind in KINDS:
+        assert found.costs[kind] == expected.costs[kind], kind
+    assert np.array_equal(found.entity_kind, expected.entity_kind)
+
+
+def test_each_kind_has_a_sign_of_its_own():
+    assert len(set(SIGNS.values())) == len(KINDS)
+
+
+def test_nothing_is_left_behind_where_an_image_is_missing(tmp_path):
+    gt_path, dt_path = write_sides(tmp_path)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(InputError, match="there is no such image file"):
+        write_report(gt_path, [dt_path], tmp_path / "r.html", tmp_path / "images", n_resamples=5)
+    shutil.rmtree(tmp_path / "images")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dt.json", "gt.json"]
