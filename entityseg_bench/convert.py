@@ -45,11 +45,12 @@ class Options:
         embed_images: Write the image files into Parquet.
         write_images: Write images, too, if the target is low.
         connected: Split the classes of ADE20K into connected parts.
-        image_id: Image of predictions that name none.
-        score_from: What the score of predictions is (`formats.score_from.ScoreFrom`).
+        image_id: Id of the image, for predictions that name none.
+        score_from: The field that holds the score of predictions
+            (`formats.score_from.ScoreFrom`).
         jobs: Number of processes.
         progress: Show progress bars.
-        notes: Takes what was done to read the source.
+        notes: Called with what was done to read the source.
     """
 
     source: str | None = None

@@ -44,7 +44,7 @@ def load_dataset(
         parts: Some of "01", "02", "03"; None for all that exist.
         images: Include the image files; all of them must exist.
         cache_dir: Folder of the Arrow files; Hugging Face's own by default.
-        allow_outside: Take images and maps outside of their folder too, where files name such.
+        allow_outside: Read images and maps outside of their folder, too, if files name such.
 
     Raises:
         InputError: As `EntityDataset.open`, and for image files that are missing.

@@ -12,7 +12,7 @@ from entityseg_bench.formats.json_files import as_utf8
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened, Side
 from entityseg_bench.formats.png import holds_classes
 from entityseg_bench.io import InputError, open_regular, read_bytes
-from entityseg_bench.table import VOID_TASKS, Segments
+from entityseg_bench.table import Segments
 
 __all__ = [
     "FORMATS",
