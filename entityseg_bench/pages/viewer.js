@@ -61,24 +61,29 @@
       }, falling);
     });
   });
-  function fits(idx) {
-    const data = new FormData(form), file = +(data.get("file") || 0), own = errors[file];
-    const words = data.get("search").trim().toLowerCase();
+  function asked() {
+    const data = Object.fromEntries(new FormData(form));
+    data.words = data.search.trim().toLowerCase();
+    data.at = +(data.file || 0);
+    return data;
+  }
+  function fits(idx, { words, at, kind, size, score, ...ends }) {
+    const own = errors[at], value = ap[at][idx];
     if (words && !`${ids[idx]} ${names[idx]}`.toLowerCase().includes(words)) return false;
-    const value = ap[file][idx];
     for (const [name, turn] of [["from", 1], ["to", -1]]) {
-      const end = data.get(name);
+      const end = ends[name];
       if (end !== "" && (value == null || turn * (100 * value - +end) < 0)) return false;
     }
-    const size = sizes.indexOf(data.get("size") || "all"), score = data.get("score");
-    if (!data.get("kind") && !data.get("size") && score === "") return true;
-    return kinds.some(([kind], k) => (!data.get("kind") || kind === data.get("kind"))
-      && own.counts[k][idx][size] > 0
+    if (!kind && !size && score === "") return true;
+    const part = sizes.indexOf(size || "all");
+    return kinds.some(([name], k) => (!kind || name === kind)
+      && own.counts[k][idx][part] > 0
       && (score === "" || own.scores[k][idx] != null && own.scores[k][idx] >= +score));
   }
   function filter() {
+    const wanted = asked();
     let n = 0;
-    for (const row of rows) n += !(row.hidden = !fits(+row.dataset.idx));
+    for (const row of rows) n += !(row.hidden = !fits(+row.dataset.idx, wanted));
     one("#count").textContent = `${n.toLocaleString("en")} of ${rows.length.toLocaleString("en")} images`;
   }
   const visible = () => rows.filter(row => !row.hidden).map(row => +row.dataset.idx);
@@ -136,13 +141,13 @@
       target.src = source(lines[+target.dataset.idx].split(" ")[1]);
     }
   }, { rootMargin: "200px" });
-  if (lines[0].includes(" ")) {
-    for (const row of rows) {
+  list.addEventListener("toggle", () => {
+    for (const row of lines[0].includes(" ") ? rows : []) {
       const small = make("img", { alt: "", "data-idx": row.dataset.idx, class: "small" });
       one("a", row).prepend(small);
       seen.observe(small);
     }
-  }
+  }, { once: true });
 
   // ---- One image.
   function place(svg, path) {
@@ -340,7 +345,7 @@
   }
 
   // ---- Buttons and keys.
-  const acts = { close: () => dialog.close(), in: () => zoom(1.4), out: () => zoom(1 / 1.4), whole,
+  const acts = { close: () => { dialog.close(); remember(); }, in: () => zoom(1.4), out: () => zoom(1 / 1.4), whole,
     before: () => step(-1), next: () => step(1) };
   for (const button of all("[data-act]", dialog)) {
     button.addEventListener("click", acts[button.dataset.act]);
