@@ -1,16 +1,24 @@
 """Reference models of the EntitySeg benchmark: Mask2Former and CropFormer in plain PyTorch."""
 
-from baselines.build import build_model
-from baselines.config import ModelConfig
-from baselines.presets import list_presets
+import importlib
 
 __all__ = ["ModelConfig", "Predictor", "build_model", "list_presets"]
 
+# Where each public name lives. They are imported on first use, so that `entityseg models` lists the
+# models without torch, and `python -m baselines.predict` runs a module that is not yet loaded.
+HOMES = {
+    "ModelConfig": "config",
+    "Predictor": "predictor",
+    "build_model": "build",
+    "list_presets": "presets",
+}
+
 
 def __getattr__(name: str):
-    # Imported when asked for, so that `python -m baselines.predict` runs a module not yet loaded.
-    if name == "Predictor":
-        from baselines.predict import Predictor
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{HOMES[name]}"), name)
 
-        return Predictor
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return list(__all__)

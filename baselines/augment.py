@@ -1,8 +1,9 @@
 """Random transforms of a training image, on the image and its masks together.
 
-Chance is decided first, in plain numbers (`Framing`); then every view is one framing: mirror, cut
-a box, resize, cut a window, pad. The image goes through Pillow, and the masks, whose resizing takes
-the nearest pixel, through two lists of rows and columns.
+All random choices are made first, as plain numbers (`Framing`). Then each view is made by one
+framing: mirror, cut out a box, resize, cut out a window, pad. Pillow resizes the image. Masks are
+resized to the nearest pixel, so it is enough to index them with a list of rows and a list of
+columns.
 """
 
 from dataclasses import dataclass
@@ -18,20 +19,20 @@ __all__ = ["Framing", "frame_image", "frame_masks", "jitter_colour", "plan_frami
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 
-# What fills the canvas of large-scale jitter around the image, as in the original: near the mean
-# colour, but unlike other padding not exactly 0 after normalisation.
+# The value that fills the canvas of large-scale jitter around the image, as in the original. It is
+# near the mean colour but, unlike other padding, not exactly 0 after normalisation.
 CANVAS_GREY = 128
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How one view is cut out of an image.
+    """Describe how one view is cut out of an image.
 
     Attributes:
-        mirror: Whether left and right change places, before anything else.
-        box_xyxy: What of the (mirrored) image is seen, in its pixels.
-        size: (height, width) to which the box is resized.
-        window_xyxy: What of the resized box is kept, in its pixels.
+        mirror: True to swap left and right first.
+        box_xyxy: The part of the (mirrored) image that is used, in pixels of the image.
+        size: (height, width) to which the box is resized, in pixels.
+        window_xyxy: The part of the resized box that is kept, in pixels of the resized box.
         padded_size: (height, width) of the result; the window lies in its upper left corner.
     """
 
@@ -52,11 +53,11 @@ def plan_framings(
     """Decide how the views of an image are cut: the full image, then the corner crops.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        config: Ranges.
-        rng: Decides; the same state gives the same framings.
-        crop_ratio: Side of a corner crop over side of the image.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        config: The ranges to draw from.
+        rng: Makes the random choices; the same state gives the same framings.
+        crop_ratio: Side of a corner crop divided by the side of the image.
     """
     mirror = bool(rng.random() < config.flip)
     whole = (0, 0, width, height)
@@ -113,8 +114,8 @@ def frame_masks(masks: np.ndarray, framing: Framing) -> np.ndarray:
     """Cut a view out of masks (N, H, W) bool.
 
     Returns:
-        (N, h, w) bool: the window without its padding, which no entity covers. (In the original's
-        large-scale jitter every mask covers it.)
+        (N, h, w) bool: the window without its padding. No entity covers the padding; in the
+        original's large-scale jitter every mask does.
     """
     width = masks.shape[2]
     (box_x0, box_y0, box_x1, box_y1), (x0, y0, x1, y1) = framing.box_xyxy, framing.window_xyxy
@@ -126,8 +127,9 @@ def frame_masks(masks: np.ndarray, framing: Framing) -> np.ndarray:
 
 
 def _nearest(length: int, new_length: int) -> np.ndarray:
-    """Give the pixels that Pillow's nearest resizing takes along one side."""
-    # Pillow adds up the step from pixel to pixel; multiplying would round differently now and then.
+    """Return the pixels that Pillow's nearest resizing takes along one side."""
+    # Pillow adds the step from pixel to pixel. Multiplying instead would sometimes round
+    # differently.
     step = length / new_length
     steps = np.full(new_length, step)
     steps[0] = step * 0.5
@@ -135,7 +137,11 @@ def _nearest(length: int, new_length: int) -> np.ndarray:
 
 
 def jitter_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change brightness, contrast, saturation and hue of an image (H, W, 3) uint8, each by half.
+    """Change brightness, contrast, saturation and hue, each with probability 1/2.
+
+    Args:
+        image: (H, W, 3) uint8.
+        rng: Makes the random choices.
 
     Source: Liu et al., SSD, arXiv 1512.02325; ranges of the published semantic models.
     """
@@ -150,7 +156,7 @@ def jitter_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         saturation = hsv[..., 1] * rng.uniform(0.5, 1.5)
         hsv[..., 1] = np.clip(saturation, 0, 255).astype(np.uint8)
     if rng.random() < 0.5:
-        # 18 of the 180 steps of OpenCV's hue are 25.5 of Pillow's 255.
+        # OpenCV has 180 steps of hue, Pillow 255: 18 of the first are 25.5 of the second.
         hsv[..., 0] += np.uint8(round(rng.uniform(-25.5, 25.5)) % 256)
     image = np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
     if not contrast_first and rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""A model by its name or its configuration."""
+"""Build a model from the name of a preset or from a configuration."""
 
 from baselines.config import ModelConfig
 from baselines.modeling.mask2former import Mask2Former
@@ -11,10 +11,10 @@ def build_model(preset: str | ModelConfig) -> Mask2Former:
     """Build a model with freshly initialised weights, in training mode and on the CPU.
 
     Args:
-        preset: a name out of :func:`list_presets`, or a configuration of one's own.
+        preset: A name from :func:`list_presets`, or a configuration.
 
     Raises:
-        ValueError: no such preset.
+        ValueError: There is no preset of this name.
     """
     config = preset if isinstance(preset, ModelConfig) else get_preset(preset).model
     return Mask2Former(config)

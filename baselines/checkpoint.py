@@ -1,17 +1,19 @@
-"""Checkpoints: our own, and published weights under the names they were published with.
+"""Read and write checkpoints: this package's own, and published weights.
 
-Own checkpoints are safetensors with the configuration in the metadata. Published ones are read
-as tensors only; nothing in a file is executed.
+Own checkpoints are safetensors files with the configuration in the metadata. Published weights keep
+the names they were published with. Only tensors and arrays are read; no code in a file is executed.
 """
 
 import codecs
 import json
 import pickle
 import re
+import struct
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors
@@ -24,7 +26,7 @@ from baselines.config import ModelConfig, config_from_dict, config_to_dict
 from baselines.guess import FUSION, guess_presets
 from baselines.pickles import load_arrays, refusal
 from baselines.weights import PUBLISHED, find_weights, list_weights
-from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.io import InputError, atomic_path, open_regular
 
 __all__ = [
     "KeyReport",
@@ -41,14 +43,14 @@ Weights = dict[str, Tensor]
 
 HEAD_PREFIXES = ("backbone.", "sem_seg_head.")
 
-# Entries that hold no weights of ours: constants of the loss, tables that the model computes,
-# counters, and the classifiers of ImageNet models.
+# Entries that the models here do not have: constants of the loss, tables that the model computes
+# itself, counters, and the classifiers of ImageNet models.
 IGNORED = re.compile(
     r"^criterion\w*\.empty_weight$|relative_position_index$|attn_mask$|num_batches_tracked$"
     r"|^pixel_(mean|std)$|^(backbone\.)?(stem\.fc|fc|head|norm)\.(weight|bias)$"
 )
 
-# What the readers raise on files that are cut, or are no weights at all.
+# What the readers raise on files that are truncated, or that hold no weights.
 READ_ERRORS = (
     OSError,
     RuntimeError,
@@ -60,11 +62,18 @@ READ_ERRORS = (
     TypeError,
     UnicodeError,
     ImportError,
+    AssertionError,
+    SystemError,
+    MemoryError,
+    OverflowError,
+    struct.error,
+    zipfile.BadZipFile,
     safetensors.SafetensorError,
 )
 
-# (pattern, replacement), in this order: torchvision's ResNet, as detectron2's conversion renames
-# it, and what early Mask2Former files call the learnable queries. None occurs in other names.
+# (pattern, replacement), in this order: the names of torchvision's ResNet become those of
+# detectron2's conversion, and the learnable queries of early Mask2Former files get their later
+# name. No pattern occurs in other names.
 RENAMES = (
     (r"^(conv1|bn1)\.", r"stem.\1."),
     (r"^layer(\d)\.", lambda match: f"res{int(match[1]) + 1}."),
@@ -77,7 +86,7 @@ RENAMES = (
 
 @dataclass(frozen=True)
 class KeyReport:
-    """How a file's entries fit a model's.
+    """Say which entries of a file fit a model.
 
     Attributes:
         matched: Names that fit.
@@ -93,7 +102,7 @@ class KeyReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the file holds this model, no more and no less."""
+        """True if the file holds exactly the weights of this model."""
         return not (self.missing or self.unexpected or self.mis_shaped)
 
     def __str__(self) -> str:
@@ -117,12 +126,14 @@ class KeyReport:
 def read_weights(path: str | Path) -> Weights:
     """Read the tensors of a file, under the names they have there.
 
-    Takes safetensors, PyTorch's formats (tensors only) and detectron2's pickles of numpy arrays;
-    the content decides, not the name. Of a training checkpoint the model is taken. What is no file
-    may be the name of weights that come with the package, or of published ones.
+    It reads safetensors, PyTorch's formats (tensors only) and detectron2's pickles of numpy arrays,
+    and tells them by their content. From a training checkpoint it takes the model. If there is no
+    file of this name, it may be the name of weights that come with the package, or of published
+    ones.
 
     Raises:
-        InputError: No such file, none of these formats, broken, wanting to run code, or no weights.
+        InputError: There is no such file, its format is another, it is broken or tries to run code,
+            or it holds no weights.
     """
     path = find_weights(path)
     try:
@@ -132,27 +143,32 @@ def read_weights(path: str | Path) -> Weights:
         raise InputError(
             path, "", "there is no such file of weights.", f"By name alone there are: {known}."
         ) from None
+    except InputError:
+        raise
     except pickle.UnpicklingError as error:
         reason = _reason(error)
         raise InputError(
-            path, "", f"it is refused: {reason}.", "Weights are tensors and arrays, nothing else."
+            path,
+            "",
+            f"it is refused: {reason}.",
+            "Files of weights may hold tensors and arrays only.",
         ) from None
     except READ_ERRORS as error:
         raise InputError(
-            path, "", f"it is no file of weights, or broken: {_reason(error)}.", "Copy it again."
+            path, "", f"it holds no weights, or is broken: {_reason(error)}.", "Copy it again."
         ) from None
     weights = _tensors(_unwrap(content))
     if not weights:
-        raise InputError(path, "", "no weights are in it.")
+        raise InputError(path, "", "there are no weights in it.")
     return weights
 
 
 def rename_keys(weights: Mapping[str, Tensor]) -> Weights:
-    """Give published weights the names that our models use; drop what is no weight of a model.
+    """Rename published weights to the names of the models here, and drop all other entries.
 
-    Knows the original's models (whose names ours are), early Mask2Former files, models wrapped for
-    data parallelism, and ImageNet backbones: Swin and HorNet as their authors publish them,
-    ResNet-50 as detectron2 and torchvision do.
+    It knows the original's models (the models here use their names), early Mask2Former files,
+    models wrapped for data parallelism, and ImageNet backbones: Swin and HorNet as their authors
+    publish them, ResNet-50 as detectron2 and torchvision do.
     """
     if all(name.startswith("module.") for name in weights):
         weights = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
@@ -168,7 +184,7 @@ def rename_keys(weights: Mapping[str, Tensor]) -> Weights:
 
 
 def compare_keys(weights: Mapping[str, Tensor], model: nn.Module) -> KeyReport:
-    """Compare renamed weights with what a model holds."""
+    """Compare the names and shapes of renamed weights with those of a model."""
     ours = {name: value for name, value in model.state_dict().items() if not IGNORED.search(name)}
     both = [name for name in ours if name in weights]
     return KeyReport(
@@ -187,13 +203,14 @@ def load_weights(model: nn.Module, path: str | Path, *, partial: bool = False) -
     """Load a file of weights, published or our own, into a model.
 
     Args:
-        model: Changed in place, and only if nothing is raised.
-        path: Of the file.
-        partial: Load what fits and leave the rest as it is, for a start from other weights: an
-            ImageNet backbone, COCO-Entity weights with another head, Mask2Former's for CropFormer.
+        model: It is changed in place, and only if no error is raised.
+        path: The file.
+        partial: Load what fits and leave the rest as it is. This is for training that starts from
+            other weights: an ImageNet backbone, COCO-Entity weights with another head, or
+            Mask2Former's weights for CropFormer.
 
     Returns:
-        What fitted and what did not.
+        Which entries fitted and which did not.
 
     Raises:
         InputError: As `read_weights`; or the weights are not this model's (with `partial`: none
@@ -219,12 +236,12 @@ def save_checkpoint(
     """Write a model's weights and its configuration as safetensors, whole or not at all.
 
     Args:
-        path: Of the file.
-        model: Whose state is written.
-        config: That builds this model; it goes into the metadata as JSON.
+        path: The file.
+        model: The model whose weights are written.
+        config: The configuration that builds this model; it goes into the metadata as JSON.
         notes: More metadata, such as the preset's name or the step.
     """
-    # Cloned where tensors share memory, which the format does not allow.
+    # Tensors that share memory are cloned, because the format does not allow shared memory.
     seen: set[int] = set()
     state = {}
     for name, tensor in model.state_dict().items():
@@ -240,7 +257,8 @@ def save_checkpoint(
 def _sort_metadata(path: Path) -> None:
     """Sort the metadata of a safetensors file by key, in place.
 
-    The library writes it in another order each time. Sorted, equal weights are equal bytes.
+    The library writes it in a different order each time. With sorted metadata, equal weights give
+    equal bytes.
     """
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
@@ -248,15 +266,15 @@ def _sort_metadata(path: Path) -> None:
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
         file.seek(8)
-        # Spaces at the end are how the format aligns the tensors.
+        # The format aligns the tensors with spaces at the end of the header.
         file.write(text.ljust(size))
 
 
 def read_config(path: str | Path) -> ModelConfig | None:
-    """Read the configuration out of one of our own checkpoints; None from any other file.
+    """Read the configuration from a checkpoint of this package; None from any other file.
 
     Raises:
-        InputError: A configuration is there, and is none of this version.
+        InputError: The file has a configuration that this version cannot read.
     """
     path = find_weights(path)
     if not path.is_file() or not _is_safetensors(path):
@@ -270,10 +288,11 @@ def read_config(path: str | Path) -> ModelConfig | None:
 
 
 def load_checkpoint(path: str | Path) -> nn.Module:
-    """Build the model that one of our own checkpoints describes, with its weights.
+    """Build the model that a checkpoint of this package describes, and load its weights.
 
     Raises:
-        InputError: No checkpoint of ours, or one whose weights are not those of its configuration.
+        InputError: It is no checkpoint of this package, or its weights do not fit its
+            configuration.
     """
     config = read_config(path)
     if config is None:
@@ -286,30 +305,44 @@ def load_checkpoint(path: str | Path) -> nn.Module:
 
 
 def _is_safetensors(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(9)
     return len(start) == 9 and start[8:] == b"{"
 
 
 def _read(path: Path) -> Any:
-    """Read a file by what it starts with."""
+    """Read a file; its first bytes tell the format."""
     if _is_safetensors(path):
         return safetensors.torch.load_file(path)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(32)
         file.seek(0)
         is_zip = start.startswith(b"PK")
-        # PyTorch's format before 1.6 opens with a pickled number.
+        if is_zip:
+            _check_zip(file)
+        # Before version 1.6, PyTorch's files begin with a pickled number.
         is_legacy = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little") in start
         if not is_zip and not is_legacy:
             return load_arrays(file)
-    # Schedulers of training checkpoints hold numpy scalars, some weights are arrays.
+    # Training checkpoints hold numpy scalars in their schedulers, and some weights are arrays.
     with torch.serialization.safe_globals(_numpy_globals()):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
 
 
+def _check_zip(file: BinaryIO) -> None:
+    """See that a file of PyTorch's unpacks to no more than it is: it never packs its parts.
+
+    Raises:
+        zipfile.BadZipFile: It is no zip, or one part is packed.
+    """
+    with zipfile.ZipFile(file) as archive:
+        packed = [part.filename for part in archive.infolist() if part.compress_type]
+    if packed:
+        raise zipfile.BadZipFile(f"{packed[0]} in it is packed, as PyTorch does not")
+
+
 def _numpy_globals() -> list[Any]:
-    """Give what numpy arrays and scalars are pickled with, also under numpy 1's names."""
+    """Return what numpy arrays and scalars are pickled with, also under numpy 1's names."""
     makers = {"_reconstruct": np.empty(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
     kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
     old = [(maker, f"numpy.core.multiarray.{name}") for name, maker in makers.items()]
@@ -317,7 +350,7 @@ def _numpy_globals() -> list[Any]:
 
 
 def _reason(error: Exception) -> str:
-    """Give the heart of an error: PyTorch's own goes on to advise loading without the check."""
+    """Shorten an error: PyTorch's message goes on to advise loading without the safety check."""
     text = str(error)
     wanted = re.search(r"GLOBAL ([\w.]+)", text)
     if wanted:

@@ -27,7 +27,7 @@ class ResNetConfig:
     stem_channels: int = 64
     res2_channels: int = 256  # out of the first stage; doubles with each stage
     width: int = 64  # inside the blocks of the first stage; doubles with each stage
-    frozen_norm: bool = True  # batch statistics as constants, as in every published file
+    frozen_norm: bool = True  # keep the batch statistics constant, as in every published file
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -73,13 +73,15 @@ _BACKBONES = {"resnet": ResNetConfig, "swin": SwinConfig, "hornet": HorNetConfig
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that decides a model's parameters and how an image is put to it."""
+    """Hold everything that decides a model's parameters and how an image becomes its input."""
 
     backbone: BackboneConfig = SwinConfig()
     task: Task = "entity"
     num_classes: int = 1
     num_queries: int = 100
-    num_views: int = 1  # of an image at test; more than one adds CropFormer's fusion and joint pass
+    num_views: int = (
+        1  # views of an image at inference; more than one adds CropFormer's fusion and joint pass
+    )
 
     hidden_dim: int = 256
     mask_dim: int = 256
@@ -100,11 +102,13 @@ class ModelConfig:
 
     max_predictions: int = 100  # of an image; CropFormer keeps all of its queries
     panoptic_score_threshold: float = 0.8
-    panoptic_overlap_threshold: float = 0.8  # visible over predicted area, below it a segment goes
+    panoptic_overlap_threshold: float = (
+        0.8  # segments whose visible share of their area is lower are dropped
+    )
 
 
 def config_to_dict(config: ModelConfig) -> dict[str, Any]:
-    """Write a configuration as plain JSON values; :func:`config_from_dict` reads it back equal."""
+    """Convert a configuration to plain JSON values, which :func:`config_from_dict` reads back."""
     backbone = next(name for name, kind in _BACKBONES.items() if type(config.backbone) is kind)
     plain = dataclasses.asdict(config)
     plain["backbone"] = {"kind": backbone, **plain["backbone"]}
@@ -112,10 +116,10 @@ def config_to_dict(config: ModelConfig) -> dict[str, Any]:
 
 
 def config_from_dict(plain: Mapping[str, Any]) -> ModelConfig:
-    """Read what :func:`config_to_dict` wrote, also after a trip through JSON.
+    """Make a configuration from what :func:`config_to_dict` returned, or its JSON.
 
     Raises:
-        ValueError: an unknown field or backbone.
+        ValueError: There is an unknown field or backbone.
     """
     fields = {key: _frozen(value) for key, value in plain.items() if key != "backbone"}
     backbone = {key: _frozen(value) for key, value in plain.get("backbone", {}).items()}

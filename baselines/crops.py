@@ -1,4 +1,4 @@
-"""The views a model sees of one image: the full image and crops of its corners."""
+"""Make the views of one image that a model sees: the full image and crops of its corners."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class ViewLayout:
-    """Where the views of one image lie, in the image and in the model's input.
+    """Hold where the views of one image lie, in the image and in the model's input.
 
     Attributes:
         size: (height, width) of the image, in pixels; masks end at this size.
@@ -46,11 +46,11 @@ class ViewLayout:
 
 
 def resized_size(height: int, width: int, short_side: int, max_side: int) -> Size:
-    """Give the (height, width) at which the short side is `short_side` and none above `max_side`.
+    """Return the (height, width) at which the short side is `short_side` and none above `max_side`.
 
     The arithmetic follows detectron2's ResizeShortestEdge, rounding int(x + 0.5), so that sizes
-    agree with the published models' (golden: crop_infer/crop_regions.json). A side never falls
-    below one pixel, where the original fails (1 x 10,000 images).
+    agree with the published models' (golden: crop_infer/crop_regions.json). A side is never less
+    than one pixel; the original fails there (images of 1 x 10,000 pixels).
     """
     scale = short_side / min(height, width)
     new_height, new_width = (
@@ -64,12 +64,13 @@ def resized_size(height: int, width: int, short_side: int, max_side: int) -> Siz
 
 
 def corner_boxes_xyxy(height: int, width: int, ratio: float) -> tuple[Box, ...]:
-    """Give the crops at the four corners: upper left, upper right, lower left, lower right.
+    """Return the boxes of the four corner crops: upper left and right, lower left and right.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        ratio: Side of a crop over side of the image, in (0, 1]; the published models use 0.7.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        ratio: Side of a crop divided by the side of the image, in (0, 1]; the published models use
+            0.7.
 
     Returns:
         Four boxes (x0, y0, x1, y1) of int(ratio * height) x int(ratio * width) pixels, at least

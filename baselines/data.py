@@ -1,8 +1,8 @@
-"""EntityDataset to training batches.
+"""Make training batches from an EntityDataset.
 
-A run reads one endless stream of positions. What is at a position, which image and how chance
-treats it, follows from the seed and the position alone: it does not depend on the number of worker
-processes or training processes, nor on where a run was interrupted.
+A run reads one endless stream of positions. The image at a position and its random transforms
+depend only on the seed and the position. They do not depend on the number of worker processes or
+training processes, or on where a run was interrupted.
 """
 
 import signal
@@ -36,11 +36,11 @@ __all__ = [
     "make_loader",
 ]
 
-# In the message of the RuntimeError by which PyTorch tells that a data process died. It comes from
-# a signal handler, so it may come out of any line.
+# Part of the message of the RuntimeError that PyTorch raises when a data process has died. A signal
+# handler raises it, so it can appear at any line.
 WORKER_DIED = "DataLoader worker"
 
-# How many other images are tried in place of one that cannot be read.
+# Number of other images that are tried in place of one that cannot be read.
 _REPLACEMENTS = 10
 
 
@@ -49,12 +49,12 @@ class Sample:
     """One image as the model will see it, still unpadded.
 
     Attributes:
-        position: In the stream.
+        position: Its position in the stream.
         views: V arrays (h, w, 3) uint8.
         labels: (N,) int64, classes of the entities.
-        masks: V arrays (N, h, w) bool; entities that no view shows are left out.
-        canvas: Side of the grey square around the view, in pixels; None: there is none.
-        problems: Images that could not be read, and why.
+        masks: V arrays (N, h, w) bool. Entities that no view shows are left out.
+        canvas: Side of the grey square around the view in pixels; None if there is none.
+        problems: The images that could not be read, and why.
     """
 
     position: int
@@ -70,11 +70,11 @@ class Batch:
     """Images that go through the model together.
 
     Attributes:
-        positions: Of the B images in the stream.
+        positions: Positions of the B images in the stream.
         images: (B, V, 3, H, W) uint8, padded right and below.
-        extents: (B, V, 2) int64, (height, width) of what is no padding.
-        targets: B.
-        problems: Images that could not be read, and why.
+        extents: (B, V, 2) int64, (height, width) of each view without its padding.
+        targets: The targets of each of the B images.
+        problems: The images that could not be read, and why.
     """
 
     positions: list[int]
@@ -84,7 +84,7 @@ class Batch:
     problems: list[str]
 
     def pin_memory(self) -> "Batch":
-        """Copy to memory that a GPU reads from directly; the loader calls it."""
+        """Copy to pinned memory, which a GPU reads directly. The loader calls this."""
         targets = [Target(t.labels.pin_memory(), t.masks.pin_memory()) for t in self.targets]
         return replace(self, images=self.images.pin_memory(), targets=targets)
 
@@ -98,7 +98,7 @@ class Batch:
         )
 
     def normalised(self, config: ModelConfig) -> Tensor:
-        """Give the model's input, (B, V, 3, H, W) float32; padding is 0."""
+        """Return the model's input, (B, V, 3, H, W) float32; padding is 0."""
         device = self.images.device
         mean = torch.tensor(config.pixel_mean, device=device).view(3, 1, 1)
         std = torch.tensor(config.pixel_std, device=device).view(3, 1, 1)
@@ -114,11 +114,12 @@ class TrainingSamples(Dataset):
 
     Args:
         dataset: Images and annotations; crowds are left out.
-        config: Of the run.
-        model: Of the model.
+        config: Configuration of the training.
+        model: Configuration of the model.
 
     Raises:
-        InputError: No images, or not as many categories as the model has classes.
+        InputError: There are no images, or the number of categories is not that of the model's
+            classes.
     """
 
     def __init__(self, dataset: EntityDataset, config: TrainConfig, model: ModelConfig) -> None:
@@ -130,7 +131,7 @@ class TrainingSamples(Dataset):
         self._labels = _labels(dataset, model)
 
     def __getitem__(self, position: int) -> Sample:
-        """Load the sample at a position; one that cannot be read is an empty one with a problem."""
+        """Load the sample at a position. One that cannot be read is empty and has a problem."""
         rng = np.random.default_rng([self.config.seed, position])
         image_idx = self.image_idx(position)
         problems: list[str] = []
@@ -144,7 +145,7 @@ class TrainingSamples(Dataset):
         return Sample(position, (), np.zeros(0, np.int64), (), problems=tuple(problems))
 
     def image_idx(self, position: int) -> int:
-        """Give which image stands at a position: each once an epoch, every epoch anew shuffled."""
+        """Return which image is at a position. Each epoch has every image once, in a new order."""
         epoch, at = divmod(position, len(self.dataset))
         return int(_order(self.config.seed, epoch, len(self.dataset))[at])
 
@@ -152,7 +153,8 @@ class TrainingSamples(Dataset):
         info = self.dataset.images[image_idx]
         image = read_image(self.dataset.image_path(info), (info.height, info.width))
         if self.config.distances:
-            # Masks stay: what is learned is where the object is, not where the air shows it.
+            # Masks are not distorted: the model learns where the object is, not where the air shows
+            # it.
             air = Air(float(rng.choice(self.config.distances)))
             image = distort(image, air, int(rng.integers(2**63)))
         annotations = [a for a in self.dataset.annotations(image_idx) if not a.iscrowd]
@@ -166,7 +168,7 @@ class TrainingSamples(Dataset):
         views = [frame_image(image, framing) for framing in framings]
         if augment.colour:
             seed = int(rng.integers(2**63))
-            # All views change alike.
+            # The colours of all views change in the same way.
             views = [jitter_colour(view, np.random.default_rng(seed)) for view in views]
         framed = [frame_masks(masks, framing) for framing in framings]
         shown = np.any([mask.any((1, 2)) for mask in framed], axis=0)
@@ -235,16 +237,16 @@ def collate(samples: Sequence[Sample], divisibility: int) -> Batch:
 
 @dataclass(frozen=True)
 class PartPositions:
-    """The stream's positions as one process takes them, part by part.
+    """Yield the positions of the stream that one process takes, part by part.
 
     Attributes:
-        config: Of the run.
-        ranks: This process; each step's batch is cut into as many shares as there are processes,
-            and a share into parts that the model takes at once.
-        first_step: Where to begin.
+        config: Configuration of the training.
+        ranks: This process. Each batch is cut into one share for each process, and a share into
+            parts that go through the model at once.
+        first_step: The step to begin with.
 
     Raises:
-        ValueError: The batch cannot be shared evenly.
+        ValueError: The batch cannot be divided evenly.
     """
 
     config: TrainConfig
@@ -260,7 +262,7 @@ class PartPositions:
 
     @property
     def parts(self) -> int:
-        """How many parts a step has."""
+        """Number of parts of a step."""
         return -(-self._share // self.config.max_device_batch)
 
     @property
@@ -289,7 +291,7 @@ class _Collate:
 def make_loader(
     samples: TrainingSamples, positions: PartPositions, divisibility: int, pin_memory: bool
 ) -> DataLoader:
-    """Make the loader of a process's batches, in order; it ends with the last step."""
+    """Make the loader that yields a process's batches in order, up to the last step."""
     workers = positions.config.workers
     return DataLoader(
         samples,
@@ -303,6 +305,6 @@ def make_loader(
 
 
 def _ignore_signals(worker_idx: int) -> None:
-    """Leave it to the training process to stop: a signal often goes to the whole group."""
+    """Ignore signals in data processes: the training process gets them too, and ends the others."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

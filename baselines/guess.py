@@ -1,4 +1,4 @@
-"""Guess which preset weights are of, from the sizes by which presets differ."""
+"""Guess the preset that weights belong to, from the sizes in which presets differ."""
 
 import re
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from baselines.presets import PRESETS
 
 __all__ = ["FUSION", "guess_presets"]
 
-# What CropFormer's names have and Mask2Former's have not.
+# Beginning of names that CropFormer has and Mask2Former does not.
 FUSION = "sem_seg_head.predictor.make_3d."
 
 
 def guess_presets(weights: Mapping[str, Tensor]) -> list[str]:
-    """Name the presets whose sizes the renamed weights have, in alphabetical order; maybe none.
+    """List the presets whose sizes the renamed weights have, in alphabetical order; maybe none.
 
     Recipes without published weights come last, so that they are never taken for published ones.
     """
@@ -25,7 +25,7 @@ def guess_presets(weights: Mapping[str, Tensor]) -> list[str]:
 
 
 def _sizes(weights: Mapping[str, Tensor]) -> tuple:
-    """Read off weights the sizes by which presets differ; None where an entry is missing."""
+    """Read from weights the sizes in which presets differ; None where an entry is missing."""
 
     def side(name: str) -> int | None:
         return weights[name].shape[0] if name in weights else None
@@ -50,7 +50,7 @@ def _sizes(weights: Mapping[str, Tensor]) -> tuple:
 
 
 def _config_sizes(config: ModelConfig) -> tuple:
-    """Give what `_sizes` reads off the weights of a configuration."""
+    """Return what `_sizes` returns for the weights of a configuration."""
     backbone = config.backbone
     is_swin = isinstance(backbone, SwinConfig)
     return (

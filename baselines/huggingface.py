@@ -1,8 +1,9 @@
-"""Weights and configurations to and from Hugging Face transformers (version 5) Mask2Former.
+"""Convert Mask2Former weights and configurations to and from Hugging Face transformers (version 5).
 
-Only Swin backbones: transformers has no HorNet, and its ResNet keeps live batch statistics. There
-is one difference in arithmetic: where a feature map is no larger than a window, transformers
-shrinks the window and drops the shift, and the original, like the model here, does neither.
+Only models with a Swin backbone can be converted: transformers has no HorNet, and its ResNet
+updates batch statistics. The two models differ in one point. Where a feature map is no larger than
+a window, transformers shrinks the window and drops the shift; the original and the model here do
+neither.
 """
 
 import math
@@ -34,8 +35,9 @@ _DECODER = "sem_seg_head.predictor."
 _THEIR_DECODER = "model.transformer_module.decoder."
 _THEIR_LAYER = _THEIR_DECODER + "layers.{}."
 
-# Beginning of a name here, beginning of the same name there; {} is an index. The first that fits
-# counts. Projections of queries, keys and values are split before and joined after renaming.
+# Beginning of a name here, and of the same name in transformers; {} is an index. The first row that
+# fits is used. The projections of queries, keys and values are split before and joined after
+# renaming.
 _NAMES = (
     ("backbone.patch_embed.proj.", _THEIR_ENCODER + "swin.embeddings.patch_embeddings.projection."),
     ("backbone.patch_embed.norm.", _THEIR_ENCODER + "swin.embeddings.norm."),
@@ -90,7 +92,7 @@ _NAMES = (
     (_DECODER + "mask_embed.layers.1.", _THEIR_DECODER + "mask_predictor.mask_embedder.1.0."),
     (_DECODER + "mask_embed.layers.2.", _THEIR_DECODER + "mask_predictor.mask_embedder.2.0."),
 )
-# Weights there that nothing here has: the loss's class weights, and a norm nobody calls.
+# Weights that only transformers has: the class weights of the loss, and a norm that is never used.
 _THEIRS_ALONE = ("criterion.empty_weight", _THEIR_ENCODER + "swin.layernorm.")
 _JOINED = re.compile(r"(.*\.attn)\.qkv\.(weight|bias)|(.*\.self_attn)\.in_proj_(weight|bias)")
 _SPLIT = re.compile(r"(.*\.(?:attn|self_attn))\.q_proj\.(weight|bias)")
@@ -103,7 +105,7 @@ def to_transformers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     which is never used, have no counterpart here and keep the values they are made with.
 
     Raises:
-        ValueError: a weight transformers has no name for, as all of CropFormer's fusion.
+        ValueError: transformers has no counterpart for a weight, for example CropFormer's fusion.
     """
     renamed = {}
     for key, value in state_dict.items():
@@ -123,7 +125,7 @@ def from_transformers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the ``state_dict()`` of a ``Mask2FormerForUniversalSegmentation`` for a model here.
 
     Raises:
-        ValueError: a weight without counterpart here.
+        ValueError: A weight has no counterpart here.
     """
     names = {key: _rename(key, 1) for key in state_dict if not key.startswith(_THEIRS_ALONE)}
     split = {ours: state_dict[theirs] for theirs, ours in names.items()}
@@ -144,7 +146,10 @@ def from_transformers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _rename(key: str, source: int) -> str:
-    """Rename a weight by the first row of _NAMES that fits; source 0: from here, 1: from there."""
+    """Rename a weight by the first row of _NAMES that fits.
+
+    ``source`` is 0 for a name of this package and 1 for one of transformers.
+    """
     for row in _NAMES:
         pattern = re.escape(row[source]).replace(r"\{\}", r"(\d+)")
         match = re.match(pattern, key)
@@ -157,7 +162,7 @@ def config_to_transformers(config: ModelConfig):
     """Translate a configuration into a ``transformers.Mask2FormerConfig``.
 
     Raises:
-        ValueError: a CropFormer, or a backbone other than Swin.
+        ValueError: It is a CropFormer, or has another backbone than Swin.
     """
     from transformers import Mask2FormerConfig
     from transformers import SwinConfig as TheirSwinConfig
@@ -183,16 +188,17 @@ def config_to_transformers(config: ModelConfig):
         num_attention_heads=config.num_heads,
         encoder_layers=config.encoder_layers,
         encoder_feedforward_dim=config.encoder_ffn_dim,
-        decoder_layers=config.decoder_layers + 1,  # transformers, too, counts the learnable queries
+        decoder_layers=config.decoder_layers
+        + 1,  # the number of learnable queries in transformers, too
         dim_feedforward=config.decoder_ffn_dim,
     )
 
 
 def config_from_transformers(theirs, task: Task) -> ModelConfig:
-    """Translate a ``transformers.Mask2FormerConfig``; it does not say the task.
+    """Translate a ``transformers.Mask2FormerConfig``, which does not state the task.
 
     Raises:
-        ValueError: a backbone other than Swin.
+        ValueError: The backbone is another than Swin.
     """
     swin = theirs.backbone_config
     if swin.model_type != "swin":

@@ -1,19 +1,19 @@
-"""Read any picture file as an array."""
+"""Read image files of any common format as arrays."""
 
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from entityseg_bench.formats.png import opened_image
 from entityseg_bench.io import InputError
 
 __all__ = ["image_size", "read_image"]
 
-# EXIF orientations that turn the image by a quarter, so that height and width change places.
+# EXIF orientations that turn the image by 90 degrees, so that height and width are swapped.
 QUARTER_TURNS = frozenset({5, 6, 7, 8})
 ORIENTATION_TAG = 0x0112
 
@@ -21,19 +21,19 @@ ORIENTATION_TAG = 0x0112
 def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """Read an image as (H, W, 3) uint8, RGB, in [0, 255].
 
-    Grey becomes three equal channels, 16 bits become the upper 8 in full range, transparency is
-    dropped, CMYK and palettes are converted, and of an animation the first frame counts. The EXIF
-    orientation is applied, as detectron2 does, which the published numbers were made with. Where
-    a COCO file states another size that the stored pixels do have, they stay as stored: its
-    annotations then mean those.
+    Grey images get three equal channels. Of 16 bits the upper 8 are kept. Transparency is dropped,
+    CMYK and palettes are converted, and of an animation the first frame is read. The EXIF
+    orientation is applied, as detectron2 does, which the published numbers were made with. But if a
+    COCO file states the size of the pixels as they are stored, they stay as stored, because its
+    annotations belong to those.
 
     Args:
-        path: Of the file; its content, not its name, decides the format.
-        size: (height, width) stated for it elsewhere, if any.
+        path: The file. Its content decides the format, not its name.
+        size: (height, width) that another file states for it, if any.
 
     Raises:
-        InputError: No such file, no image, broken off, of a depth that has no known range, or of
-            another size than stated.
+        InputError: The file is missing, truncated or no image, has a depth without a known range,
+            or has another size than stated.
     """
     with _opened(path) as image:
         oriented = _is_oriented(path, image, size)
@@ -42,10 +42,10 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
 
 
 def image_size(path: str | Path, size: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Give the (height, width) that `read_image` would, from the file's header alone.
+    """Return the (height, width) of what `read_image` returns, from the file's header alone.
 
     Raises:
-        InputError: As `read_image`, but for pixels that are not looked at.
+        InputError: As `read_image`, except for faults of the pixels, which are not read.
     """
     with _opened(path) as image:
         turned = _is_oriented(path, image, size) and _orientation(image) in QUARTER_TURNS
@@ -55,36 +55,16 @@ def image_size(path: str | Path, size: tuple[int, int] | None = None) -> tuple[i
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image]:
     """Open an image; whatever Pillow raises on it becomes one InputError that names the file."""
-    try:
-        with warnings.catch_warnings():
-            # Large images are this dataset's business (Pillow still refuses above 179 megapixels),
-            # and odd metadata is no reason to stop or to warn.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                yield image
-    except FileNotFoundError:
-        raise InputError(path, "", "there is no such image file.") from None
-    except UnidentifiedImageError:
-        raise InputError(path, "", "it is no image of a known format.") from None
-    except Image.DecompressionBombError as error:
-        raise InputError(path, "", f"{error}.", "Scale it down.") from None
-    except InputError:
-        raise
-    # Decoders raise many kinds on broken files, among them SyntaxError (PNG) and struct.error.
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        TypeError,
-        struct.error,
-    ) as error:
-        raise InputError(path, "", f"the image is broken: {error}.", "Copy it again.") from None
+    with warnings.catch_warnings():
+        # Large images are this dataset's business (above 179 megapixels they are refused), and odd
+        # metadata is no reason to stop or to warn.
+        warnings.simplefilter("ignore")
+        with opened_image(path) as image:
+            yield image
 
 
 def _orientation(image: Image.Image) -> int:
-    """Give the EXIF orientation, 1 to 8; 1, as stored, where there is none."""
+    """Return the EXIF orientation, 1 to 8; 1, as stored, where there is none."""
     return image.getexif().get(ORIENTATION_TAG, 1)
 
 

@@ -1,4 +1,4 @@
-"""What a training step changes: the model, its optimizer, and everything that goes with them."""
+"""The model, its optimizer and all other state that a training step changes."""
 
 import contextlib
 import dataclasses
@@ -31,7 +31,7 @@ __all__ = ["Learner", "Run", "TrainingStopped"]
 
 
 class TrainingStopped(Exception):
-    """Say why training cannot go on. The checkpoints that were written stand."""
+    """Raised when training cannot go on. Checkpoints that were written remain."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class Run:
     """Everything that a training run is made of.
 
     Attributes:
-        preset: Name that the configurations started from.
+        preset: Name of the preset that the configurations started from.
         model: Configuration of the network.
         train: Configuration of the training.
         train_set: Images to learn from.
-        val_set: Images to be scored on; None: none.
-        out: Folder of the run.
+        val_set: Images to score on; None for none.
+        out: The folder of the run.
         ranks: This process.
-        device: Where it computes.
-        weights: File of weights to start from, whatever of them fits; None: from scratch.
+        device: The device that computes.
+        weights: File of weights to start from, as far as they fit; None to start from scratch.
     """
 
     preset: str
@@ -61,7 +61,7 @@ class Run:
     weights: Path | None = None
 
     def resolved(self) -> dict[str, Any]:
-        """Give the whole configuration as plain JSON values."""
+        """Return the whole configuration as plain JSON values."""
         plain = {
             "preset": self.preset,
             "model": config_to_dict(self.model),
@@ -84,13 +84,13 @@ class Learner:
     """The model, its optimizer, and everything else that a step changes.
 
     Args:
-        run: What to do.
-        state: Where to go on from, as `run_state.read_state` gives it; None: from the beginning.
+        run: The run.
+        state: Where to go on from, as `run_state.read_state` gives it; None to begin anew.
 
     Attributes:
-        step: Steps done.
-        parts: Into how many parts this process's share of a batch is cut.
-        samples: What it learns from.
+        step: Number of steps done.
+        parts: Number of parts that this process's share of a batch is cut into.
+        samples: The training samples.
     """
 
     def __init__(self, run: Run, state: dict[str, Any] | None) -> None:
@@ -126,11 +126,12 @@ class Learner:
         """Do one step.
 
         Args:
-            parts: Of this process's share of the batch.
-            stop: Whether this process was asked to stop.
+            parts: The parts of this process's share of the batch.
+            stop: True if this process was asked to stop.
 
         Returns:
-            What to report, over all processes; "stop" is positive if any was asked to.
+            The values to report, over all processes. "stop" is positive if any process was asked to
+            stop.
 
         Raises:
             TrainingStopped: The loss or the gradient is not finite.
@@ -167,7 +168,7 @@ class Learner:
         return self.parallel.no_sync()
 
     def _all_totals(self, parts: list[Batch], stop: bool) -> tuple[dict[str, Totals], float]:
-        """Count the totals of the whole batch, and how many processes were asked to stop."""
+        """Sum the batch's totals over all processes, and count those that were asked to stop."""
         queries, prefixes = self.run.model.num_queries, ("", VIEW_PREFIX)
         counted = [self.criterion.totals(part.targets, queries) for part in parts]
         sums = [sum((c[p] for c in counted), Totals(0, 0)) for p in prefixes]
@@ -177,7 +178,7 @@ class Learner:
             row = row.to(self.run.device, torch.float32)
             dist.all_reduce(row)
         *numbers, stop_count = row.tolist()
-        # Gradients are averaged over processes, so each divides by its share of the totals.
+        # Gradients are averaged over processes, so each process divides by the mean of the totals.
         world = self.run.ranks.world
         shares = [
             Totals(max(entities, 1) / world, weight / world)
@@ -208,11 +209,12 @@ class Learner:
             raise self._not_finite(str(error), part) from None
 
     def _update(self) -> float:
-        """Clip the gradient and let the optimizer step; returns the norm before clipping."""
+        """Clip the gradient and take the optimizer's step; return the norm before clipping."""
         self.scaler.unscale_(self.optimizer)
         limit = self.config.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        # With float16 the scaler leaves such a step out and lowers its scale.
+        # With float16 a gradient that is not finite is no error: the scaler skips the step and
+        # lowers its scale.
         if not self.scaler.is_enabled():
             self._check_finite(norm, "gradient", None)
         self.scaler.step(self.optimizer)
@@ -256,11 +258,16 @@ class Learner:
         config, run = self.config, self.run
         precision = "float32" if run.device.type == "cpu" else config.precision
         return evaluate_model(
-            self._kept_model(), run.val_set, run.ranks, precision, config.evaluate_images
+            self._kept_model(),
+            run.val_set,
+            run.ranks,
+            precision,
+            config.evaluate_images,
+            config.distances,
         )
 
     def _kept_model(self) -> nn.Module:
-        """Give the model as it is evaluated and kept: with averaged weights where there are any."""
+        """Return the model that is evaluated and kept, with averaged weights if there are any."""
         if self.average is None:
             return self.model
         model = build_model(self.run.model).to(self.run.device)
@@ -310,7 +317,7 @@ class Learner:
             self.average.state = {k: v.to(self.run.device) for k, v in state["average"].items()}
 
     def summary(self) -> str:
-        """Say in a few lines what is going to be trained, on what."""
+        """Describe in a few lines the model and the data of the run."""
         run, config = self.run, self.config
         count = sum(p.numel() for p in self.model.parameters())
         lines = [

@@ -1,7 +1,8 @@
-"""Write what was found, as files that a program or a person can use."""
+"""Write predictions as files for programs, or as pictures for people."""
 
+import gzip
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,20 +20,21 @@ from entityseg_bench.formats.npz import write_npz
 from entityseg_bench.formats.panoptic import write_panoptic
 from entityseg_bench.io import atomic_path
 
-__all__ = ["DATASET_KINDS", "FORMATS", "Format", "write_predictions"]
+__all__ = ["DATASET_KINDS", "FORMATS", "Format", "write_list", "write_predictions"]
 
-# What `entityseg_bench.formats` writes of all images at once, and the evaluator reads.
+# Formats of `entityseg_bench.formats`, which are written for all images at once. The evaluator
+# reads them.
 DATASET_KINDS = ("ids", "npz", "panoptic")
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file, one an image.
+    """Describe a kind of file that is written for each image.
 
     Attributes:
-        folder: Below the output folder, where its files lie.
-        suffix: Of its files, in place of the image's own.
-        write: Writes a path from the entities and the image (H, W, 3) uint8.
+        folder: Name of its folder in the output folder.
+        suffix: Suffix of its files, in place of the image's own.
+        write: Writes the file at a path, from the entities and the image (H, W, 3) uint8.
     """
 
     folder: str
@@ -40,7 +42,7 @@ class Format:
     write: Callable[[Path, Entities, np.ndarray], None]
 
     def path(self, out: Path, file_name: str) -> Path:
-        """Give where the file of an image goes."""
+        """Return the path of an image's file."""
         return (out / self.folder / map_name(file_name)).with_suffix(self.suffix)
 
 
@@ -48,10 +50,10 @@ def write_predictions(dataset: EntityDataset, out: Path, kind: str) -> None:
     """Write the predictions of a run as one of DATASET_KINDS, with an index and all scores.
 
     Args:
-        dataset: The predictions of all images; each annotation has `extra["score"]`.
+        dataset: The predictions of all images. Each annotation has its score in `extra["score"]`.
         out: The output folder.
-        kind: "ids" and "npz" go into a folder of that name. "panoptic" is such a folder of maps and
-            ``panoptic.json`` beside it.
+        kind: "ids" and "npz" are written into a folder of that name, "panoptic" into a folder of
+            maps with ``panoptic.json`` beside it.
     """
     if kind == "panoptic":
         write_panoptic(dataset, out / "panoptic.json", out / "panoptic")
@@ -59,8 +61,31 @@ def write_predictions(dataset: EntityDataset, out: Path, kind: str) -> None:
         {"ids": write_id_png, "npz": write_npz}[kind](dataset, out / kind)
 
 
+def write_list(path: Path, parts: Iterable[bytes]) -> None:
+    """Write a JSON list that may not fit in memory, whole or not at all.
+
+    Args:
+        path: The file, ``.json`` or ``.json.gz``.
+        parts: Elements of the list as JSON, several separated by commas; empty parts are left out.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        is_packed = path.suffix == ".gz"
+        with gzip.open(temporary, "wb") if is_packed else temporary.open("wb") as file:
+            file.write(b"[")
+            comma = b"\n"
+            for part in filter(None, parts):
+                file.write(comma + part)
+                comma = b",\n"
+            file.write(b"]")
+
+
 def _id_map(entities: Entities) -> np.ndarray:
-    """Return n + 1 where segment n is, (H, W); of segments that overlap the surest is on top."""
+    """Return a map (H, W) that is n + 1 where segment n is, and 0 elsewhere.
+
+    Where segments overlap, the pixel belongs to the highest score, and of equal scores to the
+    earlier.
+    """
     if entities.id_map is not None:
         return entities.id_map
     order = np.argsort(entities.scores, kind="stable")
@@ -81,10 +106,10 @@ def _write_drawing(path: Path, entities: Entities, image: np.ndarray) -> None:
 
 
 def _write_binary(path: Path, entities: Entities, image: np.ndarray) -> None:
-    """Write one mask of everything that was found, and, in a folder beside it, one of each."""
+    """Write one mask of all entities together and, in a folder beside it, one mask of each."""
     whole = np.zeros(entities.size, bool)
     folder = path.with_suffix("")
-    if folder.is_dir():  # of a run that was stopped, perhaps with more masks
+    if folder.is_dir():  # left by a stopped run, perhaps with more masks
         shutil.rmtree(folder)
     folder.mkdir()
     for idx, code in enumerate(entities.segmentations):

@@ -17,15 +17,15 @@ def override(roots: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any
     """Apply settings to frozen dataclasses.
 
     Args:
-        roots: Dataclass instances by the first word of a key.
-        settings: Each "root.field=value" or "root.field.field=value". Values are read as the
-            field's type; tuples as "1,2,3", None as "none".
+        roots: First word of a key -> dataclass instance.
+        settings: Each is "root.field=value" or "root.field.field=value". The field decides the type
+            of the value; tuples are written as "1,2,3", None as "none".
 
     Returns:
-        The changed instances, by the same words.
+        First word of a key -> changed instance.
 
     Raises:
-        ValueError: An unknown key, or a value of another type; the message says what is allowed.
+        ValueError: A key is unknown, or a value has another type. The message says what is allowed.
     """
     changed = dict(roots)
     for setting in settings:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from entityseg_bench.categories import Task
-from entityseg_bench.io import InputError, decode_json, read_bytes
+from entityseg_bench.io import InputError, decode_json, read_bytes, read_text
 from entityseg_bench.layout import ImageFiles, Resolution, Split
 from entityseg_bench.types import ImageInfo
 
@@ -23,10 +23,10 @@ class Picture:
     """One image to predict on.
 
     Attributes:
-        image_id: From the COCO file or dataset; `file_name` for an image that none names.
-        path: Where the file is.
-        file_name: As the COCO file or dataset has it, or relative to the folder searched.
-        size: (height, width) that is stated there; None where none is.
+        image_id: Id from the COCO file or data set; the `file_name` of an image without one.
+        path: Path of the image file.
+        file_name: Name in the COCO file or data set, or path relative to the folder searched.
+        size: (height, width) that the COCO file or data set states, if any.
     """
 
     image_id: int | str
@@ -46,23 +46,23 @@ def list_pictures(
     """List the images that `source` names.
 
     Args:
-        source: An image; a folder, searched with its subfolders; a pattern such as ``a/*.jpg``; a
-            COCO JSON (``.json``, ``.json.gz``); a list (``.txt``), one image a line, by its path or
-            its path beside the list; or the root of an EntitySeg dataset, which is a
-            folder that holds ``annotations``, or any for which `split` is given.
-        image_root: Where a COCO file's images are, sought by path, then by bare name; by default
-            the nearest folder up from the file that holds ``images``, else the file's own.
-        task: Of a dataset, which annotation type's images.
-        split: Of a dataset, train or val (val if not said).
-        resolution: Of a dataset, high or low.
+        source: One of these: an image; a folder, which is searched with its subfolders; a pattern
+            such as ``a/*.jpg``; a COCO JSON (``.json``, ``.json.gz``); a list (``.txt``) with one
+            image path on each line, relative to the list; or the root of an EntitySeg data set. A
+            folder is a data set if it holds ``annotations``, or if `split` is given.
+        image_root: Folder of the images of a COCO file. They are searched by path, then by file
+            name alone. The default is the nearest folder above the file that holds ``images``, or
+            else the folder of the file.
+        task: Annotation type, for a data set.
+        split: train or val, for a data set; val by default.
+        resolution: high or low, for a data set.
 
     Returns:
-        At least one, in the order of the COCO file or dataset, or by path.
+        At least one image, in the order of the COCO file or data set, or sorted by path.
 
     Raises:
-        InputError: Nothing there; a list with an image that is not there or stands twice; or a COCO
-            file whose ids repeat, or whose image is nowhere or,
-            by its bare name, in several places.
+        InputError: There is no image; a list names an image twice, or one that does not exist; ids
+            of a COCO file repeat; or an image of it is missing, or there are several of its name.
     """
     path = Path(source)
     if path.name.endswith((".json", ".json.gz")):
@@ -87,16 +87,16 @@ def list_pictures(
 
 def _from_list(path: Path, image_root: str | Path | None) -> list[Picture]:
     found: dict[str, Picture] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         name = line.strip()
         if not name:
             continue
-        # An absolute path stays one.
+        # Joining an absolute path to a folder gives the absolute path.
         beside = Path(image_root or path.parent) / name
         file = beside if beside.is_file() else Path(name)
         if not file.is_file():
             raise InputError(path, f"line {number}", f"there is no image {name}.")
-        # Outputs are called after the image, so an absolute path gives its name alone.
+        # Outputs are named after the image, so only the name of an absolute path is kept.
         own = file.name if Path(name).is_absolute() or ".." in Path(name).parts else name
         if own in found:
             raise InputError(path, f"line {number}", f"the image {own} stands twice.")

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import gzip
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from baselines.config import ModelConfig, config_to_dict
 from baselines.images import image_size, read_image
 from baselines.original import read_original
 from baselines.original.commands import is_original_demo, translate_demo
-from baselines.outputs import DATASET_KINDS, FORMATS, write_predictions
+from baselines.outputs import DATASET_KINDS, FORMATS, write_list, write_predictions
 from baselines.pictures import Picture, list_pictures
 from baselines.predictor import Entities, Predictor
 from baselines.progress import Finished, Progress
@@ -30,14 +29,16 @@ from entityseg_bench import __version__
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.identity import digest
 from entityseg_bench.formats.maps import check_names
-from entityseg_bench.io import InputError, atomic_path, check_writable, printable, sha256
+from entityseg_bench.io import InputError, check_writable, printable, sha256
+from entityseg_bench.names import outside_allowed
+from entityseg_bench.parser import Parser
 from entityseg_bench.stopping import exit_code, stoppable
 from entityseg_bench.turbulence import Air, distort
 from entityseg_bench.types import Annotation, ImageInfo, Prediction
 
 __all__ = ["Job", "Predictor", "main", "run"]
 
-# A process may finish its share of the images long before the others.
+# A process that has finished its share of the images may have to wait long for the others.
 PATIENCE = timedelta(days=7)
 
 DEFAULT_FORMATS = {
@@ -55,11 +56,11 @@ class Job:
     Attributes:
         pictures: The images.
         out: A folder, or the one results file (``.json``, ``.json.gz``).
-        formats: Of "json" (one file of results for all), "panoptic" (maps and one COCO panoptic
-            file), "ids" and "npz" (a file an image and an index), "semantic", "drawings" and
-            "binary" (a file an image).
-        batch_size: Images of one padded size that go through the network together.
-        air: Through which the images are seen; None is as they are.
+        formats: Some of "json" (one results file), "panoptic" (maps and one COCO panoptic file),
+            "ids" and "npz" (one file for each image, and an index), "semantic", "drawings" and
+            "binary" (one file for each image).
+        batch_size: Number of images of one padded size that go through the network together.
+        air: Turbulent air through which the images are seen; None for none.
     """
 
     pictures: Sequence[Picture]
@@ -77,7 +78,7 @@ class Job:
 
     @property
     def is_file(self) -> bool:
-        """Whether the output is one file."""
+        """True if the output is one file."""
         return _is_one_file(self.out)
 
 
@@ -86,17 +87,17 @@ def _is_one_file(out: Path) -> bool:
 
 
 def run(predictor: Predictor, job: Job, progress: Progress, ranks: Ranks) -> dict[str, str]:
-    """Predict on this process's share of the images, then, in the first process, write the whole.
+    """Predict on this process's share of the images. The first process then writes the outputs.
 
     Args:
         predictor: The model.
         job: Images and outputs.
-        progress: Already begun; finished images in it are not done again.
-        ranks: Every world-th image is this process's.
+        progress: The record of finished images, already begun. They are not predicted again.
+        ranks: This process; of N processes each takes every N-th image.
 
     Returns:
-        Name and reason of every image that has no result, from all processes; in the first
-        process only, others return nothing.
+        Image -> reason, for every image without a result, of all processes. Only the first process
+        returns them.
     """
     places = progress.finished()
     share = [
@@ -118,7 +119,7 @@ def run(predictor: Predictor, job: Job, progress: Progress, ranks: Ranks) -> dic
 def _batches(
     predictor: Predictor, pictures: Sequence[Picture], batch_size: int
 ) -> Iterator[list[Picture]]:
-    """Group images of one padded size, by their headers; whatever cannot be read stands alone."""
+    """Group images by padded size; an image with an unreadable header is a group of its own."""
     waiting: dict[tuple[int, int], list[Picture]] = {}
     for picture in pictures:
         if batch_size == 1:
@@ -127,7 +128,7 @@ def _batches(
         try:
             size = image_size(picture.path, picture.size)
         except InputError:
-            # Reading it says why once more, where the reason is recorded.
+            # It is read once more later, where the reason is recorded.
             yield [picture]
             continue
         group = waiting.setdefault(predictor.layout(*size).padded_size, [])
@@ -179,7 +180,7 @@ def _row(job: Job, picture: Picture, entities: Entities) -> Finished:
 
 
 def _finish(predictor: Predictor, job: Job, progress: Progress) -> dict[str, str]:
-    """Write the files that hold all images, remove the record, and give the failures."""
+    """Write the files that hold all images, remove the record, and return the failures."""
     places = progress.finished()
     failures = {}
     for picture in job.pictures:
@@ -189,7 +190,7 @@ def _finish(predictor: Predictor, job: Job, progress: Progress) -> dict[str, str
     if "json" in job.formats:
         path = job.out if job.is_file else job.out / "results.json"
         lists = (progress.read(places[p.image_id]).predictions for p in finished)
-        _write_parts(path, b"[", (bytes(part)[1:-1] for part in lists), b"]")
+        write_list(path, (bytes(part)[1:-1] for part in lists))
     kinds = [kind for kind in DATASET_KINDS if kind in job.formats]
     if kinds:
         rows = {p: progress.read(places[p.image_id]).predictions for p in finished}
@@ -201,7 +202,7 @@ def _finish(predictor: Predictor, job: Job, progress: Progress) -> dict[str, str
 
 
 def _dataset(predictor: Predictor, rows: Mapping[Picture, msgspec.Raw]) -> EntityDataset:
-    """Make a data set of the predictions, from each image's records of the results file."""
+    """Make a data set of the predictions from the records of each image."""
     images, annotations = [], []
     for picture, records in rows.items():
         height, width = image_size(picture.path, picture.size)
@@ -221,25 +222,9 @@ def _dataset(predictor: Predictor, rows: Mapping[Picture, msgspec.Raw]) -> Entit
     return EntityDataset(images, annotations, predictor.categories, predictor.config.task)
 
 
-def _write_parts(path: Path, start: bytes, parts: Iterator[bytes], end: bytes) -> None:
-    """Write JSON whose list is too long for memory, one part at a time, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        is_packed = path.suffix == ".gz"
-        with gzip.open(temporary, "wb") if is_packed else temporary.open("wb") as file:
-            file.write(start)
-            comma = b"\n"
-            for part in filter(None, parts):
-                file.write(comma + part)
-                comma = b",\n"
-            file.write(end)
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str) -> argparse.ArgumentParser:
     """Describe the command's arguments."""
-    parser = argparse.ArgumentParser(
-        prog="python -m baselines.predict", description="Find the entities in images."
-    )
+    parser = Parser(prog=prog, description="Find the entities in images.")
     add = parser.add_argument
     add("preset", nargs="?", help="name of a preset; without it the weights tell")
     add("--config-file", metavar="YAML", help="file of the original, in place of a preset")
@@ -249,16 +234,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="published weights, a checkpoint, or the name of weights that come with the package",
     )
-    add(
-        "--images",
-        required=True,
-        metavar="I",
-        help="image, folder, pattern, list (.txt), COCO JSON, dataset",
-    )
+    images = "image, folder, pattern, list (.txt), COCO JSON, dataset"
+    add("--images", required=True, metavar="I", help=images)
     add("--split", choices=("train", "val"), help="of a dataset (val)")
     add("--resolution", choices=("high", "low"), default="high", help="of a dataset (%(default)s)")
     add("--image-root", metavar="DIR", help="folder of the images that a COCO JSON names")
     add("--out", required=True, type=Path, help="results file (.json, .json.gz) or a folder")
+    add("--allow-outside", action="store_true", help="take images that a COCO JSON names elsewhere")
     add(
         "--write",
         nargs="+",
@@ -294,24 +276,28 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m baselines.predict") -> int:
     """Run the command and return its exit code.
 
+    Args:
+        argv: Its arguments; those of the process by default.
+        prog: Its name in help and errors.
+
     Returns:
-        0, all images have results; 1, some could not be read, and are listed; 2, it could not run;
-        130 and 143, stopped by Ctrl-C or by SIGTERM: the same command goes on.
+        0 if all images have results; 1 if some could not be read, which are listed; 2 if it could
+        not run; 130 or 143 if Ctrl-C or SIGTERM stopped it. The same command then continues.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     if is_original_demo(argv):
         try:
             argv = translate_demo(argv)
         except ValueError as error:
-            print(error, file=sys.stderr)
+            print(printable(str(error)), file=sys.stderr)
             return 2
-    args = build_parser().parse_args(argv)
+    args = build_parser(prog).parse_args(argv)
     with joined(PATIENCE) as ranks:
         try:
-            with stoppable():
+            with stoppable(), outside_allowed(args.allow_outside):
                 failures = _main(args, ranks)
         except (OSError, ValueError) as error:
             print(printable(str(error)), file=sys.stderr)
@@ -327,7 +313,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(args: argparse.Namespace, ranks: Ranks) -> dict[str, str]:
-    check_writable(args.out if _is_one_file(args.out) else args.out / "results.json")
+    file = args.out if _is_one_file(args.out) else args.out / "results.json"
+    check_writable(file, makes_folders=True)
     predictor = Predictor(
         _model(args, ranks),
         args.weights,
@@ -368,7 +355,7 @@ def _main(args: argparse.Namespace, ranks: Ranks) -> dict[str, str]:
 
 
 def _model(args: argparse.Namespace, ranks: Ranks) -> str | ModelConfig | None:
-    """Give the preset's name, or the model that a file of the original describes."""
+    """Return the preset's name, or the model that a file of the original describes."""
     if args.config_file is None:
         return args.preset
     if args.preset is not None:
@@ -380,7 +367,7 @@ def _model(args: argparse.Namespace, ranks: Ranks) -> str | ModelConfig | None:
 
 
 def _settings(args: argparse.Namespace, predictor: Predictor, job: Job) -> dict[str, object]:
-    """Give everything that the results depend on, so that two runs' are never mixed."""
+    """Return all settings that results depend on, so that two runs are never mixed."""
     return {
         "model": config_to_dict(predictor.config),
         "weights": sha256(find_weights(args.weights)),

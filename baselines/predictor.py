@@ -1,4 +1,4 @@
-"""A model with its weights, from an image to the entities in it."""
+"""Find the entities in images with a model and its weights."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class Entities:
-    """What was found in one image: N segments, surest first as the model ranks them.
+    """Hold the N segments that were found in one image, in the order in which the model ranks them.
 
     Attributes:
         size: (height, width) of the image.
@@ -45,7 +45,7 @@ class Entities:
         bboxes: (N, 4) float64, x, y, width, height in pixels, the box around the mask.
         areas: (N,) int64, in pixels.
         category_ids: (N,) int64, ids of the task's category table; 0 for entities, which have none.
-        is_disjoint: Whether no two segments overlap, which holds for all tasks but instances.
+        is_disjoint: True if no two segments overlap. It is false for instances only.
     """
 
     size: tuple[int, int]
@@ -61,7 +61,7 @@ class Entities:
 
     @cached_property
     def id_map(self) -> np.ndarray | None:
-        """Draw segments that do not overlap: (H, W) int32, n + 1 where segment n is, 0 elsewhere.
+        """Map (H, W) int32 of disjoint segments: n + 1 where segment n is, 0 elsewhere.
 
         None for instances, which may overlap.
         """
@@ -71,7 +71,7 @@ class Entities:
         return rle.paint_id_map(self.segmentations, numbers, *self.size).astype(np.int32)
 
     def predictions(self, image_id: int | str) -> Iterator[Prediction]:
-        """Give the records of a results file."""
+        """Return the records of a results file."""
         for idx, segmentation in enumerate(self.segmentations):
             yield Prediction(
                 image_id=image_id,
@@ -82,7 +82,7 @@ class Entities:
             )
 
     def keep(self, wanted: np.ndarray) -> "Entities":
-        """Give only the segments where `wanted` (N,) bool holds."""
+        """Return only the segments for which `wanted`, (N,) bool, is true."""
         (idxs,) = wanted.nonzero()
         return replace(
             self,
@@ -98,25 +98,25 @@ class Predictor:
     """Find the entities in images.
 
     Args:
-        preset: Name of a preset, or a configuration; None takes it from the weights.
+        preset: Name of a preset, or a configuration. None to read it from the weights.
         weights: File of weights, published or our own.
         model: A model to use as it is, in place of `preset` and `weights`.
-        categories: Rows of the model's classes, in their order; by default the task's published
-            table. Their ids go into the output, and their types decide what is a thing.
-        threshold: Segments that score below are left out.
-        min_area: Segments of fewer pixels are left out; 1 leaves out the empty ones.
-        top_k: How many segments the model may propose; None for the configuration's number,
-            which is the published one: 100, and every query for CropFormer.
+        categories: Categories of the model's classes, in their order; by default the published
+            table of the task. The output has their ids, and their types tell things from stuff.
+        threshold: Segments with a lower score are left out.
+        min_area: Segments with fewer pixels are left out; 1 leaves out empty ones.
+        top_k: Number of segments that the model may propose. None for the published number: 100,
+            and every query for CropFormer.
         scores: "faithful" to the published models, or "calibrated": see `disjoint_segments`.
         device: Where the model runs.
-        precision: Of the network; postprocessing is float32. For bfloat16 the weights themselves
-            are converted, which halves them and leaves no conversion between layers; a `model`
-            that is given stays as it is and a copy of it is converted, unless it is bfloat16
-            already. float16 runs under autocast, because sums need float32's range.
+        precision: Number format of the network; postprocessing always uses float32. For bfloat16
+            the weights are converted, which takes half the memory and needs no conversion between
+            layers. A `model` that is passed is copied first, unless it is bfloat16 already. float16
+            runs under autocast, because sums need the range of float32.
 
     Raises:
-        InputError: Weights that cannot be read, or are another model's.
-        ValueError: No such preset, or none that the weights could be of.
+        InputError: The weights cannot be read, or belong to another model.
+        ValueError: There is no such preset, or the weights do not tell theirs.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Predictor:
             raise ValueError("a predictor needs weights, or a model, and not both")
         model = model or _load(preset, weights)
         if precision == "bfloat16" and _dtype(model) != torch.bfloat16:
-            # Detached from a model in training, whose weights must stay as they are.
+            # A copy: the weights of a model in training must not change.
             model = copy.deepcopy(model).bfloat16()
         self.model = model.to(device).eval()
         self.config: ModelConfig = self.model.config
@@ -150,10 +150,13 @@ class Predictor:
         self.precision = precision
 
     def __call__(self, image: np.ndarray) -> Entities:
-        """Find the entities in an image (H, W, 3) uint8, RGB.
+        """Find the entities in one image.
+
+        Args:
+            image: (H, W, 3) uint8, RGB.
 
         Raises:
-            ValueError: Another shape or type of array.
+            ValueError: The array has another shape or type.
             FloatingPointError: The model's output is not finite.
         """
         return self.predict([image])[0]
@@ -165,11 +168,14 @@ class Predictor:
     def predict(self, images: Sequence[np.ndarray]) -> list[Entities]:
         """Find the entities in several images whose layouts have the same padded size.
 
-        Padding is not masked in these models, so that images of other sizes would change each
+        These models do not mask padding. Images of different sizes in a batch would change each
         other's results.
 
+        Args:
+            images: Each (H, W, 3) uint8, RGB.
+
         Raises:
-            ValueError: As `__call__`, or padded sizes that differ.
+            ValueError: As `__call__`, or the padded sizes differ.
             FloatingPointError: As `__call__`.
         """
         for image in images:
@@ -221,7 +227,7 @@ class Predictor:
             )
         else:
             segments = self._segment_map(logits, canvas)
-            # Segments that no pixel is left of are in no map.
+            # The map has no entry for segments that lost all their pixels.
             idxs, segmentations = segments.encode()
             entities = self._measure(
                 canvas.size,
@@ -270,7 +276,7 @@ class Predictor:
 
 
 def _dtype(model: nn.Module) -> torch.dtype:
-    """Give the type of a model's weights; float32 where it has none."""
+    """Return the type of a model's weights; float32 where it has none."""
     return next((weight.dtype for weight in model.parameters()), torch.float32)
 
 
@@ -289,11 +295,14 @@ def _load(preset: str | ModelConfig | None, weights: str | Path) -> nn.Module:
 
 
 def _table(config: ModelConfig) -> tuple[Category, ...]:
-    """Give the categories of a model's classes: the published table, or else bare numbers."""
+    """Return the categories of a model's classes: a published table, person, or numbers."""
     from entityseg_bench import categories
 
     if config.task != "entity":
         rows = tuple(categories.table(config.task))
         if len(rows) == config.num_classes:
             return rows
+    if config.task == "instance" and config.num_classes == 1:
+        # The one model of one class that has a name is that of COCO's persons.
+        return (Category(id=1, name="person", type="thing"),)
     return tuple(Category(id=idx, name=str(idx), type="thing") for idx in range(config.num_classes))

@@ -1,10 +1,11 @@
-"""The named models: the published configurations, each stated as its difference."""
+"""The named models: each configuration is stated as its difference from the default one."""
 
 from dataclasses import dataclass, field, replace
 
 from baselines.config import HorNetConfig, ModelConfig, ResNetConfig, SwinConfig
 from baselines.modeling.criterion import LossConfig
 from baselines.train_config import AugmentConfig, TrainConfig
+from entityseg_bench.parser import did_you_mean
 
 __all__ = ["PRESETS", "Preset", "get_preset", "list_presets"]
 
@@ -14,9 +15,9 @@ class Preset:
     """A named configuration.
 
     Attributes:
-        model: Of the network.
-        train: Of its training.
-        is_recipe: Whether it is a recipe without a published number or published weights.
+        model: Configuration of the network.
+        train: Configuration of its training.
+        is_recipe: True if there is no published number and no published weights for it.
     """
 
     model: ModelConfig
@@ -66,7 +67,7 @@ _TASK_TRAINING = {
 
 
 def _crop_training(backbone: str) -> TrainConfig:
-    # The original's Swin-T file forgets its schedule and runs 34,375 steps; its name says 3x.
+    # The original's Swin-T file omits the schedule, so it runs 34,375 steps; its name says 3x.
     if backbone == "swin_tiny":
         return replace(_3X, augment=_CORNER_CROP)
     return replace(_3X, augment=_CORNER_CROP, batch_size=8, steps=206_250)
@@ -79,7 +80,7 @@ def _published() -> dict[str, Preset]:
         presets[f"cropformer_{name}_3x"] = Preset(
             replace(_ENTITY, num_views=5, **change), _crop_training(name)
         )
-    # The same network as without _lr; the original's file differs in the images it is scored on.
+    # The same network as without _lr; only the images that it is scored on differ.
     presets["mask2former_hornet_3x_lr"] = presets["mask2former_hornet_3x"]
 
     # The original's large instance model has window 12 and, unlike its siblings, 100 queries.
@@ -98,11 +99,11 @@ def _published() -> dict[str, Preset]:
 
 
 def _recipes() -> dict[str, Preset]:
-    """Give what the original's README names and never published.
+    """Return the configurations that the original's README names but did not publish.
 
-    A 1x schedule is a third of the 3x one, in the steps and so in the polynomial decay over them.
-    The person models are of COCO's instances of one category; of ``noise_000_100_200`` the
-    numbers are read as metres of turbulent air, one of which is drawn for each image.
+    A 1x schedule has a third of the steps of the 3x one, and the polynomial decay runs over them.
+    The person models are trained on one category of COCO's instances. The numbers in
+    ``noise_000_100_200`` are taken as metres of turbulent air; for each image one of them is drawn.
     """
     r50 = replace(_ENTITY, backbone=ResNetConfig())
     corner = replace(_1X, augment=_CORNER_CROP)
@@ -126,7 +127,10 @@ def _recipes() -> dict[str, Preset]:
 
 
 def _tiny() -> dict[str, Preset]:
-    """Models that two CPU cores train in minutes on small synthetic images; see docs/train.md."""
+    """Return models that two CPU cores train in minutes on small synthetic images.
+
+    ``docs/train.md`` shows their training.
+    """
     model = ModelConfig(
         backbone=ResNetConfig(
             blocks=(1, 1, 1, 1), stem_channels=32, res2_channels=64, width=32, frozen_norm=False
@@ -152,7 +156,7 @@ def _tiny() -> dict[str, Preset]:
         backbone_lr_factor=1.0,
         published_decay=False,
         warmup_steps=100,
-        # Enough that entities of a few cells of the mask grid have points in the matching too.
+        # Enough points that entities of a few cells of the mask grid get some in the matching.
         loss=LossConfig(num_points=2048),
         augment=AugmentConfig(canvas=224, scale_range=(0.8, 1.6)),
         workers=0,
@@ -160,7 +164,8 @@ def _tiny() -> dict[str, Preset]:
         checkpoint_every=250,
         evaluate_every=250,
     )
-    # It starts from mask2former_tiny's weights, as the published ones start from trained weights.
+    # It starts from the weights of mask2former_tiny, as the published CropFormers start from
+    # trained weights.
     crops = replace(
         train,
         steps=340,
@@ -173,7 +178,8 @@ def _tiny() -> dict[str, Preset]:
     )
     return {
         "mask2former_tiny": Preset(model, train),
-        # As large as what it learned on; the crops show the same entities larger.
+        # The full image has the size that it was trained on; the crops show the same entities
+        # larger.
         "cropformer_tiny": Preset(
             replace(model, num_views=5, min_size_test=176, max_size_test=352), crops
         ),
@@ -192,8 +198,9 @@ def get_preset(name: str) -> Preset:
     """Look a preset up by name.
 
     Raises:
-        ValueError: no such preset; the message lists those there are.
+        ValueError: There is no such preset. The message lists the names.
     """
     if name not in PRESETS:
-        raise ValueError(f"no preset {name!r}; presets: {', '.join(PRESETS)}")
+        guess = did_you_mean(name, PRESETS)
+        raise ValueError(f"no preset {name!r}; presets: {', '.join(PRESETS)}{guess}")
     return PRESETS[name]

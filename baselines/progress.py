@@ -1,7 +1,8 @@
-"""The record of a long prediction: which images are finished, and with what result.
+"""The record of a long prediction: which images are finished, and with which result.
 
-Each process adds to a journal of its own, in a folder beside the output, so a run that was killed
-goes on, with as many processes as it likes. The folder goes when the output is whole.
+Each process appends to its own journal in a folder beside the output. A run that was killed
+continues from these journals, with any number of processes. The folder is removed when the output
+is complete.
 """
 
 import shutil
@@ -17,12 +18,12 @@ __all__ = ["Finished", "Place", "Progress"]
 
 
 class Finished(msgspec.Struct):
-    """One finished image.
+    """Hold one finished image.
 
     Attributes:
-        image_id: Of the image.
-        error: Why there is no result, else None; such an image is tried again by the next run.
-        predictions: Its records of the results file, JSON kept as text.
+        image_id: Id of the image.
+        error: Reason why there is no result, or None. The next run tries such an image again.
+        predictions: Its records of the results file, as JSON text.
     """
 
     image_id: int | str
@@ -31,7 +32,7 @@ class Finished(msgspec.Struct):
 
 
 class Place(NamedTuple):
-    """Where the line of a finished image lies: file and byte offset; and whether it failed."""
+    """Hold file and byte offset of the line of a finished image, and whether the image failed."""
 
     path: Path
     offset: int
@@ -39,11 +40,11 @@ class Place(NamedTuple):
 
 
 class Progress:
-    """The finished images of a run, over all its processes and all its attempts.
+    """Record the finished images of a run, over all its processes and attempts.
 
     Args:
-        out: The output that the run works on; its record lies beside it.
-        rank: Of this process; names its journal.
+        out: The output of the run; the record lies beside it.
+        rank: Rank of this process, which names its journal.
     """
 
     def __init__(self, out: Path, rank: int = 0) -> None:
@@ -52,15 +53,16 @@ class Progress:
         self._journal: Journal | None = None
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        """Start a run, or go on with one of the same settings. The first process calls it.
+        """Start a run, or continue one of the same settings. Only the first process calls this.
 
         Raises:
-            InputError: An unfinished run of other settings is there, or another process runs it.
+            InputError: There is an unfinished run with other settings, or another process runs it.
         """
         self._journal = Journal(self._path, dict(settings))
         for path in self.folder.glob("rank*.jsonl"):
             if _head_of(path) != self._journal.head:
-                # Of a run that was given up; whose it was is settled by the first journal.
+                # It belongs to a run that was given up: the first process's journal has told that
+                # no run of other settings is unfinished.
                 path.unlink()
 
     def join(self) -> None:
@@ -74,13 +76,13 @@ class Progress:
         for path in sorted(self.folder.glob("rank*.jsonl")):
             for line in lines_of(path, self._open_journal().head):
                 row = msgspec.json.decode(line.text, type=Finished)
-                # A success stays, whatever an earlier or a later attempt met.
+                # A success counts, whether another attempt failed earlier or later.
                 if row.image_id not in found or row.error is None:
                     found[row.image_id] = Place(path, line.offset, row.error is not None)
         return found
 
     def append(self, row: Finished) -> None:
-        """Add one image, at once and whole."""
+        """Append one image to the journal, complete or not at all."""
         self._open_journal().append(row)
 
     def read(self, place: Place) -> Finished:
@@ -90,12 +92,12 @@ class Progress:
             return msgspec.json.decode(file.readline(), type=Finished)
 
     def close(self) -> None:
-        """Let others use this process's journal; what is in it stays."""
+        """Release this process's journal; its content stays."""
         if self._journal is not None:
             self._journal.close()
 
     def remove(self) -> None:
-        """Remove the record; the output is whole."""
+        """Remove the record, once the output is complete."""
         self.close()
         shutil.rmtree(self.folder)
 

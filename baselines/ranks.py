@@ -14,7 +14,7 @@ __all__ = ["Ranks", "joined"]
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among `world`; alone (0 of 1) unless torchrun's variables say otherwise."""
+    """Hold the rank of this process among `world` processes; by default it is alone."""
 
     rank: int = 0
     world: int = 1
@@ -49,9 +49,9 @@ def joined(patience: timedelta, tensors_on: str = "cpu") -> Iterator[Ranks]:
 
     Args:
         patience: How long a process waits for the others before it gives up.
-        tensors_on: The kind of device, "cpu" or "cuda", whose tensors go between the processes.
-            With "cuda" each process takes the GPU of its local rank, and NCCL is needed. Text goes
-            over gloo either way.
+        tensors_on: Kind of device, "cpu" or "cuda", of the tensors that processes exchange. With
+            "cuda" each process takes the GPU of its local rank, and NCCL is needed. Text always
+            goes over gloo.
     """
     ranks = Ranks(
         int(os.environ.get("RANK", 0)),

@@ -17,10 +17,10 @@ _BLOCKS = re.compile(
 
 
 def recompute_activations(model: nn.Module) -> int:
-    """Make each block keep its input only; changes the model's modules in place.
+    """Make each block keep only its input, by changing the model's modules in place.
 
     Returns:
-        How many blocks.
+        The number of blocks.
     """
     blocks = [module for name, module in model.named_modules() if _BLOCKS.fullmatch(name)]
     for block in blocks:

@@ -1,4 +1,4 @@
-"""The state of a training run on disk: whole or not there, and found again.
+"""Write and read the state of a training run. A file on disk is always complete.
 
 Layout of a run's folder::
 
@@ -19,7 +19,7 @@ import safetensors
 import torch
 
 from baselines.data import WORKER_DIED
-from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.io import InputError, atomic_path, open_regular
 from entityseg_bench.types import Category
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _NAME = re.compile(r"step_(\d{8})\.pt")
-# What PyTorch raises on a file that is cut or is none of its own.
+# What PyTorch raises on a file that is truncated or not one of its own.
 _READ_ERRORS = (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError)
 
 
@@ -48,12 +48,12 @@ def write_state(out: Path, state: dict[str, Any], keep: int) -> Path:
     """Write a checkpoint, and only then remove older ones.
 
     Args:
-        out: Folder of the run.
+        out: The folder of the run.
         state: Tensors and plain values; "step" names the file.
-        keep: How many checkpoints stay.
+        keep: Number of checkpoints to keep.
 
     Raises:
-        OSError: It cannot be written; those before it stand.
+        OSError: It cannot be written. The checkpoints before it remain.
     """
     folder = out / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,12 +63,13 @@ def write_state(out: Path, state: dict[str, Any], keep: int) -> Path:
             with temporary.open("wb") as file:
                 torch.save(state, file)
                 file.flush()
-                # So that the name never points to bytes that a power cut could lose.
+                # Synced before it is renamed, so that the name never points to bytes that a power
+                # cut can lose.
                 os.fsync(file.fileno())
         except RuntimeError as error:
             if WORKER_DIED in str(error):
                 raise
-            # PyTorch's writer hides the reason of a failed write behind an error of its own.
+            # PyTorch's writer raises its own error after the one that says why writing failed.
             raise OSError(f"{path} cannot be written: {str(error).splitlines()[0]}") from error
     for old in list_states(out)[:-keep]:
         old.unlink()
@@ -79,12 +80,16 @@ def read_state(path: Path) -> dict[str, Any]:
     """Read a checkpoint.
 
     Raises:
-        InputError: It is missing, broken, or none of a training run.
+        InputError: It is missing, broken, or not a checkpoint of a training run.
     """
     try:
+        # A pipe would be waited for.
+        open_regular(path).close()
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(path, "", "there is no such checkpoint.") from None
+    except InputError:
+        raise
     except _READ_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(path, "", f"the checkpoint cannot be read: {reason}.") from None
@@ -97,10 +102,10 @@ def latest_state(out: Path) -> tuple[dict[str, Any] | None, list[InputError]]:
     """Read the newest checkpoint that can be read.
 
     Returns:
-        Its state, None where there is no checkpoint at all; and what was wrong with newer ones.
+        Its state, or None if there is no checkpoint; and the faults of newer ones.
 
     Raises:
-        InputError: There are checkpoints, and none can be read.
+        InputError: There are checkpoints, but none can be read.
     """
     problems: list[InputError] = []
     for path in reversed(list_states(out)):
@@ -114,10 +119,10 @@ def latest_state(out: Path) -> tuple[dict[str, Any] | None, list[InputError]]:
 
 
 def read_categories(path: Path) -> tuple[Category, ...]:
-    """Read from a run's ``model.safetensors`` what the model's classes are, in their order.
+    """Read the categories of the model's classes, in their order, from a run's weights.
 
     Returns:
-        Nothing for entities, which have no classes, and from files of another kind.
+        An empty result for entities, which have no classes, and for files of another kind.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
@@ -128,7 +133,7 @@ def read_categories(path: Path) -> tuple[Category, ...]:
 
 
 def remove_leftovers(out: Path) -> None:
-    """Remove half-written files of a run that was killed; no other run may be writing there."""
+    """Remove incomplete files of a killed run. No other run may be writing in the folder."""
     for folder in (out, out / "checkpoints"):
         for path in folder.glob(".*.part"):
             path.unlink()

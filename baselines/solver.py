@@ -1,4 +1,4 @@
-"""Optimizer, schedule and averaged weights."""
+"""Optimizer, learning rate schedule and averaged weights."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from baselines.train_config import TrainConfig
 
 __all__ = ["WeightAverage", "lr_factor", "make_optimizer", "parameter_groups"]
 
-# Modules whose parameters do not decay.
+# Modules whose parameters have no weight decay.
 _UNDECAYED = (
     nn.LayerNorm,
     nn.GroupNorm,
@@ -16,9 +16,9 @@ _UNDECAYED = (
     nn.Embedding,
 )
 _UNDECAYED_NAMES = ("relative_position_bias_table",)
-# The original tells norms by their class and embeddings by theirs. HorNet's norm is a class of its
-# own there, and its layer scales and the pixel decoder's level embedding are bare parameters: these
-# decay in the published models (golden: optim/*.json).
+# The original recognises norms and embeddings by their class. HorNet's norm has another class
+# there, and its layer scales and the pixel decoder's level embedding are plain parameters. So these
+# have weight decay in the published models (golden: optim/*.json).
 _FORGOTTEN_NAMES = ("gamma1", "gamma2", "level_embed")
 
 
@@ -64,21 +64,22 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def lr_factor(step: int, config: TrainConfig) -> float:
-    """Give what the learning rates are multiplied by at a step, 0 for the first.
+    """Return the factor of the learning rates at a step, counted from 0.
 
-    (1 - step / steps) ** power, golden: optim/*.json; during a warm-up also (step + 1) / its steps.
+    It is (1 - step / steps) ** power (golden: optim/*.json). During a warm-up of W steps it is also
+    multiplied by (step + 1) / W.
     """
     warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     return warmup * (1 - step / config.steps) ** config.power
 
 
 class WeightAverage:
-    """Exponential moving average of a model's state.
+    """Keep an exponential moving average of a model's state.
 
     Args:
-        model: Whose state is averaged; read, never changed.
-        decay: Weight of the average against the newest state. Early on it is lower, (1 + n) / (10 +
-            n) after n updates, so that the initial weights do not linger.
+        model: The model to average. It is read and never changed.
+        decay: Weight of the average against the newest state. After n updates it is at most
+            (1 + n) / (10 + n), so that the initial weights soon lose their influence.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -88,7 +89,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take in the model's present state."""
+        """Add the model's present state to the average."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         for name, value in model.state_dict().items():

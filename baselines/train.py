@@ -25,15 +25,18 @@ from baselines.run_state import latest_state, list_states, read_state, remove_le
 from baselines.trainer import Run, TrainingStopped, train
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.coco import read_coco
-from entityseg_bench.io import InputError, locked, write_json
+from entityseg_bench.io import InputError, check_writable, locked, printable, write_json
 from entityseg_bench.layout import ImageFiles
+from entityseg_bench.names import outside_allowed
+from entityseg_bench.parser import Parser
+from entityseg_bench.stopping import exit_code, stoppable
 
 __all__ = ["main"]
 
-# The others wait also while the first process scores the validation set.
+# The other processes wait while the first one scores the validation set.
 PATIENCE = timedelta(hours=2)
 
-# What may differ when a run goes on: nothing here changes what is learned.
+# Settings that may differ when a run continues: none of them changes what is learned.
 FREE_TO_CHANGE = frozenset(
     (
         "workers",
@@ -49,10 +52,10 @@ FREE_TO_CHANGE = frozenset(
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str) -> argparse.ArgumentParser:
     """Describe the command's arguments."""
-    parser = argparse.ArgumentParser(
-        prog="python -m baselines.train",
+    parser = Parser(
+        prog=prog,
         description="Train a reference model. Under torchrun, with one process a GPU.",
     )
     add = parser.add_argument
@@ -67,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--val-json", type=Path, metavar="FILE", help="COCO file to be scored on")
     add("--images", type=Path, metavar="DIR", help="folder of the images that the COCO files name")
+    add("--allow-outside", action="store_true", help="take images outside of their folder too")
     add(
         "--categories",
         nargs="+",
@@ -94,50 +98,71 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m baselines.train") -> int:
     """Run the command and return its exit code.
 
+    Args:
+        argv: Its arguments; those of the process by default.
+        prog: Its name in help and errors.
+
     Returns:
-        0, trained; 1, training had to stop, and the reason is said; 2, it could not begin; 143,
-        stopped by a signal, with a checkpoint.
+        0 if it trained to the end; 1 if training had to stop, with the reason printed; 2 if it
+        could not begin; 130 or 143 if Ctrl-C or SIGTERM stopped it, with a checkpoint where
+        training had begun.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     if is_original_training(argv):
         try:
             return run_command(read_command(argv))
         except ValueError as error:
-            print(error, file=sys.stderr)
+            print(printable(str(error)), file=sys.stderr)
             return 2
-    args = build_parser().parse_args(argv)
-    with joined(PATIENCE, args.device) as ranks:
+        except KeyboardInterrupt as error:
+            print("stopped", file=sys.stderr)
+            return exit_code(error)
+    args = build_parser(prog).parse_args(argv)
+    signals: list[int] = []
+    with (
+        joined(PATIENCE, args.device) as ranks,
+        stoppable(),
+        outside_allowed(args.allow_outside),
+    ):
         try:
+            check_writable(args.out / "config.json", makes_folders=True)
             run = _prepare(args, ranks)
-            # One process holds the folder for all: two runs would take each other's checkpoints.
+            # The first process locks the folder: two runs in it would take each other's
+            # checkpoints.
             with locked(run.out) if ranks.is_first else nullcontext():
                 state = _state_to_resume(args, run)
                 if ranks.is_first:
                     write_json(run.out / "config.json", run.resolved(), indent=1)
-                done = train(run, state)
+                done = train(run, state, signals)
         except TrainingStopped as error:
-            print(f"training stopped: {error}", file=sys.stderr)
+            print(printable(f"training stopped: {error}"), file=sys.stderr)
             return 1
-        except (InputError, ValueError) as error:
-            print(error, file=sys.stderr)
+        except (OSError, ValueError) as error:
+            print(printable(str(error)), file=sys.stderr)
             return 2
-    return 0 if done >= run.train.steps else 128 + signal.SIGTERM
+        except KeyboardInterrupt as error:
+            print("stopped", file=sys.stderr)
+            return exit_code(error)
+    if done >= run.train.steps:
+        return 0
+    # Where several processes train, another one may have been asked.
+    return 128 + (signals[0] if signals else signal.SIGTERM)
 
 
 def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:
-    """Bring together configuration and data."""
+    """Gather configuration and data."""
     name, configs = _configs(args, ranks)
     changed = override(configs, args.settings)
     model, config = changed["model"], changed["train"]
     if config.precision == "float16" and args.device == "cpu":
-        raise ValueError("train.precision=float16 needs a GPU; take bfloat16 or float32")
+        raise ValueError("train.precision=float16 needs a GPU; use bfloat16 or float32")
     if (args.data is None) == (args.train_json is None):
         raise ValueError("name the data: --data ROOT, or --train-json FILE")
     if args.categories and args.train_json is None:
-        raise ValueError("--categories is of COCO files: name --train-json FILE")
+        raise ValueError("--categories works with COCO files only: add --train-json FILE")
     if args.data is not None:
         train_set, val_set = (
             EntityDataset.open(args.data, model.task, split, config.resolution, parts)
@@ -168,7 +193,7 @@ def _prepare(args: argparse.Namespace, ranks: Ranks) -> Run:
 
 
 def _configs(args: argparse.Namespace, ranks: Ranks) -> tuple[str, dict[str, Any]]:
-    """Give the configurations to start from, and the name of the preset or of the nearest one."""
+    """Return the configurations to start from, and the name of the preset or of the nearest one."""
     if (args.preset is None) == (args.config_file is None):
         raise ValueError("name a preset, or a file of the original with --config-file")
     if args.config_file is None:
@@ -201,7 +226,7 @@ def _only(dataset: EntityDataset | None, names: Sequence[str]) -> EntityDataset 
 
 
 def _state_to_resume(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
-    """Read the checkpoint to go on from, and see that it is of this run."""
+    """Read the checkpoint to continue from, and check that it belongs to this run."""
     run.out.mkdir(parents=True, exist_ok=True)
     if args.resume is None:
         if list_states(run.out):
@@ -217,7 +242,7 @@ def _state_to_resume(args: argparse.Namespace, run: Run) -> dict[str, Any] | Non
     else:
         state, problems = latest_state(run.out)
         for problem in problems if run.ranks.is_first else ():
-            print(f"{problem} Going on from the one before it.", file=sys.stderr)
+            print(f"{problem} Continuing from the one before it.", file=sys.stderr)
     if state is not None:
         _check_same(state["config"], run.resolved(), run.out)
     return state

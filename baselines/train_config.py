@@ -10,10 +10,10 @@ __all__ = ["AugmentConfig", "TrainConfig"]
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """What chance does to an image and its masks.
+    """Configure the random transforms of a training image and its masks.
 
-    Either ``canvas`` is set and the image is scaled to fit into a square of random size, of which a
-    window as large as the canvas is cut (large-scale jitter, Ghiasi et al., arXiv 2012.07177), or
+    If ``canvas`` is set, the image is scaled to fit into a square of random size, and a window of
+    the canvas's size is cut out (large-scale jitter, Ghiasi et al., arXiv 2012.07177). Otherwise
     its short side is resized to one of ``short_sides``.
     """
 
@@ -29,15 +29,17 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides what a training run computes."""
+    """Hold everything that decides what a training run computes."""
 
     steps: int = 103_125  # of the optimizer
-    batch_size: int = 16  # images a step, over all processes and accumulated parts
-    max_device_batch: int = 2  # images a process puts through the model at once
+    batch_size: int = 16  # images of a step, over all processes and accumulated parts
+    max_device_batch: int = 2  # images that go through the model at once in a process
     lr: float = 1e-4
     backbone_lr_factor: float = 0.1
     weight_decay: float = 0.05  # not of norms, embeddings and position biases
-    published_decay: bool = True  # decay also what the original forgot to leave out: see solver.py
+    published_decay: bool = (
+        True  # also decay the parameters that the original did not exclude: see solver.py
+    )
     power: float = 0.9  # of the polynomial schedule; the learning rate ends at 0
     warmup_steps: int = 0  # over which the learning rate rises from 0; the original has none
     clip_norm: float = 0.01  # of all gradients together; 0 does not clip
@@ -45,19 +47,21 @@ class TrainConfig:
     augment: AugmentConfig = AugmentConfig()
     split: Literal["train", "val"] = "train"
     resolution: Literal["high", "low"] = "high"
-    parts: tuple[str, ...] | None = None  # of the data set: some of 01,02,03; None: all there are
-    # Metres of turbulent air, one of which is drawn for each image; none: images as they are.
+    parts: tuple[str, ...] | None = None  # parts of the data set: some of 01,02,03; None for all
+    # Metres of turbulent air; one of them is drawn for each image. Empty for images as they are.
     distances: tuple[float, ...] = ()
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     recompute: bool = False  # activations in the backward pass, which halves the memory or better
-    ema_decay: float = 0.0  # of averaged weights, which are then evaluated and kept; 0: none
+    ema_decay: float = (
+        0.0  # of the averaged weights, which are then evaluated and kept; 0 for no average
+    )
     seed: int = 0
     workers: int = 4  # processes that load data, for each training process
     skip_broken: bool = False  # take another image in place of one that cannot be read
     checkpoint_every: int = 5000  # steps
     keep_checkpoints: int = 2
-    evaluate_every: int = 5000  # steps; 0: never
-    evaluate_images: int | None = None  # of the validation split, the first so many; None: all
+    evaluate_every: int = 5000  # in steps; 0 for never
+    evaluate_images: int | None = None  # number of validation images, the first ones; None for all
     log_every: int = 20  # steps
 
     def __post_init__(self) -> None:

@@ -1,5 +1,7 @@
 """Score a model in training on the validation split, with the benchmark's own evaluator."""
 
+from collections.abc import Sequence
+
 import torch.distributed as dist
 from torch import nn
 
@@ -7,7 +9,9 @@ from baselines.images import read_image
 from baselines.predictor import Precision, Predictor
 from baselines.ranks import Ranks
 from entity_api import EvalParams, evaluate
+from entityseg_bench.corrupt import image_seed
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.turbulence import Air, distort
 
 __all__ = ["evaluate_model"]
 
@@ -18,6 +22,7 @@ def evaluate_model(
     ranks: Ranks,
     precision: Precision = "float32",
     limit: int | None = None,
+    distances: Sequence[float] = (),
 ) -> dict[str, float]:
     """Predict on images and score AP^e, whatever the annotation type.
 
@@ -25,15 +30,18 @@ def evaluate_model(
     mode afterwards.
 
     Args:
-        model: With its configuration; used on the device where it is.
+        model: A model with its configuration. It is used on the device where it is.
         dataset: Ground truth.
         ranks: This process.
-        precision: Of the network.
-        limit: How many images, the first ones; None: all.
+        precision: Number format of the network.
+        limit: Number of images, the first ones; None for all.
+        distances: Metres of turbulent air through which the images are seen as well. The air of an
+            image is the same in every evaluation.
 
     Returns:
-        Metrics as fractions: AP, APe and so on, class-agnostic; for instances also "class_AP", the
-        mean over the categories. In the first process only, elsewhere nothing.
+        Class-agnostic metrics as fractions: AP, APe and so on. For instances also "class_AP", the
+        mean over the categories. "APe_100m" and "class_AP_100m" are those at 100 m. Only the first
+        process returns them; the others return an empty dict.
     """
     if limit is not None and limit < len(dataset):
         dataset = dataset.take(range(limit))
@@ -43,24 +51,38 @@ def evaluate_model(
         device=next(model.parameters()).device,
         precision=precision,
     )
-    own = _predictions(predictor, dataset, ranks)
+    metrics: dict[str, float] = {}
+    for distance in (0.0, *(one for one in distances if one)):
+        records = _gathered(_predictions(predictor, dataset, ranks, distance), ranks)
+        if ranks.is_first:
+            found = _metrics(dataset, records, model.config.task)
+            if distance:
+                at = f"_{distance:g}m"
+                found = {k + at: found[k] for k in ("APe", "class_AP") if k in found}
+            metrics.update(found)
     model.train()
-    records = _gathered(own, ranks)
-    if not ranks.is_first:
-        return {}
+    return metrics
+
+
+def _metrics(dataset: EntityDataset, records: list[dict], task: str) -> dict[str, float]:
+    """Score the records of all processes."""
     ground_truth = dataset.ground_truth()
     metrics = dict(evaluate(ground_truth, records).metrics)
-    if model.config.task == "instance":
+    if task == "instance":
         scored = evaluate(ground_truth, records, EvalParams(class_aware=True))
         metrics["class_AP"] = scored.metrics["AP"]
     return metrics
 
 
-def _predictions(predictor: Predictor, dataset: EntityDataset, ranks: Ranks) -> list[dict]:
-    """Predict on this process's share of the images; give the records of a results file."""
+def _predictions(
+    predictor: Predictor, dataset: EntityDataset, ranks: Ranks, distance: float
+) -> list[dict]:
+    """Predict on this process's share of the images; return the records of a results file."""
     records = []
     for image in dataset.images[ranks.rank :: ranks.world]:
         pixels = read_image(dataset.image_path(image), (image.height, image.width))
+        if distance:
+            pixels = distort(pixels, Air(distance), image_seed(0, image.file_name))
         for found in predictor(pixels).predictions(image.id):
             records.append(
                 {
@@ -74,7 +96,7 @@ def _predictions(predictor: Predictor, dataset: EntityDataset, ranks: Ranks) -> 
 
 
 def _gathered(records: list[dict], ranks: Ranks) -> list[dict]:
-    """Bring the records of all processes to the first."""
+    """Gather the records of all processes in the first one."""
     if ranks.world == 1:
         return records
     lists: list | None = [None] * ranks.world if ranks.is_first else None

@@ -19,10 +19,11 @@ class TrainLog:
     """Report to the terminal, ``log.jsonl`` and, where it is installed, TensorBoard.
 
     Args:
-        out: Folder of the run.
-        steps: Of the whole run, for the time left.
-        first_step: Where this process begins; lines of later steps, which are run again, go.
-        enabled: Whether this process is the one that reports.
+        out: The folder of the run.
+        steps: Number of steps of the whole run, to estimate the time left.
+        first_step: The step where this process begins. Lines of later steps are removed, because
+            these steps are run again.
+        enabled: True in the one process that reports.
     """
 
     def __init__(self, out: Path, steps: int, first_step: int, enabled: bool = True) -> None:
@@ -61,11 +62,12 @@ class TrainLog:
         known = {name: value for name, value in metrics.items() if not math.isnan(value)}
         self._append({"step": step, "evaluation": known, "seconds": round(seconds, 1)})
         self._add_scalars("val", step, known)
-        shown = "  ".join(f"{name} {known[name]:.4f}" for name in LOGGED if name in known)
+        names = [*LOGGED, *(name for name in known if name.startswith("APe_"))]
+        shown = "  ".join(f"{name} {known[name]:.4f}" for name in names if name in known)
         self.say(f"step {step}: {shown}  ({_duration(seconds)})")
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a line that the progress line does not overwrite."""
         if self.enabled:
             end_line = "\n" if self._line else ""
             self._line = ""
@@ -89,7 +91,7 @@ class TrainLog:
                 self._board.add_scalar(f"{group}/{name}", value, step)
 
     def _show(self, line: str) -> None:
-        """Write over the last progress line on a terminal, a line each elsewhere."""
+        """Overwrite the last progress line on a terminal; elsewhere print a new line."""
         if sys.stderr.isatty():
             print("\r" + line.ljust(len(self._line)), end="", file=sys.stderr, flush=True)
             self._line = line
@@ -98,7 +100,7 @@ class TrainLog:
 
 
 def _keep_lines(path: Path, last_step: int) -> None:
-    """Drop the lines of steps after one, and a last line that a kill cut short."""
+    """Remove the lines of later steps, and a last line that is incomplete after a kill."""
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:

@@ -16,29 +16,31 @@ from entityseg_bench.io import InputError
 __all__ = ["Run", "TrainingStopped", "train"]
 
 
-def train(run: Run, state: dict[str, Any] | None = None) -> int:
+def train(run: Run, state: dict[str, Any] | None = None, signals: list[int] | None = None) -> int:
     """Train until the last step, or until SIGTERM or SIGINT asks to stop.
 
-    The seed decides everything that is drawn at a step, also dropped paths, together with the step
-    and the process, so that a run that was stopped goes on exactly as if it had not been.
+    All random numbers of a step, also those of dropped paths, depend only on the seed, the step and
+    the process. A run that was stopped therefore continues exactly as if it had not been.
 
     Args:
-        run: What to do.
-        state: Where to go on from, as `run_state.read_state` gives it; None: from the beginning.
+        run: The run.
+        state: Where to go on from, as `run_state.read_state` gives it; None to begin anew.
+        signals: Takes the number of each signal that has come.
 
     Returns:
-        Steps done; fewer than `run.train.steps` after a signal, with a checkpoint of that step.
+        Number of steps done. After a signal it is less than `run.train.steps`, and there is a
+        checkpoint of that step.
 
     Raises:
-        TrainingStopped: The loss is not finite, a data worker died, the disk is full.
-        InputError: Data or weights that cannot be read.
+        TrainingStopped: The loss is not finite, a data process died, or the disk is full.
+        InputError: Data or weights cannot be read.
     """
     config, ranks = run.train, run.ranks
     learner = Learner(run, state)
     log = TrainLog(run.out, config.steps, learner.step, enabled=ranks.is_first)
     log.say(learner.summary())
     meter = _Meter()
-    with _named_failures(run), contextlib.closing(log), _stop_signals() as asked_to_stop:
+    with _named_failures(run), contextlib.closing(log), _stop_signals(signals) as asked_to_stop:
         batches = _batches(learner)
         while learner.step < config.steps:
             parts = [next(batches) for _ in range(learner.parts)]
@@ -68,7 +70,7 @@ def train(run: Run, state: dict[str, Any] | None = None) -> int:
 
 
 class _Meter:
-    """Means of what steps report."""
+    """Average what steps report."""
 
     def __init__(self) -> None:
         self.restart()
@@ -84,7 +86,7 @@ class _Meter:
         self._images += images
 
     def means(self) -> dict[str, float]:
-        """Give the means since the last call, and the images a second."""
+        """Return the means since the last call, and the images per second."""
         means = {name: value / self._steps for name, value in self._sums.items() if name != "stop"}
         means["images_per_s"] = self._images / max(time.monotonic() - self._began, 1e-9)
         self.restart()
@@ -110,9 +112,9 @@ def _report_problems(parts: list[Batch], goes_on: bool, log: TrainLog) -> None:
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[Any]:
-    """Give a function that says whether SIGTERM or SIGINT has come; a second SIGINT kills."""
-    asked = []
+def _stop_signals(signals: list[int] | None) -> Iterator[Any]:
+    """Return a function that tells whether SIGTERM or SIGINT came; a second SIGINT kills."""
+    asked = [] if signals is None else signals
 
     def ask(number: int, frame: Any) -> None:
         if number == signal.SIGINT and asked:
@@ -129,7 +131,7 @@ def _stop_signals() -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _named_failures(run: Run) -> Iterator[None]:
-    """Turn what the loader and the device raise into reasons that a user can act on."""
+    """Turn errors of the loader and the device into reasons that a user can act on."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -138,7 +140,7 @@ def _named_failures(run: Run) -> Iterator[None]:
             "train.recompute=true."
         ) from None
     except (ConnectionError, EOFError) as error:
-        # How it shows when a data process dies while it hands over a batch.
+        # The error when a data process dies while it passes a batch.
         raise _worker_died(error) from None
     except (InputError, OSError) as error:
         raise TrainingStopped(str(error)) from error

@@ -12,14 +12,14 @@ MARGIN = 32
 
 
 def distort(image: Tensor, air: Air, seed: int = 0) -> Tensor:
-    """Show an image as it is seen through the air: tilted, blurred, then hazy.
+    """Distort an image as it is seen through turbulent air: tilt, blur, then haze.
 
     The same seed gives the same air as `entityseg_bench.turbulence.distort`, on any device.
 
     Args:
         image: (C, H, W) float, from 0 to 1.
-        air: Strength and camera; at 0 m the image comes back bit for bit.
-        seed: Of all chance.
+        air: Strength of the turbulence, and camera. At 0 m the image is returned unchanged.
+        seed: Seed of all random numbers.
 
     Returns:
         (C, H, W), of the image's type and device.
@@ -38,7 +38,7 @@ def _warp(image: Tensor, shift: Tensor) -> Tensor:
     height, width = image.shape[-2:]
     row = torch.arange(height, device=image.device)[:, None] + shift[0]
     column = torch.arange(width, device=image.device) + shift[1]
-    # What `grid_sample` calls -1 and 1 are the centres of the outermost pixels.
+    # With aligned corners, -1 and 1 of `grid_sample` are the centres of the outermost pixels.
     grid = torch.stack(
         (2 * column / max(width - 1, 1) - 1, 2 * row / max(height - 1, 1) - 1), dim=-1
     )
@@ -49,7 +49,7 @@ def _warp(image: Tensor, shift: Tensor) -> Tensor:
 def _blur(image: Tensor, air: Air, weight: Tensor) -> Tensor:
     height, width = image.shape[-2:]
     margin = min(MARGIN, height, width)
-    # The border row is repeated by the mirror, as numpy's "symmetric" does.
+    # Mirrored with the border row repeated, as numpy's mode "symmetric" does.
     rows = _mirrored(height, margin, image.device)
     columns = _mirrored(width, margin, image.device)
     padded = image[:, rows][:, :, columns]

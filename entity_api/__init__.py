@@ -1,4 +1,4 @@
-"""Score entity segmentation: AP^e and AP, exactly as COCO counts them."""
+"""Score entity segmentation: AP, exactly as COCO counts it, and AP^e, with overlaps removed."""
 
 from entity_api import mask
 from entity_api.coco import COCO
@@ -10,6 +10,8 @@ from entity_api.overlap import Overlap, overlapping_pairs, remove_overlaps
 from entity_api.params import EvalParams
 from entity_api.result import EvalResult
 from entity_api.rle import RLEError
+from entity_api.state import EvalState
+from entity_api.state_arrays import StateError
 from entity_api.tables import Detections, GroundTruth, RecordError
 
 __all__ = [
@@ -19,10 +21,12 @@ __all__ = [
     "Detections",
     "EvalParams",
     "EvalResult",
+    "EvalState",
     "GroundTruth",
     "Overlap",
     "RLEError",
     "RecordError",
+    "StateError",
     "evaluate",
     "init_as_pycocotools",
     "mask",

@@ -1,14 +1,15 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Taking overlaps away: one bit a pixel says what is covered already.
+"""Taking overlaps away: one bit a pixel says what is covered already, or a sweep over the ends.
 
 `overlap.py` and the tests say in plain Python what is computed.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
-from entity_api._rle cimport Runs
+from entity_api._events cimport sorted_events
+from entity_api._rle cimport NO_MEMORY, Runs
 
 cdef extern from *:
     """
@@ -29,40 +30,154 @@ cdef extern from *:
     int count_bits(unsigned long long x) noexcept nogil
 
 
-def visible(Runs masks):
+cdef class Cover:
+    """Take overlaps away in one image after the other; what it works on is kept for the next."""
+
+    def __dealloc__(self):
+        free(self.taken)
+
+    cdef int64_t take(self, Runs masks, Runs out) noexcept nogil:
+        """Write into ``out`` what of each mask no mask before it covers.
+
+        Returns:
+            The pixels that two or more masks cover; where there are none, ``out`` is not written.
+            `NO_MEMORY`: there is no memory.
+        """
+        cdef Py_ssize_t n_words = <Py_ssize_t>(masks.pixels >> 6) + 1, m = masks.offsets[masks.n]
+        cdef uint64_t* twice
+        if n_words > 2 * m:
+            # Few runs in many pixels: a bit a pixel would take longer to clear than to set.
+            return take_by_events(masks, out)
+        if 2 * n_words > self.room:
+            free(self.taken)
+            self.taken = <uint64_t*>malloc(2 * n_words * sizeof(uint64_t))
+            self.room = 2 * n_words if self.taken != NULL else 0
+            if not self.room:
+                return NO_MEMORY
+        twice = self.taken + n_words
+        memset(self.taken, 0, n_words * sizeof(uint64_t))
+        if disjoint(masks, self.taken):
+            return 0
+        # What is visible begins where some mask begins or ends, and no two pieces at one place.
+        if not out.make_room(masks.n, masks.pixels, 2 * m):
+            return NO_MEMORY
+        memset(self.taken, 0, 2 * n_words * sizeof(uint64_t))
+        take_all(masks, out, self.taken, twice)
+        return pixels_of(twice, n_words)
+
+
+def visible(Runs masks, bint by_events=False):
     """Keep of each mask the pixels that no mask before it covers.
+
+    Args:
+        masks: In order.
+        by_events: Sort where masks begin and end, instead of marking pixels.
 
     Returns:
         The masks that are left, in the same order, some of them perhaps empty, and the number of
         pixels that two or more masks cover; where there are none, the masks themselves.
     """
-    cdef Py_ssize_t n_words = <Py_ssize_t>(masks.pixels >> 6) + 1, m = masks.offsets[masks.n], word
-    cdef int64_t crowded_px = 0
-    cdef bint apart
-    cdef uint64_t* taken = <uint64_t*>calloc(n_words, sizeof(uint64_t))
-    cdef uint64_t* twice = NULL
     cdef Runs out = Runs([], masks.pixels)
-    try:
-        if taken == NULL:
-            raise MemoryError
-        with nogil:
-            apart = disjoint(masks, taken)
-        if apart:
-            return masks, 0
-        # What is visible begins where some mask begins or ends, and no two pieces at one place.
-        out.make_room(masks.n, masks.pixels, 2 * m)
-        twice = <uint64_t*>calloc(n_words, sizeof(uint64_t))
-        if twice == NULL:
-            raise MemoryError
-        with nogil:
-            memset(taken, 0, n_words * sizeof(uint64_t))
-            take_all(masks, out, taken, twice)
-            for word in range(n_words):
-                crowded_px += count_bits(twice[word])
-        return out, crowded_px
-    finally:
-        free(taken)
-        free(twice)
+    cdef Cover cover = Cover()
+    cdef int64_t crowded_px
+    with nogil:
+        crowded_px = take_by_events(masks, out) if by_events else cover.take(masks, out)
+    if crowded_px == NO_MEMORY:
+        raise MemoryError
+    return (out, crowded_px) if crowded_px else (masks, 0)
+
+
+cdef int64_t pixels_of(const uint64_t* words, Py_ssize_t n) noexcept nogil:
+    """Count the bits of many words, most of them without any or full."""
+    cdef int64_t total = 0
+    cdef Py_ssize_t word
+    for word in range(n):
+        if words[word] == ~<uint64_t>0:
+            total += 64
+        elif words[word]:
+            total += count_bits(words[word])
+    return total
+
+
+cdef struct Piece:
+    uint32_t mask
+    uint32_t start
+    uint32_t end
+
+
+cdef int64_t take_by_events(Runs masks, Runs out) noexcept nogil:
+    """Do what `Cover.take` does, going from where masks begin and end to the next such place."""
+    cdef Py_ssize_t m = masks.offsets[masks.n], n_words = (masks.n >> 6) + 1, i = 0, n_pieces = 0
+    cdef int64_t crowded_px = 0, n_active = 0, owner = -1, before = -1
+    cdef uint32_t at = 0, start = 0, mask
+    cdef uint64_t* keys = <uint64_t*>malloc((2 * m + 1) * sizeof(uint64_t))
+    cdef uint64_t* active = <uint64_t*>calloc(n_words, sizeof(uint64_t))
+    cdef Piece* pieces = <Piece*>malloc((m + 1) * sizeof(Piece))
+    cdef const uint64_t* events
+    if keys == NULL or active == NULL or pieces == NULL:
+        crowded_px = NO_MEMORY
+    else:
+        events = sorted_events(masks, keys)
+        while i < m:
+            at = <uint32_t>(events[i] >> 32)
+            if n_active > 1:
+                crowded_px += at - start
+            before = owner
+            while i < m and <uint32_t>(events[i] >> 32) == at:
+                mask = <uint32_t>events[i]
+                active[mask >> 6] ^= <uint64_t>1 << (mask & 63)
+                n_active += 1 if active[mask >> 6] >> (mask & 63) & 1 else -1
+                i += 1
+            owner = first_of(active, n_words) if n_active else -1
+            start = at
+            if owner == before:
+                continue
+            if before >= 0:
+                pieces[n_pieces].end = at
+                n_pieces += 1
+            if owner >= 0:
+                pieces[n_pieces] = Piece(<uint32_t>owner, at, at)
+        if crowded_px and not gather(pieces, n_pieces, masks, out):
+            crowded_px = NO_MEMORY
+    free(keys)
+    free(active)
+    free(pieces)
+    return crowded_px
+
+
+cdef int64_t first_of(const uint64_t* active, Py_ssize_t n_words) noexcept nogil:
+    """Return the first bit that is set, or -1."""
+    cdef Py_ssize_t word
+    for word in range(n_words):
+        if active[word]:
+            return 64 * word + lowest_bit(active[word])
+    return -1
+
+
+cdef bint gather(
+    const Piece* pieces, Py_ssize_t n_pieces, Runs masks, Runs out
+) noexcept nogil:
+    """Write pieces, which ascend, as the runs of their masks; False: there is no memory."""
+    cdef Py_ssize_t i, n, total = 0
+    cdef uint32_t mask
+    if not out.make_room(masks.n, masks.pixels, 2 * n_pieces):
+        return False
+    for i in range(n_pieces):
+        out.offsets[pieces[i].mask + 1] += 2
+        out.areas_px[pieces[i].mask] += pieces[i].end - pieces[i].start
+    # Where each mask begins; written, where it ends.
+    for i in range(masks.n + 1):
+        n = out.offsets[i]
+        if i:
+            out.offsets[i] = total
+        total += n
+    for i in range(n_pieces):
+        mask = pieces[i].mask
+        n = out.offsets[mask + 1]
+        out.bounds[n] = pieces[i].start
+        out.bounds[n + 1] = pieces[i].end
+        out.offsets[mask + 1] += 2
+    return True
 
 
 cdef bint disjoint(Runs masks, uint64_t* taken) noexcept nogil:
@@ -106,7 +221,7 @@ cdef void take_all(Runs masks, Runs out, uint64_t* taken, uint64_t* twice) noexc
         first = m
         for k in range(masks.offsets[i], masks.offsets[i + 1], 2):
             if masks.bounds[k] < masks.bounds[k + 1]:
-                m = take(
+                m = take_run(
                     taken, twice, masks.bounds[k], masks.bounds[k + 1], out.bounds, first, m
                 )
         out.offsets[i + 1] = m
@@ -114,7 +229,7 @@ cdef void take_all(Runs masks, Runs out, uint64_t* taken, uint64_t* twice) noexc
             out.areas_px[i] += out.bounds[k + 1] - out.bounds[k]
 
 
-cdef inline Py_ssize_t take(
+cdef inline Py_ssize_t take_run(
     uint64_t* taken, uint64_t* twice, uint32_t start, uint32_t end,
     uint32_t* bounds, Py_ssize_t first, Py_ssize_t m,
 ) noexcept nogil:
@@ -126,7 +241,11 @@ cdef inline Py_ssize_t take(
         return take_word(taken, twice, head_word, head & tail, bounds, first, m)
     m = take_word(taken, twice, head_word, head, bounds, first, m)
     for word in range(head_word + 1, tail_word):
-        m = take_word(taken, twice, word, ~<uint64_t>0, bounds, first, m)
+        # Under many masks most words are taken whole already.
+        if taken[word] == ~<uint64_t>0:
+            twice[word] = ~<uint64_t>0
+        else:
+            m = take_word(taken, twice, word, ~<uint64_t>0, bounds, first, m)
     return take_word(taken, twice, tail_word, tail, bounds, first, m)
 
 

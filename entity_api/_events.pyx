@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
-from entity_api._rle cimport Runs
+from entity_api._rle cimport NO_MEMORY, Runs
 
 # The pair table holds a bit for each two masks of an image: 32 MB at this many.
 cdef enum:
@@ -65,29 +65,37 @@ cdef uint64_t* sorted_events(Runs masks, uint64_t* keys) noexcept nogil:
 
 def count_pairs(Runs masks):
     """Count the pairs of masks with a common pixel; -1 above `MAX_PAIRED` masks."""
+    cdef int64_t total
+    with nogil:
+        total = pairs_of(masks)
+    if total == NO_MEMORY:
+        raise MemoryError
+    return total
+
+
+cdef int64_t pairs_of(Runs masks) noexcept nogil:
+    """Count as `count_pairs` does, or return `NO_MEMORY`."""
     cdef Py_ssize_t n = masks.n, n_words = (n >> 6) + 1, m = masks.offsets[n], a, b
     cdef int64_t total = 0
     if n > MAX_PAIRED:
         return -1
-    cdef uint64_t* keys = new_keys(m)
+    cdef uint64_t* keys = <uint64_t*>malloc((2 * m + 1) * sizeof(uint64_t))
     cdef uint64_t* active = <uint64_t*>calloc(n_words, sizeof(uint64_t))
     cdef uint64_t* pairs = <uint64_t*>calloc(n * n_words + 1, sizeof(uint64_t))
-    try:
-        if active == NULL or pairs == NULL:
-            raise MemoryError
-        with nogil:
-            note_pairs(sorted_events(masks, keys), m, active, pairs, n_words)
-            for a in range(n):
-                for b in range(a):
-                    if (pairs[a * n_words + (b >> 6)] >> (b & 63) & 1) or (
-                        pairs[b * n_words + (a >> 6)] >> (a & 63) & 1
-                    ):
-                        total += 1
-        return total
-    finally:
-        free(keys)
-        free(active)
-        free(pairs)
+    if keys == NULL or active == NULL or pairs == NULL:
+        total = NO_MEMORY
+    else:
+        note_pairs(sorted_events(masks, keys), m, active, pairs, n_words)
+        for a in range(n):
+            for b in range(a):
+                if (pairs[a * n_words + (b >> 6)] >> (b & 63) & 1) or (
+                    pairs[b * n_words + (a >> 6)] >> (a & 63) & 1
+                ):
+                    total += 1
+    free(keys)
+    free(active)
+    free(pairs)
+    return total
 
 
 cdef void note_pairs(

@@ -3,28 +3,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-def ious(
-    common: NDArray[np.int64],
-    dt_area: NDArray[np.int64],
-    gt_area: NDArray[np.int64],
-    gt_crowd: NDArray[np.uint8],
-) -> NDArray[np.float64]: ...
-def match_group(
-    iou: NDArray[np.float64],
-    iou_thrs: NDArray[np.float64],
-    area_ranges: NDArray[np.float64],
-    rows: NDArray[np.int64],
+from entity_api._near import Near
+
+class Target:
+    def __init__(
+        self,
+        iou_thrs: NDArray[np.float64],
+        area_ranges: NDArray[np.float64],
+        outcome: NDArray[np.int8],
+        dt_gt: NDArray[np.int32],
+        gt_dt: NDArray[np.int32],
+        gt_ignored: NDArray[np.uint8],
+    ) -> None: ...
+
+def match_image(
+    near: Near,
+    target: Target,
     columns: NDArray[np.int64],
     dt_records: NDArray[np.int64],
     gt_records: NDArray[np.int64],
     dt_area: NDArray[np.float64],
     gt_area: NDArray[np.float64],
     gt_crowd: NDArray[np.uint8],
-    start: int,
-    outcome: NDArray[np.int8],
-    dt_gt: NDArray[np.int32],
-    gt_dt: NDArray[np.int32],
-    gt_ignored: NDArray[np.uint8],
+    gt_group: NDArray[np.int64],
 ) -> None: ...
 def precision_at_recall(
     outcome: NDArray[np.int8],

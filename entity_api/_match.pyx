@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Kernels of the protocol: greedy matching of one group, and precision over all of them.
+"""Kernels of the protocol: greedy matching of one image, and precision over all of them.
 
-`match_group` and `precision_at_recall` imitate cocoapi's `evaluateImg` and `accumulate` operation
+`Target.match` and `precision_at_recall` imitate cocoapi's `evaluateImg` and `accumulate` operation
 by operation, so that results equal pycocotools' to the last bit; the tests hold both against it.
 """
 
@@ -9,162 +9,180 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-import numpy as np
-
-# What became of a detection at one area range and threshold.
-cdef enum:
-    FALSE_POSITIVE = 0
-    TRUE_POSITIVE = 1
-    IGNORED = 2
+from entity_api._near cimport Near, Pair
 
 
-def ious(
-    const int64_t[:, ::1] common,
-    const int64_t[::1] dt_area,
-    const int64_t[::1] gt_area,
-    const uint8_t[::1] gt_crowd,
-):
-    """Divide intersections by unions: the kernel of `rle.iou_of_counts`, (D, G) in [0, 1]."""
-    cdef Py_ssize_t d, g, n_dt = dt_area.shape[0], n_gt = gt_area.shape[0]
-    cdef int64_t union_px
-    out = np.zeros((n_dt, n_gt))
-    cdef double[:, ::1] view = out
-    for d in range(n_dt):
-        for g in range(n_gt):
-            if common[d, g]:
-                union_px = dt_area[d] if gt_crowd[g] else dt_area[d] + gt_area[g] - common[d, g]
-                view[d, g] = <double>common[d, g] / <double>union_px
-    return out
-
-
-cdef inline int64_t best_free(
-    const double* iou, const int64_t* near, Py_ssize_t n_near, double thr,
-    const uint8_t* ignored, const int32_t* taken,
-    const int64_t[:] gt_records, const uint8_t[::1] gt_crowd,
+cdef inline Py_ssize_t best_free(
+    const Pair* pairs, Py_ssize_t n, double thr, const uint8_t* ignored, const uint8_t* taken,
+    const uint8_t* gt_crowd,
 ) noexcept nogil:
-    """Return the column of the gt that one detection matches, or -1."""
-    cdef int64_t g, best = -1
+    """Return which of its pairs one detection matches by, or -1."""
+    cdef int64_t g
     cdef double best_iou = min(thr, 1 - 1e-10)
-    cdef Py_ssize_t k
+    cdef Py_ssize_t k, best = -1
     cdef int ignoring
     # cocoapi puts ignored gt last and stops there once a counted one matches.
     for ignoring in range(2):
-        for k in range(n_near):
-            g = near[k]
-            if ignored[gt_records[g]] != ignoring or iou[g] < best_iou:
+        for k in range(n):
+            g = pairs[k].gt
+            if ignored[g] != ignoring or pairs[k].iou < best_iou or (taken[g] and not gt_crowd[g]):
                 continue
-            if taken[gt_records[g]] >= 0 and not gt_crowd[g]:
-                continue
-            best_iou = iou[g]
-            best = g
+            best_iou = pairs[k].iou
+            best = k
         if best >= 0:
             break
     return best
 
 
-def match_group(
-    const double[:, ::1] iou,
-    const double[::1] iou_thrs,
-    const double[:, ::1] area_ranges,
-    const int64_t[::1] rows,
-    const int64_t[::1] columns,
-    const int64_t[:] dt_records,
-    const int64_t[:] gt_records,
-    const double[::1] dt_area,
-    const double[::1] gt_area,
-    const uint8_t[::1] gt_crowd,
-    Py_ssize_t start,
-    int8_t[:, :, ::1] outcome,
-    int32_t[:, :, ::1] dt_gt,
-    int32_t[:, :, ::1] gt_dt,
-    uint8_t[:, ::1] gt_ignored,
-):
-    """Match the detections of one group, best score first, each to its best free gt.
-
-    A gt that is a crowd or outside the area range is *ignored*: a match to it counts neither way.
-    A detection outside the range is ignored where it is unmatched.
+cdef class Target:
+    """Hold the arrays that the images of one pass are matched into, and match one.
 
     Args:
-        iou: (D, G) of the group's image, in [0, 1].
         iou_thrs: (T,) in [0, 1].
         area_ranges: (A, 2) least and greatest area in pixels, both included.
-        rows: The group's detections by falling score, as rows of ``iou``.
-        columns: The group's ground truth, as columns of ``iou``.
-        dt_records: (D,) record of each row.
-        gt_records: (G,) record of each column.
-        dt_area: (D,) in pixels.
-        gt_area: (G,) in pixels.
-        gt_crowd: (G,) gt that may be matched any number of times.
-        start: Column of the group's first detection in the arrays that are written:
         outcome: (A, T, N) 0 false positive, 1 true positive, 2 ignored.
         dt_gt: (A, T, N) record of the matched gt, or -1; (A, T, 0) is left alone.
         gt_dt: (A, T, gt records) record of the last matched detection, untouched without one.
         gt_ignored: (A, gt records).
     """
-    cdef Py_ssize_t n_dt = rows.shape[0], n_gt = columns.shape[0], n_thrs = iou_thrs.shape[0]
-    cdef Py_ssize_t a, t, d, k, i, n = 0, n_near_any = 0
-    cdef int64_t g
-    cdef double lowest = 1 - 1e-10
-    cdef bint keep = dt_gt.shape[2] > 0
-    # Of detection d: its near gt begin at first[d]; few have any.
-    cdef int64_t* near = <int64_t*>malloc((n_dt * n_gt + 1) * sizeof(int64_t))
-    cdef Py_ssize_t* first = <Py_ssize_t*>malloc((n_dt + 1) * sizeof(Py_ssize_t))
-    cdef Py_ssize_t* with_near = <Py_ssize_t*>malloc((n_dt + 1) * sizeof(Py_ssize_t))
-    cdef int8_t* unmatched = <int8_t*>malloc(n_dt + 1)
-    if near == NULL or first == NULL or with_near == NULL or unmatched == NULL:
-        free(near)
-        free(first)
-        free(with_near)
-        free(unmatched)
-        raise MemoryError
-    with nogil:
-        for t in range(n_thrs):
-            lowest = min(lowest, iou_thrs[t])
-        # Only pairs that reach the lowest threshold can match at any.
+
+    def __init__(
+        self, const double[::1] iou_thrs, const double[:, ::1] area_ranges,
+        int8_t[:, :, ::1] outcome, int32_t[:, :, ::1] dt_gt, int32_t[:, :, ::1] gt_dt,
+        uint8_t[:, ::1] gt_ignored,
+    ):
+        self.iou_thrs, self.area_ranges = iou_thrs, area_ranges
+        self.outcome, self.dt_gt, self.gt_dt, self.gt_ignored = outcome, dt_gt, gt_dt, gt_ignored
+
+    cdef bint match(self, Near near, const Image* image, const int64_t* columns) noexcept nogil:
+        """Match the detections of an image, best score first, each to its best free gt.
+
+        A gt that is a crowd or outside the area range is *ignored*: a match to it counts neither
+        way. A detection outside the range is ignored where it is unmatched. Pairs are of one group
+        each, so the groups of an image do not meet.
+
+        Args:
+            near: Pairs whose IoU reaches the lowest threshold.
+            image: Records, areas and groups of both sides.
+            columns: (D,) where each detection is written, negative for those that are left out.
+
+        Returns:
+            False: there is no memory.
+        """
+        cdef Py_ssize_t n_dt = image.n_dt, n_gt = image.n_gt, d, k, i, n_some = 0, a, t
+        cdef int64_t g
+        cdef bint keep = self.dt_gt.shape[2] > 0
+        cdef int8_t* unmatched = <int8_t*>malloc(n_dt + 1)
+        # Most detections are near nothing.
+        cdef Py_ssize_t* some = <Py_ssize_t*>malloc((n_dt + 1) * sizeof(Py_ssize_t))
+        cdef uint8_t* ignored = <uint8_t*>malloc(2 * n_gt + 1)
+        cdef uint8_t* taken = ignored + n_gt
+        cdef Py_ssize_t first_column, n_columns = 0
+        if unmatched == NULL or some == NULL or ignored == NULL:
+            free(unmatched)
+            free(some)
+            free(ignored)
+            return False
         for d in range(n_dt):
-            first[d] = n
-            for k in range(n_gt):
-                if iou[rows[d], columns[k]] >= lowest:
-                    near[n] = columns[k]
-                    n += 1
-            if n > first[d]:
-                with_near[n_near_any] = d
-                n_near_any += 1
-        first[n_dt] = n
-        for a in range(area_ranges.shape[0]):
-            for k in range(n_gt):
-                g = columns[k]
-                gt_ignored[a, gt_records[g]] = (
-                    gt_crowd[g] or gt_area[g] < area_ranges[a, 0] or gt_area[g] > area_ranges[a, 1]
-                )
-            for d in range(n_dt):
-                unmatched[d] = (
-                    IGNORED if dt_area[rows[d]] < area_ranges[a, 0]
-                    or dt_area[rows[d]] > area_ranges[a, 1] else FALSE_POSITIVE
-                )
-            for t in range(n_thrs if n_dt else 0):
-                memcpy(&outcome[a, t, start], unmatched, n_dt)
-                if keep:
-                    # Every byte of -1 is 0xFF.
-                    memset(&dt_gt[a, t, start], 0xFF, n_dt * sizeof(int32_t))
-                for i in range(n_near_any):
-                    d = with_near[i]
-                    g = best_free(
-                        &iou[rows[d], 0], near + first[d], first[d + 1] - first[d], iou_thrs[t],
-                        &gt_ignored[a, 0], &gt_dt[a, t, 0], gt_records, gt_crowd,
+            n_columns += columns[d] >= 0
+            if near.first[d + 1] > near.first[d] and columns[d] >= 0:
+                some[n_some] = d
+                n_some += 1
+        # Those of a group follow each other by falling score.
+        first_column = columns[0] if n_dt else 0
+        for d in range(n_columns):
+            if columns[d] != first_column + d:
+                first_column = -1
+                break
+        for a in range(self.area_ranges.shape[0]):
+            self.ignore(image, a, ignored, unmatched)
+            for t in range(self.iou_thrs.shape[0]):
+                self.fill(image, a, t, columns, first_column, n_columns, unmatched)
+                if not n_some:
+                    continue
+                memset(taken, 0, n_gt)
+                for i in range(n_some):
+                    d = some[i]
+                    k = best_free(
+                        near.pairs + near.first[d], near.first[d + 1] - near.first[d],
+                        self.iou_thrs[t], ignored, taken, image.gt_crowd,
                     )
-                    if g < 0:
+                    if k < 0:
                         continue
-                    gt_dt[a, t, gt_records[g]] = <int32_t>dt_records[rows[d]]
-                    outcome[a, t, start + d] = (
-                        IGNORED if gt_ignored[a, gt_records[g]] else TRUE_POSITIVE
-                    )
+                    g = near.pairs[near.first[d] + k].gt
+                    taken[g] = 1
+                    self.gt_dt[a, t, image.gt_records[g]] = <int32_t>image.dt_records[d]
+                    self.outcome[a, t, columns[d]] = IGNORED if ignored[g] else TRUE_POSITIVE
                     if keep:
-                        dt_gt[a, t, start + d] = <int32_t>gt_records[g]
-    free(near)
-    free(first)
-    free(with_near)
-    free(unmatched)
+                        self.dt_gt[a, t, columns[d]] = <int32_t>image.gt_records[g]
+        free(unmatched)
+        free(some)
+        free(ignored)
+        return True
+
+    cdef void ignore(
+        self, const Image* image, Py_ssize_t a, uint8_t* ignored, int8_t* unmatched
+    ) noexcept nogil:
+        """Tell which gt an area range ignores, and what a detection in it is without a match."""
+        cdef Py_ssize_t d, g
+        cdef double least = self.area_ranges[a, 0], greatest = self.area_ranges[a, 1]
+        for g in range(image.n_gt):
+            ignored[g] = (
+                image.gt_crowd[g] or image.gt_area[g] < least or image.gt_area[g] > greatest
+            )
+            if image.gt_group[g] >= 0:
+                self.gt_ignored[a, image.gt_records[g]] = ignored[g]
+        for d in range(image.n_dt):
+            unmatched[d] = (
+                IGNORED if image.dt_area[d] < least or image.dt_area[d] > greatest
+                else FALSE_POSITIVE
+            )
+
+    cdef void fill(
+        self, const Image* image, Py_ssize_t a, Py_ssize_t t, const int64_t* columns,
+        Py_ssize_t first_column, Py_ssize_t n_columns, const int8_t* unmatched,
+    ) noexcept nogil:
+        """Write of each detection what it is without a match; ``first_column`` -1: in no order."""
+        cdef Py_ssize_t d
+        cdef bint keep = self.dt_gt.shape[2] > 0
+        if n_columns and first_column >= 0:
+            memcpy(&self.outcome[a, t, first_column], unmatched, n_columns)
+            if keep:
+                # Every byte of -1 is 0xFF.
+                memset(&self.dt_gt[a, t, first_column], 0xFF, n_columns * sizeof(int32_t))
+            return
+        for d in range(image.n_dt):
+            if columns[d] >= 0:
+                self.outcome[a, t, columns[d]] = unmatched[d]
+                if keep:
+                    self.dt_gt[a, t, columns[d]] = -1
+
+
+def match_image(
+    Near near,
+    Target target,
+    const int64_t[::1] columns,
+    const int64_t[::1] dt_records,
+    const int64_t[::1] gt_records,
+    const double[::1] dt_area,
+    const double[::1] gt_area,
+    const uint8_t[::1] gt_crowd,
+    const int64_t[::1] gt_group,
+):
+    """Match one image as `Target.match` does, from arrays of (D,) and (G,)."""
+    cdef Image image
+    cdef bint done
+    cdef int64_t none = 0
+    image.n_dt, image.n_gt = dt_records.shape[0], gt_records.shape[0]
+    if image.n_dt:
+        image.dt_records, image.dt_area = &dt_records[0], &dt_area[0]
+    if image.n_gt:
+        image.gt_records, image.gt_area = &gt_records[0], &gt_area[0]
+        image.gt_crowd, image.gt_group = &gt_crowd[0], &gt_group[0]
+    with nogil:
+        done = target.match(near, &image, &columns[0] if image.n_dt else &none)
+    if not done:
+        raise MemoryError
 
 
 def precision_at_recall(
@@ -179,7 +197,7 @@ def precision_at_recall(
     """Interpolate precision at each recall threshold from outcomes by falling score.
 
     Args:
-        outcome: As `match_group` writes them.
+        outcome: As `Target.match` writes them.
         order: (N,) positions in ``outcome`` by falling score.
         score: (N,) falling.
         n_gt: Counted ground truth, above 0.

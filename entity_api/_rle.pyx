@@ -7,11 +7,11 @@ each kernel computes.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memset
 
 from entity_api._codes cimport Codes
-from entity_api._decode cimport FINE, decode_counts, fault
+from entity_api._decode cimport decode_counts, fault
 
 import numpy as np
 
@@ -101,48 +101,82 @@ cdef class Runs:
 
     def __cinit__(self, counts, uint64_t pixels, const int64_t[:] rows=None):
         cdef Codes codes = counts if isinstance(counts, Codes) else Codes(counts)
-        cdef Py_ssize_t i, chars = 0, n = codes.n if rows is None else rows.shape[0]
-        if pixels > 0xFFFFFFFFu:
+        cdef Py_ssize_t i, n = codes.n if rows is None else rows.shape[0], bad, position = 0
+        cdef int code
+        if pixels > MAX_PIXELS:
             raise ValueError("an image of 2**32 pixels or more cannot be held as runs")
+        cdef const int64_t[::1] chosen = np.ascontiguousarray(np.arange(n) if rows is None else rows)
         for i in range(n):
-            if rows is not None and not 0 <= rows[i] < codes.n:
-                raise IndexError(rows[i])
-            chars += codes.lengths[i if rows is None else rows[i]]
-        self.make_room(n, pixels, chars)
-        self.decode(codes, rows)
-
-    cdef int make_room(self, Py_ssize_t n, uint64_t pixels, Py_ssize_t n_bounds) except -1:
-        """Become n empty masks, with room for some bounds in all."""
-        free(self.bounds)
-        free(self.offsets)
-        free(self.areas_px)
-        self.n = n
-        self.pixels = pixels
-        self.bounds = <uint32_t*>malloc((n_bounds + 1) * sizeof(uint32_t))
-        self.offsets = <Py_ssize_t*>calloc(n + 1, sizeof(Py_ssize_t))
-        self.areas_px = <int64_t*>calloc(n + 1, sizeof(int64_t))
-        if self.bounds == NULL or self.offsets == NULL or self.areas_px == NULL:
-            raise MemoryError
-        return 0
-
-    cdef int decode(self, Codes codes, const int64_t[:] rows) except -1:
-        cdef Py_ssize_t i, k, m, at = 0, position = 0
-        cdef int code = FINE
+            if not 0 <= chosen[i] < codes.n:
+                raise IndexError(chosen[i])
         with nogil:
-            for i in range(self.n):
-                k = i if rows is None else rows[i]
-                m = decode_counts(
-                    codes.texts[k], codes.lengths[k], self.pixels,
-                    self.bounds + at, &self.areas_px[i],
-                )
-                if m < 0:
-                    code = fault(codes.texts[k], codes.lengths[k], self.pixels, &position)
-                    break
-                at += m
-                self.offsets[i + 1] = at
-        if code != FINE:
-            raise CountsError(i, code, position, self.pixels)
-        return 0
+            bad = self.decode(codes, &chosen[0] if n else NULL, n, pixels)
+        if bad == NO_MEMORY:
+            raise MemoryError
+        if bad >= 0:
+            code = fault(codes.texts[chosen[bad]], codes.lengths[chosen[bad]], pixels, &position)
+            raise CountsError(bad, code, position, pixels)
+
+    cdef bint make_room(
+        self, Py_ssize_t n, uint64_t pixels, Py_ssize_t n_bounds
+    ) noexcept nogil:
+        """Become n empty masks, with room for some bounds in all; False: there is no memory."""
+        if n_bounds >= self.room_bounds:
+            free(self.bounds)
+            self.bounds = <uint32_t*>malloc((n_bounds + 1) * sizeof(uint32_t))
+            self.room_bounds = n_bounds + 1 if self.bounds != NULL else 0
+        if n >= self.room:
+            free(self.offsets)
+            free(self.areas_px)
+            self.offsets = <Py_ssize_t*>malloc((n + 1) * sizeof(Py_ssize_t))
+            self.areas_px = <int64_t*>malloc((n + 1) * sizeof(int64_t))
+            self.room = n + 1 if self.offsets != NULL and self.areas_px != NULL else 0
+        self.n = 0
+        self.pixels = pixels
+        if not self.room_bounds or not self.room:
+            return False
+        self.n = n
+        memset(self.offsets, 0, (n + 1) * sizeof(Py_ssize_t))
+        memset(self.areas_px, 0, (n + 1) * sizeof(int64_t))
+        return True
+
+    cdef Py_ssize_t decode(
+        self, Codes codes, const int64_t* rows, Py_ssize_t n, uint64_t pixels
+    ) noexcept nogil:
+        """Become the masks at some rows of codes.
+
+        Returns:
+            `ALL_FINE`, `NO_MEMORY`, or the position in ``rows`` of a mask that is broken.
+        """
+        cdef Py_ssize_t i, m, at = 0, chars = 0
+        for i in range(n):
+            chars += codes.lengths[rows[i]]
+        if not self.make_room(n, pixels, chars):
+            return NO_MEMORY
+        for i in range(n):
+            m = decode_counts(
+                codes.texts[rows[i]], codes.lengths[rows[i]], pixels,
+                self.bounds + at, &self.areas_px[i],
+            )
+            if m < 0:
+                return i
+            at += m
+            self.offsets[i + 1] = at
+        return ALL_FINE
+
+    cdef bint pick(self, Runs masks, const int64_t* picks) noexcept nogil:
+        """Become all of the masks, in another order; False: there is no memory."""
+        cdef Py_ssize_t i, k, m, at = 0
+        if not self.make_room(masks.n, masks.pixels, masks.offsets[masks.n]):
+            return False
+        for i in range(masks.n):
+            k = picks[i]
+            m = masks.offsets[k + 1] - masks.offsets[k]
+            memcpy(self.bounds + at, masks.bounds + masks.offsets[k], m * sizeof(uint32_t))
+            at += m
+            self.offsets[i + 1] = at
+            self.areas_px[i] = masks.areas_px[k]
+        return True
 
     def __dealloc__(self):
         free(self.bounds)

@@ -9,7 +9,7 @@ __all__ = ["iou_of_boxes"]
 def iou_of_boxes(
     dt: NDArray[np.float64], gt: NDArray[np.float64], iscrowd: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Compute IoU of (D, 4) with (G, 4) boxes, COCO xywh, (D, G); crowds as in `rle.iou`."""
+    """Compute the IoU of each dt box with each gt box; crowds count as in `rle.iou`."""
     dt, gt = dt.reshape(-1, 4)[:, None], gt.reshape(-1, 4)[None]
     width, height = (
         np.minimum(dt[..., axis] + dt[..., axis + 2], gt[..., axis] + gt[..., axis + 2])

@@ -28,7 +28,10 @@ def _listed(value: Any) -> Any:
 
 def _members(values: Any) -> Collection[Any]:
     """Prepare values for ``in``; a text stays one: pycocotools looks for names within it."""
-    return values if isinstance(values, str) else set(values)
+    try:
+        return values if isinstance(values, str) else set(values)
+    except TypeError:
+        return values
 
 
 def read_json(path: str | Path) -> Any:
@@ -47,13 +50,14 @@ class COCO:
     Raises:
         AssertionError: The file holds no JSON object.
 
-    >>> coco = COCO({"images": [{"id": 7, "height": 2, "width": 3}], "categories": [{"id": 1}],
-    ...              "annotations": [{"id": 1, "image_id": 7, "category_id": 1, "iscrowd": 0,
-    ...                               "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]], "area": 4}]})
-    >>> coco.getAnnIds(imgIds=7)
-    [1]
-    >>> coco.annToMask(coco.anns[1]).tolist()
-    [[1, 1, 0], [1, 1, 0]]
+    Examples:
+        >>> coco = COCO({"images": [{"id": 7, "height": 2, "width": 3}], "categories": [{"id": 1}],
+        ...              "annotations": [{"id": 1, "image_id": 7, "category_id": 1, "iscrowd": 0,
+        ...                               "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]], "area": 4}]})
+        >>> coco.getAnnIds(imgIds=7)
+        [1]
+        >>> coco.annToMask(coco.anns[1]).tolist()
+        [[1, 1, 0], [1, 1, 0]]
     """
 
     def __init__(
@@ -216,10 +220,11 @@ class COCO:
     def loadNumpyAnnotations(self, data: NDArray[Any]) -> list[dict[str, Any]]:
         """Bring rows (N, 7) of image_id, x, y, width, height, score, category_id to records.
 
-        >>> import numpy as np
-        >>> (record,) = COCO().loadNumpyAnnotations(np.array([[7, 0, 0, 2, 2, 0.5, 1]]))
-        >>> record["image_id"]
-        7
+        Examples:
+            >>> import numpy as np
+            >>> (record,) = COCO().loadNumpyAnnotations(np.array([[7, 0, 0, 2, 2, 0.5, 1]]))
+            >>> record["image_id"]
+            7
         """
         return records_of_array(data)
 

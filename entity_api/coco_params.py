@@ -25,8 +25,9 @@ class Params:
         useSegm: The old name of what is scored: 1 for masks, 0 for boxes.
         kpt_oks_sigmas: Spread of each keypoint, for keypoints only.
 
-    >>> Params("keypoints").maxDets
-    [20]
+    Examples:
+        >>> Params("keypoints").maxDets
+        [20]
     """
 
     imgIds: Any

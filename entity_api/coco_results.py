@@ -56,7 +56,7 @@ def _completer(coco: "COCO", first: Record) -> Callable[[Record], Record]:
 
 
 def _with_box(record: Record) -> Record:
-    x, y, width, height = record["bbox"]
+    x, y, width, height = record["bbox"][:4]
     left, right, top, bottom = x, x + width, y, y + height
     outline = [left, top, left, bottom, right, bottom, right, top]
     return {

@@ -18,9 +18,9 @@ from entity_api import cocoeval_fast, cocoeval_plain
 from entity_api import mask as maskUtils
 from entity_api.coco import COCO
 from entity_api.coco_params import Params
+from entity_api.coco_records import area_of, best, check_numbers, coded
 from entity_api.keypoints import oks
 from entity_api.result import EvalResult
-from entity_api.tables import RecordError
 
 __all__ = ["COCOeval", "Params"]
 
@@ -49,15 +49,16 @@ class COCOeval:
         stats: (12,) after `summarize`, (10,) for keypoints; -1 where there is nothing to measure.
         result: The `EvalResult` behind it, after `evaluate`; None where the plain way was taken.
 
-    >>> gt = COCO({"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [
-    ...     {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "area": 81}]})
-    >>> dt = gt.loadRes([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 8], "score": 0.5}])
-    >>> scoring = COCOeval(gt, dt, "bbox")
-    >>> scoring.evaluate()
-    >>> scoring.accumulate()
-    >>> precision = scoring.eval["precision"]
-    >>> float(precision[:, :, 0, 0, -1].mean().round(3))
-    0.8
+    Examples:
+        >>> gt = COCO({"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [
+        ...     {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "area": 81}]})
+        >>> dt = gt.loadRes([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 8], "score": 0.5}])
+        >>> scoring = COCOeval(gt, dt, "bbox")
+        >>> scoring.evaluate()
+        >>> scoring.accumulate()
+        >>> precision = scoring.eval["precision"]
+        >>> float(precision[:, :, 0, 0, -1].mean().round(3))
+        0.8
     """
 
     def __init__(
@@ -130,11 +131,7 @@ class COCOeval:
                 gt["iscrowd"] = int(gt["ignore"])
                 if p.iouType == "keypoints":
                     gt["ignore"] = gt["num_keypoints"] == 0 or gt["ignore"]
-        for anns in self._dts.values():
-            for dt in anns:
-                if "score" not in dt or dt["score"] != dt["score"]:
-                    what = f"annotation {dt['id']!r}: its score must be a number, not nan"
-                    raise RecordError("dt", 0, what)
+        check_numbers(self._gts, self._dts, p.iouType)
         self._forget()
 
     def _forget(self) -> None:
@@ -187,6 +184,8 @@ class COCOeval:
         """Compute IoU (D, G) of one image and category, detections by score, descending."""
         p = self.params
         gt, dt = self._group(imgId, catId)
+        if not gt and not dt:
+            return []
         if p.iouType not in ("segm", "bbox"):
             raise ValueError(f"there is no IoU for iouType {p.iouType!r}")
         field = "segmentation" if p.iouType == "segm" else "bbox"
@@ -297,26 +296,3 @@ STEPS = {
     name: getattr(COCOeval, name)
     for name in ("_prepare", "computeIoU", "computeOks", "evaluateImg")
 }
-
-
-def best(dt: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
-    """Return the detections by score, descending, no more than the limit."""
-    order = np.argsort([-ann["score"] for ann in dt], kind="stable")
-    return [dt[idx] for idx in order[:limit]]
-
-
-def area_of(ann: dict[str, Any], iou_type: str) -> float:
-    """Measure a record that states no area: its mask, or its box."""
-    if iou_type == "segm":
-        return float(maskUtils.area(ann["segmentation"]))
-    _, _, width, height = ann["bbox"]
-    return float(width * height)
-
-
-def coded(coco: COCO, ann: dict[str, Any]) -> Any:
-    """Return an annotation's mask as RLE; what is wrong with it is said with its id."""
-    try:
-        return coco.annToRLE(ann)
-    except ValueError as error:
-        where = f"annotation id {ann['id']!r}, image {ann['image_id']!r}"
-        raise ValueError(f"{where}: {error}") from None

@@ -1,6 +1,6 @@
-"""From the dictionaries of RLEs to runs and back: what the functions of `rle` begin and end with.
+"""Decode RLE dictionaries to runs and encode runs: the first and last step of `rle`'s functions.
 
-What is wrong with a run-length code is said here, in words.
+The kernels report a fault in the counts as a number; this module turns it into an error message.
 """
 
 import json
@@ -17,6 +17,7 @@ __all__ = [
     "MAX_PIXELS",
     "Codes",
     "RLEError",
+    "bare",
     "compress_list",
     "counts_of",
     "from_bounds",
@@ -41,7 +42,13 @@ ESCAPED = 7
 
 
 class RLEError(ValueError):
-    """Say what is wrong with a mask; ``idx`` is its position in the batch it came in."""
+    """Raised for a broken mask; ``idx`` is its position among the masks that were passed together.
+
+    Examples:
+        >>> rle.area({"size": [2, 2], "counts": "2"})
+        Traceback (most recent call last):
+        entity_api.counts.RLEError: run-length code covers 2 of the 4 pixels of its size
+    """
 
     def __init__(self, message: str, idx: int = 0) -> None:
         super().__init__(message)
@@ -54,13 +61,13 @@ def pack(
     """Decode the compressed counts of one image's masks into runs.
 
     Args:
-        masks: Compressed counts, one a mask: their places, or str, bytes or any buffer.
+        masks: Compressed counts of each mask: str, bytes, any buffer, or where they lie (`Codes`).
         size: (height, width) in pixels.
         rows: (N,) positions of the masks to decode; all of them by default.
 
     Raises:
-        RLEError: Counts that do not code exactly height x width pixels, with the mask's position
-            in the batch.
+        RLEError: Counts that do not add up to height x width pixels; ``idx`` is the position of the
+            mask among those decoded.
     """
     pixels = pixels_of(size)
     try:
@@ -69,13 +76,17 @@ def pack(
         if error.code == ESCAPED:
             # Some writers escape more than they need to; the kernel reads doubled backslashes only.
             chosen = range(len(masks)) if rows is None else rows.tolist()
-            return pack([_unescaped(masks[idx], i) for i, idx in enumerate(chosen)], size)
+            return pack([bare(masks[idx], i) for i, idx in enumerate(chosen)], size)
         fault = FAULTS[error.code].format(position=error.position, pixels=error.pixels)
         raise RLEError(f"run-length code {fault}", error.idx) from None
 
 
-def _unescaped(text: Any, idx: int) -> Any:
-    """Read a JSON string literal; a bare code stays as it is."""
+def bare(text: Any, idx: int = 0) -> Any:
+    """Read a JSON string literal; counts without quotes stay as they are.
+
+    Raises:
+        RLEError: A broken literal; ``idx`` is its position in the batch.
+    """
     literal = text if isinstance(text, str) else bytes(memoryview(text)).decode("utf-8", "replace")
     if not literal.startswith('"'):
         return literal
@@ -106,7 +117,12 @@ def compress_list(counts: Sequence[int]) -> bytes:
 
 
 def size_of(rle: Mapping[str, Any]) -> tuple[int, int]:
-    """Return (height, width) of an RLE, checked."""
+    """Return (height, width) of an RLE, after checking that they are whole numbers.
+
+    Examples:
+        >>> rle.size_of({"size": [2, 3], "counts": "6"})
+        (2, 3)
+    """
     try:
         height, width = rle["size"]
         counts = rle["counts"]
@@ -126,14 +142,27 @@ def counts_of(rle: Mapping[str, Any]) -> bytes:
     if not isinstance(counts, str | bytes):
         return compress_list(counts)
     text = counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
-    # The kernel reads JSON literals too; here a quote is a character like any other.
+    # The kernel also reads JSON string literals. Counts passed from Python are none, so a quote is
+    # an error here.
     if text[:1] == b'"':
         raise RLEError(f"run-length code {FAULTS[1].format(position=0)}")
     return text
 
 
 def runs_of(rles: Sequence[Mapping[str, Any]], size: tuple[int, int] | None = None) -> _rle.Runs:
-    """Decode RLEs that all have one size, ``size`` or the first one's."""
+    """Decode RLEs of one size to runs, for the functions that work on runs.
+
+    Args:
+        rles: N masks.
+        size: The (height, width) that all must have; that of the first mask by default.
+
+    Raises:
+        RLEError: A broken mask or one of another size, with its position.
+
+    Examples:
+        >>> rle.runs_of([{"size": [2, 2], "counts": "22"}]).bounds_of(0).tolist()
+        [2, 4]
+    """
     sizes = [size_of(rle) for rle in rles]
     size = size or (sizes[0] if sizes else (0, 0))
     for idx, other in enumerate(sizes):
@@ -149,6 +178,16 @@ def runs_of(rles: Sequence[Mapping[str, Any]], size: tuple[int, int] | None = No
 
 
 def from_bounds(bounds: NDArray[np.uint32], size: tuple[int, int]) -> dict[str, Any]:
-    """Write ascending (start, end) positions of foreground runs as an RLE."""
+    """Encode foreground runs as an RLE.
+
+    Args:
+        bounds: (2 R,) uint32: start and end of each run in turn, ascending. Pixels are counted
+            column by column, and the end is the position after the last pixel.
+        size: (height, width) in pixels.
+
+    Examples:
+        >>> rle.from_bounds(np.array([2, 4], np.uint32), (2, 2))
+        {'size': [2, 2], 'counts': '22'}
+    """
     text = _rle.compress(np.ascontiguousarray(bounds, np.uint32), size[0] * size[1])
     return {"size": [int(size[0]), int(size[1])], "counts": text.decode("ascii")}

@@ -9,15 +9,19 @@ __all__ = ["init_as_pycocotools"]
 def init_as_pycocotools() -> None:
     """Let code that imports pycocotools get these modules instead, from now on.
 
-    Call it before that code is imported::
+    Call it before that code is imported.
 
-        entity_api.init_as_pycocotools()
-        from pycocotools.cocoeval import COCOeval  # entity_api's
+    Examples:
+        >>> import entity_api
+        >>> entity_api.init_as_pycocotools()
+        >>> from pycocotools.cocoeval import COCOeval
+        >>> COCOeval.__module__
+        'entity_api.cocoeval'
     """
-    from entity_api import coco, cocoeval, mask, rle
+    from entity_api import coco, cocoeval, mask, polygons
 
     # Polygons are drawn by the real package, which is out of sight after this.
-    rle.coco_rasteriser()
+    polygons.coco_rasteriser()
     package = types.ModuleType("pycocotools", "entity_api in the place of pycocotools")
     package.__path__ = []
     modules = {"coco": coco, "cocoeval": cocoeval, "mask": mask, "_mask": mask}

@@ -36,9 +36,10 @@ def oks(dt: Sequence[Mapping[str, Any]], gt: Sequence[Mapping[str, Any]], sigmas
     Returns:
         (D, G) in [0, 1].
 
-    >>> person = {"keypoints": [4, 4, 2, 8, 4, 2], "bbox": [0, 0, 10, 10], "area": 100}
-    >>> oks([{"keypoints": [4, 4, 1, 8, 4, 1]}], [person], np.array([0.1, 0.1])).tolist()
-    [[1.0]]
+    Examples:
+        >>> person = {"keypoints": [4, 4, 2, 8, 4, 2], "bbox": [0, 0, 10, 10], "area": 100}
+        >>> oks([{"keypoints": [4, 4, 1, 8, 4, 1]}], [person], np.array([0.1, 0.1])).tolist()
+        [[1.0]]
     """
     out = np.zeros((len(dt), len(gt)))
     if not len(dt):
@@ -52,7 +53,7 @@ def oks(dt: Sequence[Mapping[str, Any]], gt: Sequence[Mapping[str, Any]], sigmas
         if labelled.any():
             dx, dy = dt_x - x, dt_y - y
         else:
-            left, top, width, height = annotation["bbox"]
+            left, top, width, height = annotation["bbox"][:4]
             dx = _outside(dt_x, left - width, left + width * 2)
             dy = _outside(dt_y, top - height, top + height * 2)
             labelled = np.ones(len(variances), bool)

@@ -1,4 +1,4 @@
-"""Pixels that the segments of two label maps share: what PQ and mIoU are counted from."""
+"""Pixels that the segments of two label maps share: what PQ is counted from."""
 
 from typing import Any, NamedTuple
 
@@ -10,48 +10,81 @@ from entity_api import _rle
 __all__ = ["MapOverlaps", "map_overlaps"]
 
 
-class MapOverlaps(NamedTuple):
-    """Hold how many pixels carry label ``rows[i]`` in one map and ``columns[j]`` in the other.
+# So many counters cost less than sorting, whatever the number of runs.
+FEW_PAIRS = 1 << 14
 
-    ``rows`` (N,) and ``columns`` (M,) are the labels that occur, ascending; ``pixels`` is (N, M).
+
+class MapOverlaps(NamedTuple):
+    """Hold the number of pixels for each pair of labels of two maps that share a pixel.
+
+    Attributes:
+        rows: (N,) labels that occur in the first map, ascending.
+        columns: (M,) labels that occur in the second map, ascending.
+        row_idx: (P,) position in ``rows`` of the first label of each pair, ascending.
+        column_idx: (P,) position in ``columns`` of the second label, ascending within a row.
+        pixels: (P,) number of pixels that carry both labels, at least 1.
+
+    Examples:
+        >>> found = maps.map_overlaps(np.array([[1, 1, 2]]), np.array([[5, 6, 6]]))
+        >>> found.rows.tolist(), found.columns.tolist()
+        ([1, 2], [5, 6])
+        >>> found.row_idx.tolist(), found.column_idx.tolist(), found.pixels.tolist()
+        ([0, 0, 1], [0, 1, 1], [1, 1, 1])
     """
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
+    row_idx: NDArray[np.intp]
+    column_idx: NDArray[np.intp]
     pixels: NDArray[np.int64]
 
 
 def map_overlaps(first: NDArray[Any], second: NDArray[Any]) -> MapOverlaps:
-    """Count the pixels of every pair of labels, one pass over each map.
+    """Count the pixels of every pair of labels, in one pass over each map.
 
-    Both maps are cut into runs of one label; the counting is done on the runs.
+    Both maps are cut into runs of one label, and the runs are counted instead of the pixels.
+    Nothing is held for pairs that share no pixel.
 
     Args:
-        first: (H, W) whole numbers that fit 32 bits.
-        second: (H, W) likewise.
+        first: (H, W) of whole numbers that fit 32 bits.
+        second: (H, W) of whole numbers that fit 32 bits.
 
     Raises:
-        ValueError: Maps of two shapes, or of something else than whole numbers.
+        ValueError: The maps differ in shape, or do not hold whole numbers.
+
+    Examples:
+        >>> found = maps.map_overlaps(np.array([[1, 1, 2]]), np.array([[5, 6, 6]]))
+        >>> int(found.pixels[(found.row_idx == 0) & (found.column_idx == 1)][0])
+        1
     """
     first, second = _checked(first), _checked(second)
     if first.shape != second.shape:
         raise ValueError(f"the maps have sizes {list(first.shape)} and {list(second.shape)}")
     if first.size == 0:
         none = np.zeros(0, np.int64)
-        return MapOverlaps(none, none, np.zeros((0, 0), np.int64))
+        return MapOverlaps(none, none, none, none, none)
     rows, first_idx, first_starts = _runs(first)
     columns, second_idx, second_starts = _runs(second)
-    # Starts are unique within a map, so merging the two sorted lists is a stable sort's best case.
+    # Each list is sorted already, and a stable sort merges two sorted lists in linear time.
     starts = np.concatenate([first_starts, second_starts])
     order = np.argsort(starts, kind="stable")
     lengths = np.diff(starts[order].astype(np.int64), append=first.size)
     is_first = order < len(first_starts)
     row = first_idx[np.cumsum(is_first) - 1]
-    # A column's label is not known before its own start, but runs of no length come before that.
+    # Before the first start of the second map the index would be -1. Such runs have length 0, so
+    # any label will do.
     column = second_idx[np.maximum(np.cumsum(~is_first) - 1, 0)]
-    shape = (len(rows), len(columns))
-    pixels = np.bincount(row * shape[1] + column, weights=lengths, minlength=shape[0] * shape[1])
-    return MapOverlaps(rows, columns, pixels.astype(np.int64).reshape(shape))
+    code = row * len(columns) + column
+    n_codes = len(rows) * len(columns)
+    if n_codes <= max(FEW_PAIRS, len(code)):
+        counted = np.bincount(code, weights=lengths, minlength=n_codes)
+        pairs = np.flatnonzero(counted)
+        pixels = counted[pairs]
+    else:
+        pairs, where = np.unique(code, return_inverse=True)
+        pixels = np.bincount(where, weights=lengths)
+        pairs, pixels = pairs[pixels > 0], pixels[pixels > 0]
+    return MapOverlaps(rows, columns, *np.divmod(pairs, len(columns)), pixels.astype(np.int64))
 
 
 def _checked(values: NDArray[Any]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import rle
+from entity_api import polygons, rle
 from entity_api.boxes import iou_of_boxes
 from entity_api.counts import counts_of, pixels_of
 
@@ -25,33 +25,40 @@ _mask = sys.modules[__name__]
 def encode(bimask: NDArray[Any]) -> Any:
     """Code a mask (H, W) as one RLE, or masks (H, W, N) as a list of N.
 
-    >>> encode(np.array([[0, 1], [0, 1]]))
-    {'size': [2, 2], 'counts': b'22'}
+    Examples:
+        >>> encode(np.array([[0, 1], [0, 1]]))
+        {'size': [2, 2], 'counts': b'22'}
     """
     bimask = np.asarray(bimask)
     if bimask.ndim == 3:
-        return [_as_bytes(rle.encode(bimask[:, :, idx])) for idx in range(bimask.shape[2])]
-    return _as_bytes(rle.encode(bimask))
+        return [encode(bimask[:, :, idx]) for idx in range(bimask.shape[2])]
+    code = _as_bytes(rle.encode(bimask))
+    # One run of no pixels, as pycocotools has it.
+    return code if bimask.size else {**code, "counts": b"0"}
 
 
 def decode(rleObjs: Any) -> NDArray[np.uint8]:
     """Draw one RLE as (H, W), or a list of N as (H, W, N), uint8 of 0 and 1, column-major.
 
-    >>> decode({"size": [2, 2], "counts": b"22"}).tolist()
-    [[0, 1], [0, 1]]
+    Examples:
+        >>> decode({"size": [2, 2], "counts": b"22"}).tolist()
+        [[0, 1], [0, 1]]
     """
     if isinstance(rleObjs, dict):
         return rle.decode(rleObjs).view(np.uint8)
-    if not rleObjs:
+    if not len(rleObjs):
         return np.zeros((0, 0, 0), np.uint8)
+    if len({rle.size_of(one) for one in rleObjs}) > 1:
+        raise rle.RLEError("masks of several sizes cannot be drawn into one array")
     return np.asfortranarray(np.stack([rle.decode(one) for one in rleObjs], axis=-1).view(np.uint8))
 
 
 def area(rleObjs: Any) -> Any:
     """Count the pixels of one RLE, or of each of a list, uint32.
 
-    >>> int(area({"size": [2, 2], "counts": b"22"}))
-    2
+    Examples:
+        >>> int(area({"size": [2, 2], "counts": b"22"}))
+        2
     """
     if isinstance(rleObjs, dict):
         return np.uint32(rle.area(rleObjs))
@@ -61,8 +68,9 @@ def area(rleObjs: Any) -> Any:
 def toBbox(rleObjs: Any) -> NDArray[np.float64]:
     """Return the xywh box in pixels of one RLE, (4,), or of each of a list, (N, 4).
 
-    >>> toBbox({"size": [2, 2], "counts": b"22"}).tolist()
-    [1.0, 0.0, 1.0, 2.0]
+    Examples:
+        >>> toBbox({"size": [2, 2], "counts": b"22"}).tolist()
+        [1.0, 0.0, 1.0, 2.0]
     """
     if isinstance(rleObjs, dict):
         return np.array(rle.bbox(rleObjs))
@@ -78,8 +86,9 @@ def iou(dt: Sequence[Any], gt: Sequence[Any], pyiscrowd: Sequence[int]) -> Any:
         AssertionError: The number of crowd flags is not that of the ground truth.
         RLEError: Masks on one side and boxes on the other, or a broken code.
 
-    >>> iou([[0, 0, 2, 2]], [[1, 0, 2, 2]], [0]).round(3).tolist()
-    [[0.333]]
+    Examples:
+        >>> iou([[0, 0, 2, 2]], [[1, 0, 2, 2]], [0]).round(3).tolist()
+        [[0.333]]
     """
     if not len(dt) or not len(gt):
         return []
@@ -87,11 +96,20 @@ def iou(dt: Sequence[Any], gt: Sequence[Any], pyiscrowd: Sequence[int]) -> Any:
         raise AssertionError(f"{len(gt)} of ground truth have {len(pyiscrowd)} crowd flags")
     crowd = np.asarray(pyiscrowd).astype(np.uint8) > 0
     coded = {isinstance(one, dict) for one in (*dt, *gt)}
-    if coded == {True}:
-        return _iou_of_masks(dt, gt, crowd)
     if coded == {True, False}:
         raise rle.RLEError("both sides must be masks, or both boxes")
-    return iou_of_boxes(np.asarray(dt, np.float64), np.asarray(gt, np.float64), crowd)
+    measure = _iou_of_masks if coded == {True} else _iou_of_boxes
+    # In pycocotools' order in memory: sums over it round alike.
+    return np.asfortranarray(measure(dt, gt, crowd))
+
+
+def _iou_of_boxes(
+    dt: Sequence[Any], gt: Sequence[Any], crowd: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    boxes = [np.asarray(side, np.float64) for side in (dt, gt)]
+    if any(side.ndim != 2 or side.shape[1] != 4 or np.isnan(side).any() for side in boxes):
+        raise rle.RLEError("a box is a list of four numbers: x, y, width, height")
+    return iou_of_boxes(boxes[0], boxes[1], crowd)
 
 
 def _iou_of_masks(
@@ -114,12 +132,13 @@ def _iou_of_masks(
 def merge(rleObjs: Sequence[Any], intersect: bool = False) -> dict[str, Any]:
     """Join RLEs into their union or intersection.
 
-    >>> merge([{"size": [2, 2], "counts": b"22"}, {"size": [2, 2], "counts": b"112"}])
-    {'size': [2, 2], 'counts': b'13'}
+    Examples:
+        >>> merge([{"size": [2, 2], "counts": b"22"}, {"size": [2, 2], "counts": b"112"}])
+        {'size': [2, 2], 'counts': b'13'}
     """
-    if not rleObjs:
+    if not len(rleObjs):
         return {"size": [0, 0], "counts": b""}
-    return _as_bytes(rle.merge(rleObjs, bool(intersect)))
+    return _as_bytes(rle.merge(rleObjs, bool(int(intersect))))
 
 
 def frPyObjects(pyobj: Any, h: int, w: int) -> Any:
@@ -137,12 +156,17 @@ def frPyObjects(pyobj: Any, h: int, w: int) -> Any:
         RLEError: What is none of these.
         ValueError: What reaches too far out of the image to be drawn.
 
-    >>> frPyObjects([[0, 0, 2, 0, 2, 2, 0, 2]], 2, 3)
-    [{'size': [2, 3], 'counts': b'042'}]
+    Examples:
+        >>> frPyObjects([[0, 0, 2, 0, 2, 2, 0, 2]], 2, 3)
+        [{'size': [2, 3], 'counts': b'042'}]
     """
     if isinstance(pyobj, dict):
         # Whether they fill the mask is looked at where it is read, as for any other code.
-        return {"size": list(rle.size_of(pyobj)), "counts": counts_of(pyobj)}
+        return {"size": list(rle.size_of(pyobj)), "counts": counts_of(_in_whole_numbers(pyobj))}
+    if isinstance(pyobj, np.ndarray) and pyobj.ndim == 2:
+        if pyobj.shape[1] != 4:
+            raise rle.RLEError(f"an array of boxes has the shape (N, 4), not {pyobj.shape}")
+        return _drawn(pyobj, h, w) if len(pyobj) else []
     several = isinstance(pyobj, list | tuple | np.ndarray) and len(pyobj) > 0
     if several and all(isinstance(one, dict) for one in pyobj):
         return [frPyObjects(one, h, w) for one in pyobj]
@@ -153,11 +177,33 @@ def frPyObjects(pyobj: Any, h: int, w: int) -> Any:
     raise rle.RLEError("a mask is drawn from polygons, boxes or RLE dicts, at least one")
 
 
+def frPoly(poly: Any, h: int, w: int) -> Any:
+    """Bring polygons to RLE; here an array of them is none of boxes.
+
+    >>> frPoly(np.array([[0, 0, 2, 0, 2, 2, 0, 2]]), 2, 3)
+    [{'size': [2, 3], 'counts': b'042'}]
+    """
+    return frPyObjects(list(poly), h, w)
+
+
 # One for each kind of shape in pycocotools' compiled module.
-frBbox = frPoly = frUncompressedRLE = frPyObjects
+frBbox = frUncompressedRLE = frPyObjects
 
 
-def _drawn(shapes: Sequence[Any], h: int, w: int) -> Any:
+def _in_whole_numbers(code: dict[str, Any]) -> dict[str, Any]:
+    """Take run lengths such as 3.0 or "3" for numbers, as pycocotools does."""
+    counts = code["counts"]
+    if isinstance(counts, list) and any(isinstance(n, float | str) for n in counts):
+        try:
+            lengths = np.asarray(counts, np.float64)
+        except ValueError:
+            return code
+        if (lengths == np.floor(lengths)).all():
+            return {**code, "counts": [int(n) for n in lengths]}
+    return code
+
+
+def _drawn(shapes: Sequence[Any] | NDArray[Any], h: int, w: int) -> Any:
     """Rasterise boxes or polygons as COCO does, if they can be drawn."""
     pixels_of((h, w))
     try:
@@ -170,7 +216,7 @@ def _drawn(shapes: Sequence[Any], h: int, w: int) -> Any:
     if boxes and any(len(shape) != 4 for shape in flat):
         raise rle.RLEError("a list that begins with a box must hold boxes alone")
     _check_reach(flat, boxes)
-    rasteriser = rle.coco_rasteriser()
+    rasteriser = polygons.coco_rasteriser()
     if boxes:
         return rasteriser.frPyObjects(np.stack(flat), h, w)
     return rasteriser.frPyObjects([shape.tolist() for shape in flat], h, w)
@@ -184,14 +230,14 @@ def _check_reach(shapes: list[NDArray[np.float64]], boxes: bool) -> None:
         points = shape[: len(shape) // 2 * 2].reshape(-1, 2)
         if boxes:
             points = np.stack([points[0], points[0] + points[1]])
-        if not np.abs(points).max() <= rle.MAX_REACH:
+        if not np.abs(points).max() <= polygons.MAX_REACH:
             raise ValueError(
                 "a polygon or box must be finite and reach no further than "
-                f"{rle.MAX_REACH} pixels from its image's corner"
+                f"{polygons.MAX_REACH} pixels from its image's corner"
             )
         steps = np.abs(points - np.roll(points, 1, axis=0))
         length += 2 * steps[0].sum() if boxes else steps.max(axis=1).sum()
-    if length > rle.MAX_OUTLINE:
+    if length > polygons.MAX_OUTLINE:
         raise ValueError(f"an outline of {length:.0f} pixels is too long to be drawn")
 
 

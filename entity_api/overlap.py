@@ -1,4 +1,4 @@
-"""Overlap between the predictions of an image: how much there is, and taking it away."""
+"""Overlap between the predictions of an image: measure it and remove it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,19 @@ class Overlap(Shown):
     Attributes:
         pixels: (I,) pixels that two or more predictions cover.
         covered: (I,) pixels that any prediction covers.
-        pairs: (I,) pairs of predictions with a common pixel; -1 where they overlap and were not
-            counted: nobody asked, or there are too many predictions (over 16,384).
-        hidden: (I,) predictions of which nothing is visible, for others of a higher score cover
-            them. They are left out of AP^e, as in the original, which scores them 0. A mask that is
-            empty as submitted is not among them.
+        pairs: (I,) pairs of predictions that share a pixel. -1 where predictions overlap and the
+            pairs were not counted, because `EvalParams.count_pairs` is off or the image has more
+            than 16,384 predictions.
+        hidden: (I,) predictions whose pixels are all covered by predictions of a higher score. They
+            are left out of AP^e, as in the original, which gives them score 0. A mask that is empty
+            as submitted is not counted here.
+
+    Examples:
+        >>> from entity_api import Overlap
+        >>> overlap = Overlap(pixels=np.array([10, 0]), covered=np.array([30, 50]),
+        ...                   pairs=np.array([1, 0]), hidden=np.array([0, 0]))
+        >>> overlap.share, overlap.n_images
+        (0.125, 1)
     """
 
     pixels: NDArray[np.int64]
@@ -49,19 +57,30 @@ class Overlap(Shown):
 def remove_overlaps(
     rles: Sequence[Mapping[str, Any]], scores: Sequence[float], rule: OverlapRule = "score"
 ) -> list[dict[str, Any]]:
-    """Give each pixel to the mask of the highest score that covers it, ties to the earlier one.
+    """Remove overlaps: each pixel goes to the mask with the highest score that covers it.
 
-    Masks keep their order; one that nothing is left of becomes empty. This is the rule of AP^e (Qi
-    et al., ICCV 2023; the original applies it inside its models, before writing predictions).
+    Where scores are equal, the earlier mask gets the pixel. This is the rule of AP^e (Qi et al.,
+    ICCV 2023; the original applies it inside its models, before it writes predictions).
 
     Args:
         rles: N masks of one image.
         scores: (N,).
         rule: Another rule than the benchmark's; see `EvalParams.overlap_rule`.
 
+    Returns:
+        N masks in the same order. A mask that keeps no pixel is empty.
+
     Raises:
         RLEError: A broken mask, with its position.
-        ValueError: Not a score for each mask.
+        ValueError: The number of scores is not that of the masks.
+
+    Examples:
+        >>> from entity_api import remove_overlaps
+        >>> left = rle.encode(np.array([[1, 0], [1, 0]]))
+        >>> top = rle.encode(np.array([[1, 1], [0, 0]]))
+        >>> left, top = remove_overlaps([left, top], scores=[0.5, 0.9])
+        >>> rle.decode(left).astype(int).tolist(), rle.decode(top).astype(int).tolist()
+        ([[0, 0], [1, 0]], [[1, 1], [0, 0]])
     """
     if len(scores) != len(rles):
         raise ValueError(f"there are {len(rles)} masks and {len(scores)} scores")
@@ -69,7 +88,7 @@ def remove_overlaps(
         return []
     size = size_of(rles[0])
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
-    # In the caller's order once, so that an error names the caller's mask.
+    # Decoded once in the caller's order, so that an error names the position the caller knows.
     runs_of(rles, size)
     visible, _ = visible_by(rule, runs_of([rles[idx] for idx in order], size), order, size)
     codes = codes_of(visible, size)
@@ -111,7 +130,21 @@ def codes_of(masks: _rle.Runs, size: tuple[int, int]) -> list[dict[str, Any]]:
 
 
 def overlapping_pairs(rles: Sequence[Mapping[str, Any]]) -> list[tuple[int, int, int]]:
-    """List the pairs of masks that overlap as (position, position, common pixels), most first."""
+    """List the pairs of masks that overlap.
+
+    Args:
+        rles: N masks of one image.
+
+    Returns:
+        (position, position, number of common pixels) of each pair, the most pixels first.
+
+    Examples:
+        >>> from entity_api import overlapping_pairs
+        >>> left = rle.encode(np.array([[1, 0], [1, 0]]))
+        >>> top = rle.encode(np.array([[1, 1], [0, 0]]))
+        >>> overlapping_pairs([left, top])
+        [(0, 1, 1)]
+    """
     common = np.triu(intersections(rles, rles), k=1)
     first, second = np.nonzero(common)
     order = np.argsort(-common[first, second], kind="stable")

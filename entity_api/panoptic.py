@@ -1,4 +1,4 @@
-"""Panoptic quality, as COCO defines it and panopticapi counts it.
+"""Panoptic quality (PQ), as COCO defines it and panopticapi counts it.
 
 Source: Kirillov, He, Girshick, Rother, Dollár, "Panoptic Segmentation", CVPR 2019; the treatment of
 void pixels and crowds is that of the COCO panoptic challenge (cocodataset/panopticapi).
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api.maps import map_overlaps
+from entity_api.maps import MapOverlaps, map_overlaps
 
 __all__ = ["PanopticError", "PanopticResult", "Quality", "Tally", "summarize", "tally"]
 
@@ -21,11 +21,28 @@ Segment = Mapping[str, Any]
 
 
 class PanopticError(ValueError):
-    """Say what is wrong with an id map or its segments."""
+    """Raised for an id map and a list of segments that do not fit each other.
+
+    Examples:
+        >>> panoptic.tally(np.array([[1]]), [], np.array([[0]]), [])
+        Traceback (most recent call last):
+        entity_api.panoptic.PanopticError: the ground-truth map has the id 1, which no segment has
+    """
 
 
 class Tally(NamedTuple):
-    """Count the matches of one category: pairs and their summed IoU, and what was left over."""
+    """Hold the counts of one category.
+
+    Attributes:
+        tp: Matched pairs of segments.
+        fp: Predicted segments without a match.
+        fn: Ground-truth segments without a match.
+        iou: Sum of the IoU of the matched pairs.
+
+    Examples:
+        >>> panoptic.Tally(tp=1, iou=0.8).plus(panoptic.Tally(fp=2))
+        Tally(tp=1, fp=2, fn=0, iou=0.8)
+    """
 
     tp: int = 0
     fp: int = 0
@@ -40,10 +57,21 @@ class Tally(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """Hold PQ = SQ x RQ in [0, 1]; nan where no category had a segment.
+    """Hold panoptic quality as fractions in [0, 1], nan where no category had a segment.
 
-    SQ is the mean IoU of matched pairs, RQ = TP / (TP + FP / 2 + FN / 2). Over several categories
-    each is the mean over the ``n`` categories that occur, so the product no longer holds.
+    For one category PQ = SQ x RQ. For several categories each of the three is a mean over the
+    categories, so the product no longer holds.
+
+    Attributes:
+        PQ: Panoptic quality.
+        SQ: Segmentation quality: the mean IoU of matched pairs.
+        RQ: Recognition quality: TP / (TP + FP / 2 + FN / 2).
+        n: Number of categories that occur, over which the mean is taken.
+
+    Examples:
+        >>> result = panoptic.summarize([{3: panoptic.Tally(tp=1, fp=1, fn=1, iou=0.8)}])
+        >>> result.all
+        Quality(PQ=0.4, SQ=0.8, RQ=0.5, n=1)
     """
 
     PQ: float
@@ -53,7 +81,20 @@ class Quality(NamedTuple):
 
 
 class PanopticResult(NamedTuple):
-    """Hold the quality of all, thing and stuff categories and of each that occurs."""
+    """Hold the quality of a set of images.
+
+    Attributes:
+        all: Mean over all categories.
+        things: Mean over the thing categories.
+        stuff: Mean over the stuff categories.
+        per_category: Category id -> its quality, for the categories that occur.
+
+    Examples:
+        >>> counts = {3: panoptic.Tally(tp=1, iou=0.8), 4: panoptic.Tally(fn=1)}
+        >>> result = panoptic.summarize([counts], is_thing={3: True, 4: False})
+        >>> result.things.PQ, result.stuff.PQ, result.per_category[4].PQ
+        (0.8, 0.0, 0.0)
+    """
 
     all: Quality
     things: Quality
@@ -62,7 +103,10 @@ class PanopticResult(NamedTuple):
 
 
 class Side(NamedTuple):
-    """Hold one map's segments by rising id as arrays of (N,); ``position`` is that in the list."""
+    """Hold the N segments of one map sorted by id, as arrays (N,).
+
+    ``position`` is the position of each segment in the list that the caller passed.
+    """
 
     ids: NDArray[np.int64]
     position: NDArray[np.int64]
@@ -78,49 +122,92 @@ def tally(
     class_agnostic: bool = False,
     every_crowd: bool = False,
 ) -> dict[int, Tally]:
-    """Match the segments of one image and count by category.
+    """Match the segments of one image and count them by category.
 
-    A pair of one category matches when its IoU is above 0.5, the prediction's pixels on void left
-    out of the union. A prediction that is left over is no error when more than half of it lies on
-    void and on a crowd of its category. Areas are counted on the maps.
+    Two segments of one category match if their IoU is above 0.5. Pixels of the prediction that lie
+    on void are not part of the union. A prediction without a match is not counted as an error if
+    more than half of it lies on void or on a crowd of its category. Areas are counted on the maps.
 
     Args:
-        gt_map: (H, W) segment ids, 0 for void.
-        gt_segments: Dicts with ``id``, ``category_id`` and, where it is one, ``iscrowd``.
-        dt_map: (H, W) segment ids, 0 for no prediction.
-        dt_segments: Likewise.
-        class_agnostic: Whether to count all categories as one, under the key -1.
-        every_crowd: Whether all crowds of a category in the image excuse a prediction. panopticapi
-            keeps only the last one of each, as COCO never has two.
+        gt_map: (H, W) of segment ids, 0 for void.
+        gt_segments: Dicts with ``id``, ``category_id`` and optionally ``iscrowd``.
+        dt_map: (H, W) of segment ids, 0 where nothing is predicted.
+        dt_segments: Dicts with ``id`` and ``category_id``.
+        class_agnostic: True to count all categories as one, under the key -1.
+        every_crowd: True to excuse predictions on any crowd of their category. False to look at the
+            last crowd of each category only, as panopticapi does; COCO never has two in an image.
 
     Returns:
-        The counts by category id; those of images add up with `Tally.plus`.
+        Category id -> counts. Add the counts of images with `Tally.plus`, or pass them to
+        `summarize`.
 
     Raises:
-        PanopticError: Maps of two sizes, ids of a map that are not in its list or the reverse.
+        PanopticError: The maps differ in size, or the ids of a map are not those of its segments.
+
+    Examples:
+        >>> gt, dt = np.array([[1, 1, 2, 2]]), np.array([[5, 5, 6, 0]])
+        >>> gt_segments = [{"id": 1, "category_id": 3}, {"id": 2, "category_id": 4}]
+        >>> dt_segments = [{"id": 5, "category_id": 3}, {"id": 6, "category_id": 4}]
+        >>> panoptic.tally(gt, gt_segments, dt, dt_segments)
+        {3: Tally(tp=1, fp=0, fn=0, iou=1.0), 4: Tally(tp=0, fp=1, fn=1, iou=0.0)}
     """
     try:
-        rows, columns, pixels = map_overlaps(gt_map, dt_map)
+        found = map_overlaps(gt_map, dt_map)
     except ValueError as error:
         raise PanopticError(str(error)) from None
-    gt = _side("ground-truth", rows, gt_segments, class_agnostic)
-    dt = _side("predicted", columns, dt_segments, class_agnostic)
-    on_void = pixels[rows == VOID][:, columns != VOID].sum(axis=0)
-    gt_area = pixels[rows != VOID].sum(axis=1)
-    dt_area = pixels[:, columns != VOID].sum(axis=0)
-    common = pixels[rows != VOID][:, columns != VOID]
-
-    union = gt_area[:, None] + dt_area - common - on_void
-    iou = common / np.maximum(union, 1)
-    same = (gt.category_ids[:, None] == dt.category_ids) & ~gt.crowd[:, None]
-    matched_gt, matched_dt = np.nonzero(same & (iou > 0.5))
+    gt = _side("ground-truth", found.rows, gt_segments, class_agnostic)
+    dt = _side("predicted", found.columns, dt_segments, class_agnostic)
+    pairs = _pairs(found, len(gt.ids), len(dt.ids))
+    union = pairs.gt_area[pairs.gt] + pairs.dt_area[pairs.dt] - pairs.common
+    union -= pairs.on_void[pairs.dt]
+    iou = pairs.common / np.maximum(union, 1)
+    same = (gt.category_ids[pairs.gt] == dt.category_ids[pairs.dt]) & ~gt.crowd[pairs.gt]
+    matched = np.flatnonzero(same & (iou > 0.5))
+    matched_gt, matched_dt = pairs.gt[matched], pairs.dt[matched]
 
     missed = ~gt.crowd
     missed[matched_gt] = False
-    excused = on_void + _on_crowd(gt, dt, common, every_crowd)
-    wrong = excused / np.maximum(dt_area, 1) <= 0.5
+    excused = pairs.on_void + _on_crowd(gt, dt, pairs, every_crowd)
+    wrong = excused / np.maximum(pairs.dt_area, 1) <= 0.5
     wrong[matched_dt] = False
-    return _by_category(gt, dt, matched_gt, iou[matched_gt, matched_dt], missed, wrong)
+    return _by_category(gt, dt, matched_gt, iou[matched], missed, wrong)
+
+
+class Pairs(NamedTuple):
+    """Hold the P pairs of segments that share pixels, and the areas of all G and D.
+
+    ``gt`` and ``dt`` (P,) are positions among the segments, ``common`` (P,) pixels; ``gt_area``
+    (G,), ``dt_area`` (D,), and ``on_void`` (D,), the pixels of each prediction on void.
+    """
+
+    gt: NDArray[np.intp]
+    dt: NDArray[np.intp]
+    common: NDArray[np.int64]
+    gt_area: NDArray[np.int64]
+    dt_area: NDArray[np.int64]
+    on_void: NDArray[np.int64]
+
+
+def _pairs(found: MapOverlaps, n_gt: int, n_dt: int) -> Pairs:
+    """Take void out of the pairs of labels: no segment has it."""
+    # Labels ascend, but void need not be the first: nothing keeps ids above 0 but the lists.
+    gt = found.row_idx - (found.rows[found.row_idx] > VOID) * (VOID in found.rows)
+    dt = found.column_idx - (found.columns[found.column_idx] > VOID) * (VOID in found.columns)
+    of_gt = found.rows[found.row_idx] != VOID
+    of_dt = found.columns[found.column_idx] != VOID
+    both = of_gt & of_dt
+
+    def summed(at: NDArray[np.intp], which: NDArray[np.bool_], n: int) -> NDArray[np.int64]:
+        return np.bincount(at[which], found.pixels[which], n).astype(np.int64)
+
+    return Pairs(
+        gt[both],
+        dt[both],
+        found.pixels[both],
+        summed(gt, of_gt, n_gt),
+        summed(dt, of_dt, n_dt),
+        summed(dt, of_dt & ~of_gt, n_dt),
+    )
 
 
 def _side(
@@ -149,18 +236,18 @@ def _side(
     )
 
 
-def _on_crowd(
-    gt: Side, dt: Side, common: NDArray[np.int64], every_crowd: bool
-) -> NDArray[np.int64]:
+def _on_crowd(gt: Side, dt: Side, pairs: Pairs, every_crowd: bool) -> NDArray[np.int64]:
     """Count each prediction's pixels on crowds of its category, (D,)."""
-    covered = np.zeros(len(dt.ids), np.int64)
-    for category_id in np.unique(gt.category_ids[gt.crowd]):
-        crowds = np.flatnonzero(gt.crowd & (gt.category_ids == category_id))
-        last = crowds[np.argmax(gt.position[crowds])]
-        counted = crowds if every_crowd else [last]
-        alike = dt.category_ids == category_id
-        covered[alike] = common[counted][:, alike].sum(axis=0)
-    return covered
+    counted = gt.crowd.copy()
+    if not every_crowd:
+        crowds = np.flatnonzero(gt.crowd)
+        crowds = crowds[np.argsort(gt.position[crowds])]
+        last = dict(zip(gt.category_ids[crowds].tolist(), crowds.tolist(), strict=True))
+        counted[:] = False
+        counted[list(last.values())] = True
+    alike = counted[pairs.gt] & (gt.category_ids[pairs.gt] == dt.category_ids[pairs.dt])
+    pixels = np.bincount(pairs.dt[alike], pairs.common[alike], len(dt.ids))
+    return pixels.astype(np.int64)
 
 
 def _by_category(
@@ -188,14 +275,20 @@ def _by_category(
 def summarize(
     tallies: Iterable[Mapping[int, Tally]], is_thing: Mapping[int, bool] | None = None
 ) -> PanopticResult:
-    """Sum the images' counts and compute PQ, SQ and RQ.
+    """Sum the counts of images and compute PQ, SQ and RQ.
 
     Args:
-        tallies: One result of `tally` an image.
-        is_thing: Of every category id; None for class-agnostic counts, which have neither.
+        tallies: The result of `tally` for each image.
+        is_thing: Category id -> True for things, False for stuff. None for class-agnostic counts,
+            which are neither.
 
     Raises:
-        PanopticError: A category that ``is_thing`` does not know.
+        PanopticError: A category is not in ``is_thing``.
+
+    Examples:
+        >>> images = [{3: panoptic.Tally(tp=1, iou=0.9)}, {3: panoptic.Tally(fn=1)}]
+        >>> round(panoptic.summarize(images).all.PQ, 3)
+        0.6
     """
     total: dict[int, Tally] = {}
     for image in tallies:
@@ -216,13 +309,13 @@ def summarize(
 
 
 def quality(counts: Tally) -> Quality:
-    """Compute one category's quality from its counts, of which one is not 0."""
+    """Compute the quality of one category from its counts, of which at least one is not 0."""
     weight = counts.tp + (counts.fp + counts.fn) / 2
     return Quality(counts.iou / weight, counts.iou / max(counts.tp, 1), counts.tp / weight, 1)
 
 
 def mean_quality(each: Sequence[Quality]) -> Quality:
-    """Average over categories, every one the same."""
+    """Average over categories; each has the same weight."""
     if not each:
         return Quality(np.nan, np.nan, np.nan, 0)
     PQ, SQ, RQ = (float(np.mean(values)) for values in list(zip(*each, strict=True))[:3])

@@ -27,28 +27,37 @@ class EvalParams:
     """Set up an evaluation; the defaults are COCO's, class-agnostic.
 
     Attributes:
-        iou_thrs: (T,) rising, in (0, 1].
-        rec_thrs: (R,) rising, in [0, 1].
-        area_ranges: (A) label -> least and greatest area in pixels, both included; the first one
-            is that of AP, AP50 and the recalls.
-        max_dets: (M,) rising, detections of an image that count; AR is measured at each.
-        ap_max_det: The one of ``max_dets`` that AP and the recalls by size are of; by default 100
-            where it is among them, else the last.
-        class_aware: Match within (image, category) instead of within the image.
+        iou_thrs: (T,) IoU thresholds, ascending, in (0, 1].
+        rec_thrs: (R,) recall thresholds, ascending, in [0, 1].
+        area_ranges: A labels -> smallest and largest area in pixels, both included. AP, AP50 and
+            the recalls without a size are those of the first range.
+        max_dets: (M,) limits of detections per image, ascending. AR is measured at each.
+        ap_max_det: The one of ``max_dets`` that AP and the recalls by size use. The default is 100
+            where it is among them, and else the last.
+        class_aware: True to match within (image, category), False to match within the image.
         category_ids: The categories of class-aware scoring; those of the ground truth by default.
-        image_ids: The images to score; all by default. Records of others are left out.
-        keep_matches: Keep which ground truth each detection matched (4 bytes a detection, area
-            range and threshold); precision and recall do not need it.
+        image_ids: The images to score; all by default. Records of other images are left out.
+        keep_matches: Keep which ground truth each detection matched. It takes 4 bytes for each
+            detection, area range and threshold; precision and recall do not need it.
         remove_overlaps: Score a second time with overlaps removed (AP^e).
         overlap_rule: Which of the detections that cover a pixel keeps it: that of the highest score
             (the benchmark's rule), the smallest, the largest, or the first of the file. Ties go to
             the higher score, then to the earlier one.
-        count_pairs: Count the pairs of detections that overlap, too, and not only the pixels; it
-            takes longer than all else.
-        iou_type: Masks, their boxes, or masks and their boundaries (Boundary AP: the lesser of
-            mask IoU and boundary IoU; Cheng et al., "Boundary IoU", CVPR 2021).
+        count_pairs: Count the pairs of detections that overlap, and not only the pixels. This takes
+            longer than everything else together.
+        iou_type: "segm" for masks, "bbox" for boxes, or "boundary" for masks and their boundaries
+            (Boundary AP uses the smaller of mask IoU and boundary IoU; Cheng et al., "Boundary
+            IoU", CVPR 2021).
         boundary_ratio: Width of a boundary as a share of the image diagonal.
-        threads: Images matched at once.
+        threads: Number of images that are matched at the same time.
+
+    Examples:
+        >>> from entity_api import EvalParams
+        >>> EvalParams(max_dets=(1, 10, 300), threads=2).max_dets
+        (1, 10, 300)
+        >>> EvalParams(iou_thrs=[1.5])
+        Traceback (most recent call last):
+        ValueError: iou_thrs must lie in (0, 1]: [1.5]
     """
 
     iou_thrs: Sequence[float] = tuple(np.linspace(0.5, 0.95, 10).tolist())
@@ -73,7 +82,9 @@ class EvalParams:
         for name in ("iou_thrs", "rec_thrs", "max_dets"):
             values = list(getattr(self, name))
             if not values or values != sorted(values):
-                raise ValueError(f"{name} must hold at least one value, rising: {values}")
+                raise ValueError(
+                    f"{name} must hold at least one value, in ascending order: {values}"
+                )
         if self.max_dets[0] < 1:
             raise ValueError(f"max_dets must be at least 1: {list(self.max_dets)}")
         if self.ap_max_det is not None and self.ap_max_det not in self.max_dets:
@@ -85,9 +96,9 @@ class EvalParams:
             raise ValueError(f"iou_thrs must lie in (0, 1]: {list(self.iou_thrs)}")
         if not all(0 <= thr <= 1 for thr in self.rec_thrs):
             raise ValueError(f"rec_thrs must lie in [0, 1]: {list(self.rec_thrs)}")
-        # nan is in no order, so it fails too.
+        # Comparisons with nan are false, so nan is refused as well.
         if not self.area_ranges or not all(lo <= hi for lo, hi in self.area_ranges.values()):
-            raise ValueError("area_ranges must hold (least, greatest) pairs in pixels")
+            raise ValueError("area_ranges must hold (smallest, largest) pairs in pixels")
         if self.iou_type not in get_args(IouType):
             raise ValueError(f"iou_type must be one of {get_args(IouType)}: {self.iou_type!r}")
         if self.threads < 1:

@@ -34,6 +34,15 @@ class Matches(Shown):
             `EvalParams.keep_matches` is off.
         gt_dt: (A, T, G) int32: record of the matched detection, or -1.
         gt_ignored: (A, G): a crowd, or outside the area range.
+
+    Examples:
+        >>> mask = rle.encode(np.array([[0, 1], [0, 1]]))
+        >>> truth = {"images": [{"id": 7, "height": 2, "width": 2}],
+        ...          "annotations": [{"id": 1, "image_id": 7, "segmentation": mask}]}
+        >>> from entity_api import evaluate
+        >>> found = evaluate(truth, [{"image_id": 7, "segmentation": mask, "score": 0.9}]).matches
+        >>> found.outcome.shape, int(found.outcome[0, 0, 0]), int(found.dt_gt[0, 0, 0])
+        ((4, 10, 1), 1, 0)
     """
 
     records: NDArray[np.int64]
@@ -70,6 +79,16 @@ class Scored(Shown):
         recall: (T, K, A, M) in [0, 1].
         scores: (T, R, K, A, M) score at which each recall is reached.
         matches: What they were counted from.
+
+    Examples:
+        >>> mask = rle.encode(np.array([[0, 1], [0, 1]]))
+        >>> truth = {"images": [{"id": 7, "height": 2, "width": 2}],
+        ...          "annotations": [{"id": 1, "image_id": 7, "segmentation": mask}]}
+        >>> from entity_api import evaluate
+        >>> result = evaluate(truth, [{"image_id": 7, "segmentation": mask, "score": 0.9}])
+        >>> scored = result.submitted
+        >>> scored.precision.shape, float(scored.scores[0, 0, 0, 0, 0])
+        ((10, 101, 1, 4, 3), 0.9)
     """
 
     precision: NDArray[np.float64]
@@ -94,6 +113,15 @@ class EvalResult:
             either pass.
         dt: The detections as they were scored: cut to the labelled pixels.
         on_void: (D,) detections on void pixels alone, which are left out and take no rank.
+
+    Examples:
+        >>> mask = rle.encode(np.array([[0, 1], [0, 1]]))
+        >>> truth = {"images": [{"id": 7, "height": 2, "width": 2}],
+        ...          "annotations": [{"id": 1, "image_id": 7, "segmentation": mask}]}
+        >>> from entity_api import evaluate
+        >>> result = evaluate(truth, [{"image_id": 7, "segmentation": mask, "score": 0.9}])
+        >>> round(result.metrics["AP"], 6), result.precision.shape, result.recall.shape
+        (1.0, (10, 101, 4, 3), (10, 4, 3))
     """
 
     params: EvalParams
@@ -167,7 +195,17 @@ class EvalResult:
         return values if self.params.class_aware else values[..., 0, :, :]
 
     def per_category(self) -> dict[int, float]:
-        """Return AP as submitted of each category of class-aware scoring, nan without gt."""
+        """Return AP as submitted of each category of class-aware scoring, nan without gt.
+
+        Examples:
+            >>> from entity_api import EvalParams, evaluate
+            >>> mask = rle.encode(np.array([[0, 1], [0, 1]]))
+            >>> row = {"image_id": 7, "category_id": 3, "segmentation": mask}
+            >>> truth = {"images": [{"id": 7, "height": 2, "width": 2}], "annotations": [row]}
+            >>> result = evaluate(truth, [{**row, "score": 0.9}], EvalParams(class_aware=True))
+            >>> {category_id: round(ap, 6) for category_id, ap in result.per_category().items()}
+            {3: 1.0}
+        """
         return {
             category_id: mean(self.submitted.precision[:, :, k, 0, self.params.ap_at])
             for k, category_id in enumerate(self.category_ids)
@@ -181,7 +219,18 @@ def mean(values: NDArray[np.float64]) -> float:
 
 
 def summarize(submitted: Scored, disjoint: Scored | None, params: EvalParams) -> dict[str, float]:
-    """Reduce the arrays to COCO's twelve numbers, with an ``e`` for overlaps removed."""
+    """Reduce the arrays to COCO's twelve numbers, with an ``e`` for overlaps removed.
+
+    Examples:
+        >>> mask = rle.encode(np.array([[0, 1], [0, 1]]))
+        >>> truth = {"images": [{"id": 7, "height": 2, "width": 2}],
+        ...          "annotations": [{"id": 1, "image_id": 7, "segmentation": mask}]}
+        >>> from entity_api import evaluate
+        >>> from entity_api.result import summarize
+        >>> found = evaluate(truth, [{"image_id": 7, "segmentation": mask, "score": 0.9}])
+        >>> round(summarize(found.submitted, None, found.params)["AP50"], 6)
+        1.0
+    """
     metrics = summarize_one(submitted, params, "")
     if disjoint is not None:
         metrics |= summarize_one(disjoint, params, "e")

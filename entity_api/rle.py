@@ -1,12 +1,12 @@
-"""Masks as COCO run-length codes: write, read, measure, combine, compare.
+"""Masks as COCO run-length encodings (RLE): encode, decode, measure, merge, compare.
 
-An RLE is a dict ``{"size": [height, width], "counts": str}``: the lengths of the runs of background
-and foreground in turn, pixels read column by column, as COCO compresses them (Lin et al.,
-"Microsoft COCO", 2014; format defined by cocoapi's ``maskApi``). Every function takes counts as
-str, bytes or a plain list of lengths and returns str.
+An RLE is a dict ``{"size": [height, width], "counts": str}``. The counts are the lengths of the
+runs of background and foreground in turn, beginning with background. Pixels are read column by
+column, and the lengths are compressed to text (Lin et al., "Microsoft COCO", 2014; the format is
+defined by cocoapi's ``maskApi``). Every function takes counts as str, bytes or a plain list of
+lengths and returns str.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from entity_api import _rle, _sweep
 from entity_api.counts import RLEError, counts_of, from_bounds, pack, pixels_of, runs_of, size_of
+from entity_api.polygons import from_polygons
 
 __all__ = [
     "RLEError",
@@ -35,20 +36,22 @@ __all__ = [
     "to_rle",
 ]
 
-# The polygon rasteriser counts fifths of a pixel in 32 bits and takes some 40 bytes a pixel of
-# outline: what no image has would overflow, or take all memory.
-MAX_REACH = 2**26
-MAX_OUTLINE = 2**22
-
 
 def encode(mask: NDArray[Any]) -> dict[str, Any]:
-    """Code a dense mask.
+    """Encode a dense mask.
 
     Args:
-        mask: (H, W), bool or whole numbers; everything but 0 is foreground.
+        mask: (H, W) of bool or whole numbers. Every value but 0 is foreground.
 
     Returns:
-        RLE of size [H, W].
+        The RLE, of size [H, W].
+
+    Raises:
+        RLEError: The array does not have two axes.
+
+    Examples:
+        >>> rle.encode(np.array([[0, 1], [0, 1]]))
+        {'size': [2, 2], 'counts': '22'}
     """
     mask = np.asarray(mask)
     if mask.ndim != 2:
@@ -58,7 +61,18 @@ def encode(mask: NDArray[Any]) -> dict[str, Any]:
 
 
 def decode(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """Draw an RLE as a dense mask, (H, W) bool in column-major memory."""
+    """Decode an RLE to a dense mask.
+
+    Returns:
+        (H, W) bool, column by column in memory (Fortran order).
+
+    Raises:
+        RLEError: The counts are broken, or do not fill the size.
+
+    Examples:
+        >>> rle.decode({"size": [2, 2], "counts": "22"}).astype(int).tolist()
+        [[0, 1], [0, 1]]
+    """
     height, width = size_of(rle)
     runs = runs_of([rle])
     canvas = np.zeros(height * width, np.uint8)
@@ -67,12 +81,25 @@ def decode(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
 
 
 def area(rle: Mapping[str, Any]) -> int:
-    """Count the foreground pixels."""
+    """Count the foreground pixels of an RLE.
+
+    Examples:
+        >>> rle.area({"size": [2, 2], "counts": "22"})
+        2
+    """
     return int(runs_of([rle]).areas()[0])
 
 
 def bbox(rle: Mapping[str, Any]) -> list[float]:
-    """Return the tight box of the foreground, COCO xywh in pixels; zeros when empty."""
+    """Return the tight bounding box of the foreground.
+
+    Returns:
+        x, y, width, height in pixels, as in COCO; four zeros for an empty mask.
+
+    Examples:
+        >>> rle.bbox({"size": [2, 2], "counts": "22"})
+        [1.0, 0.0, 1.0, 2.0]
+    """
     height, _ = size_of(rle)
     bounds = runs_of([rle]).bounds_of(0).astype(np.int64).reshape(-1, 2)
     bounds = bounds[bounds[:, 0] < bounds[:, 1]]
@@ -87,10 +114,22 @@ def bbox(rle: Mapping[str, Any]) -> list[float]:
 
 
 def merge(rles: Sequence[Mapping[str, Any]], intersect: bool = False) -> dict[str, Any]:
-    """Join masks of one size into their union, or into their intersection.
+    """Merge masks of one size into their union, or into their intersection.
+
+    Args:
+        rles: At least one mask.
+        intersect: True for the intersection, False for the union.
 
     Raises:
-        RLEError: No mask at all, or masks of several sizes.
+        RLEError: There is no mask, or the masks have different sizes.
+
+    Examples:
+        >>> left = rle.encode(np.array([[1, 0], [1, 0]]))
+        >>> top = rle.encode(np.array([[1, 1], [0, 0]]))
+        >>> rle.decode(rle.merge([left, top])).astype(int).tolist()
+        [[1, 1], [1, 0]]
+        >>> rle.decode(rle.merge([left, top], intersect=True)).astype(int).tolist()
+        [[1, 0], [0, 0]]
     """
     if not rles:
         raise RLEError("there is no mask to merge")
@@ -107,7 +146,21 @@ def merge(rles: Sequence[Mapping[str, Any]], intersect: bool = False) -> dict[st
 def intersections(
     dt: Sequence[Mapping[str, Any]], gt: Sequence[Mapping[str, Any]]
 ) -> NDArray[np.int64]:
-    """Count the pixels that each dt mask shares with each gt mask, (D, G)."""
+    """Count the pixels that each dt mask shares with each gt mask.
+
+    Args:
+        dt: D masks.
+        gt: G masks of the same size.
+
+    Returns:
+        (D, G) int64.
+
+    Examples:
+        >>> left = rle.encode(np.array([[1, 0], [1, 0]]))
+        >>> top = rle.encode(np.array([[1, 1], [0, 0]]))
+        >>> rle.intersections([left], [left, top]).tolist()
+        [[2, 1]]
+    """
     if not dt or not gt:
         return np.zeros((len(dt), len(gt)), np.int64)
     size = size_of(gt[0])
@@ -119,12 +172,24 @@ def iou(
     gt: Sequence[Mapping[str, Any]],
     iscrowd: Sequence[bool] | None = None,
 ) -> NDArray[np.float64]:
-    """Compute intersection over union of each dt with each gt mask, (D, G) in [0, 1].
+    """Compute the intersection over union (IoU) of each dt mask with each gt mask.
 
     Args:
         dt: D masks.
         gt: G masks.
-        iscrowd: (G,) flags; against a crowd the union is the dt mask's own area (COCO).
+        iscrowd: (G,) flags. Against a crowd the dt mask's own area takes the place of the union, as
+            in COCO.
+
+    Returns:
+        (D, G) in [0, 1].
+
+    Examples:
+        >>> left = rle.encode(np.array([[1, 0], [1, 0]]))
+        >>> top = rle.encode(np.array([[1, 1], [0, 0]]))
+        >>> rle.iou([left], [left, top]).round(3).tolist()
+        [[1.0, 0.333]]
+        >>> rle.iou([left], [left, top], iscrowd=[False, True]).tolist()
+        [[1.0, 0.5]]
     """
     if not dt or not gt:
         return np.zeros((len(dt), len(gt)))
@@ -141,55 +206,28 @@ def iou_of_counts(
     gt_area: NDArray[np.int64],
     iscrowd: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Divide (D, G) intersections by their unions; two empty masks have IoU 0 (as COCO)."""
+    """Divide (D, G) intersections by their unions; two empty masks have IoU 0, as in COCO."""
     union = np.where(iscrowd, dt_area[:, None], dt_area[:, None] + gt_area - common)
     return common / np.where(common, union, 1)
 
 
-def from_polygons(polygons: Sequence[Sequence[float]], height: int, width: int) -> dict[str, Any]:
-    """Rasterise the union of polygons exactly as COCO does (by pycocotools).
+def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    """Convert any COCO segmentation to a checked RLE.
 
     Args:
-        polygons: Flat lists x0, y0, x1, y1, ... in pixels, at least three points each.
-        height: Of the image in pixels.
-        width: Of the image in pixels.
+        segmentation: Polygons, or an RLE with plain or compressed counts.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+
+    Raises:
+        RLEError: The segmentation is broken, or its size is not the image's.
+
+    Examples:
+        >>> rle.to_rle({"size": [2, 2], "counts": [2, 2]}, height=2, width=2)
+        {'size': [2, 2], 'counts': '22'}
+        >>> rle.to_rle([[1, 0, 2, 0, 2, 2, 1, 2]], height=2, width=2)
+        {'size': [2, 2], 'counts': '22'}
     """
-    pixels_of((height, width))
-    if not polygons:
-        raise RLEError("a segmentation of no polygons says nothing")
-    reach = min(10 * max(height, width, 1), MAX_REACH)
-    outlines = [outline_of(polygon, reach) for polygon in polygons]
-    rasteriser = coco_rasteriser()
-    return _as_text(rasteriser.merge(rasteriser.frPyObjects(outlines, height, width)))
-
-
-def outline_of(polygon: Sequence[float], reach: int) -> list[float]:
-    """Return a polygon's x, y pairs in one list, checked."""
-    try:
-        points = np.asarray(polygon, np.float64)
-    except (TypeError, ValueError):
-        points = np.zeros(0)
-    if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
-        raise RLEError("a polygon is a flat list of at least three finite x, y pairs")
-    if np.abs(points).max() > reach:
-        raise RLEError(f"a polygon reaches further than {reach} pixels from its image's corner")
-    corners = points.reshape(-1, 2)
-    length = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum()
-    if length > MAX_OUTLINE:
-        raise RLEError(f"a polygon's outline of {length:.0f} pixels is too long to be drawn")
-    return points.tolist()
-
-
-@functools.cache
-def coco_rasteriser() -> Any:
-    """Import pycocotools' masks once, so that `init_as_pycocotools` does not hide them from us."""
-    from pycocotools import mask
-
-    return mask
-
-
-def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Bring any COCO segmentation (polygons, plain or compressed RLE) to a checked RLE."""
     if isinstance(segmentation, list | tuple):
         return from_polygons(segmentation, height, width)
     size = size_of(segmentation)
@@ -201,13 +239,23 @@ def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
 
 
 def encode_id_map(id_map: NDArray[Any]) -> tuple[NDArray[np.int64], list[dict[str, Any]]]:
-    """Code every segment of an id map in one pass over its pixels.
+    """Encode every segment of an id map in one pass over its pixels.
 
     Args:
-        id_map: (H, W) whole numbers that fit 32 bits.
+        id_map: (H, W) of whole numbers that fit 32 bits.
 
     Returns:
-        The ids that occur, (N,) ascending, and the RLE of each.
+        The N ids that occur, (N,) ascending, and a list of the RLE of each.
+
+    Raises:
+        RLEError: The map has another shape or type, or an id does not fit.
+
+    Examples:
+        >>> ids, masks = rle.encode_id_map(np.array([[0, 7], [0, 7]]))
+        >>> ids.tolist()
+        [0, 7]
+        >>> masks[1]
+        {'size': [2, 2], 'counts': '22'}
     """
     id_map = np.asarray(id_map)
     if id_map.ndim != 2 or id_map.dtype.kind not in "iub":
@@ -225,17 +273,27 @@ def encode_id_map(id_map: NDArray[Any]) -> tuple[NDArray[np.int64], list[dict[st
 def encode_runs(
     starts: NDArray[Any], values: NDArray[Any], height: int, width: int
 ) -> tuple[NDArray[np.int64], list[dict[str, Any]]]:
-    """Code every segment of an id map whose runs have been found elsewhere, as on a GPU.
+    """Encode every segment of an id map whose runs were found elsewhere, for example on a GPU.
 
     Args:
-        starts: (R,) ascending positions, column by column, where a run of one id begins; the first
-            is 0.
-        values: (R,) whole numbers, the id of each run, no two alike in succession.
-        height: Of the map in pixels.
-        width: Of the map in pixels.
+        starts: (R,) positions where a run of one id begins, ascending from 0. Pixels are counted
+            column by column.
+        values: (R,) whole numbers, the id of each run. Neighbouring runs have different ids.
+        height: Height of the map in pixels.
+        width: Width of the map in pixels.
 
     Returns:
-        What `encode_id_map` gives for the same map.
+        What `encode_id_map` returns for the same map.
+
+    Raises:
+        RLEError: The runs are not those of a map of this size.
+
+    Examples:
+        >>> ids, masks = rle.encode_runs(starts=[0, 2], values=[0, 7], height=2, width=2)
+        >>> ids.tolist()
+        [0, 7]
+        >>> masks[1]
+        {'size': [2, 2], 'counts': '22'}
     """
     pixels = pixels_of((height, width))
     starts, values = np.asarray(starts), np.asarray(values)
@@ -269,14 +327,23 @@ def paint_id_map(
     width: int,
     background: int = 0,
 ) -> NDArray[np.int64]:
-    """Draw masks into one id map, (H, W); where masks overlap the later one wins.
+    """Draw masks into one id map. Where masks overlap, the pixel belongs to the later one.
 
     Args:
         rles: N masks of size [height, width].
-        ids: (N,) the number each mask is drawn with, within 32 bits.
-        height: Of the map in pixels.
-        width: Of the map in pixels.
-        background: The number where no mask lies.
+        ids: (N,) the id that each mask is drawn with; it must fit 32 bits.
+        height: Height of the map in pixels.
+        width: Width of the map in pixels.
+        background: The value of pixels that no mask covers.
+
+    Returns:
+        (H, W) int64.
+
+    Examples:
+        >>> left = rle.encode(np.array([[1, 0], [1, 0]]))
+        >>> top = rle.encode(np.array([[1, 1], [0, 0]]))
+        >>> rle.paint_id_map([left, top], ids=[7, 8], height=2, width=2).tolist()
+        [[8, 8], [7, 0]]
     """
     canvas = np.full(height * width, background, np.int32)
     _rle.paint(runs_of(rles, (height, width)), np.asarray(ids, np.int32), canvas)
@@ -294,7 +361,3 @@ def _bounds_where(
 def _steps(n: int) -> NDArray[np.float64]:
     """Alternate +1 (a run begins) and -1 (it ends)."""
     return np.where(np.arange(n) % 2, -1.0, 1.0)
-
-
-def _as_text(rle: dict[str, Any]) -> dict[str, Any]:
-    return {"size": [int(n) for n in rle["size"]], "counts": rle["counts"].decode("ascii")}

@@ -11,15 +11,31 @@ IGNORE = 255
 
 
 class SemanticError(ValueError):
-    """Say what is wrong with a label map."""
+    """Raised for label maps that cannot be counted.
+
+    Examples:
+        >>> semantic.count(np.array([[0, 1]]), np.array([[0, 1, 1]]), n_classes=2)
+        Traceback (most recent call last):
+        entity_api.semantic.SemanticError: the maps have sizes [1, 2] and [1, 3]
+    """
 
 
 class SemanticResult(NamedTuple):
-    """Hold the metrics of label maps, fractions in [0, 1] and nan where nothing was to be found.
+    """Hold the metrics of label maps as fractions in [0, 1], nan where there is nothing to measure.
 
-    ``mIoU`` is the mean of ``iou`` over the classes that the ground truth has, ``fwIoU`` the same
-    weighted by their pixels, ``mACC`` the mean of ``accuracy`` (recall of a class's pixels) and
-    ``pACC`` the share of labelled pixels that are right. ``iou`` and ``accuracy`` are (C,).
+    Attributes:
+        mIoU: Mean of ``iou`` over the classes that occur in the ground truth.
+        fwIoU: The same mean, weighted by the number of ground-truth pixels of each class.
+        mACC: Mean of ``accuracy`` over the classes that occur in the ground truth.
+        pACC: Share of labelled pixels whose class is predicted correctly.
+        iou: (C,) intersection over union of each class.
+        accuracy: (C,) share of each class's pixels that are predicted correctly (recall).
+
+    Examples:
+        >>> counts = semantic.count(np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 1]]), n_classes=2)
+        >>> result = semantic.summarize(counts)
+        >>> result.iou.round(3).tolist(), result.accuracy.tolist()
+        ([0.5, 0.667], [0.5, 1.0])
     """
 
     mIoU: float
@@ -33,19 +49,26 @@ class SemanticResult(NamedTuple):
 def count(
     gt: NDArray[Any], dt: NDArray[Any], n_classes: int, ignore: int = IGNORE
 ) -> NDArray[np.int64]:
-    """Count one image's pixels by their two labels; the counts of images add up.
+    """Count the pixels of one image by predicted and true label. Counts of images can be added.
 
     Args:
-        gt: (H, W) of 0..C-1, or ``ignore`` where nothing is scored.
-        dt: (H, W) of 0..C-1, or ``ignore`` for no class, which is a miss on labelled pixels.
-        n_classes: C.
-        ignore: The label outside of all classes.
+        gt: (H, W) of labels 0..C-1, or ``ignore`` for pixels that are not scored.
+        dt: (H, W) of labels 0..C-1, or ``ignore`` for pixels without a predicted class. Such a
+            prediction is wrong where the ground truth has a class.
+        n_classes: Number of classes, C.
+        ignore: The label that stands for no class.
 
     Returns:
-        (C + 1, C): ``[p, g]`` is how often p was predicted where g is true; row C is no class.
+        (C + 1, C) int64: ``[p, g]`` is the number of pixels with predicted class p and true class
+        g. Row C counts the pixels without a predicted class.
 
     Raises:
-        SemanticError: Maps of two sizes, or a label that is neither a class nor ``ignore``.
+        SemanticError: The maps differ in size, or a label is neither a class nor ``ignore``.
+
+    Examples:
+        >>> gt, dt = np.array([[0, 0, 1, 255]]), np.array([[0, 1, 1, 0]])
+        >>> semantic.count(gt, dt, n_classes=2).tolist()
+        [[1, 0], [1, 1], [0, 0]]
     """
     gt, dt = np.asarray(gt), np.asarray(dt)
     if gt.shape != dt.shape or gt.ndim != 2:
@@ -72,13 +95,21 @@ def _check_labels(side: str, labels: NDArray[Any], n_classes: int, ignore: int) 
 
 
 def summarize(counts: NDArray[np.int64]) -> SemanticResult:
-    """Turn counts, summed over the images, into the metrics.
+    """Compute the metrics from counts that are summed over the images.
 
-    Classes absent from the ground truth count nowhere; predicting one is an error of the class
-    that stood there. Predictions on ignored pixels are no errors, since `count` drops them.
+    A class that does not occur in the ground truth is not averaged. Where it is predicted, that is
+    an error of the class that the pixel really has. Predictions on ignored pixels are no errors:
+    `count` leaves them out.
 
     Args:
         counts: (C + 1, C) as `count` returns them.
+
+    Examples:
+        >>> first = semantic.count(np.array([[0, 0]]), np.array([[0, 1]]), n_classes=2)
+        >>> second = semantic.count(np.array([[1, 1]]), np.array([[1, 1]]), n_classes=2)
+        >>> total = first + second
+        >>> round(semantic.summarize(total).mIoU, 3)
+        0.583
     """
     right = np.diagonal(counts).astype(np.float64)
     in_gt = counts.sum(axis=0).astype(np.float64)

@@ -22,13 +22,27 @@ MAX_SCORE = float(np.finfo(np.float64).max)
 
 
 class RecordError(ValueError):
-    """Say which record of which side cannot be scored; ``idx`` is its position in the file."""
+    """Say which record of which side cannot be scored; ``idx`` is its position in the file.
+
+    Examples:
+        >>> from entity_api import RecordError, evaluate
+        >>> truth = {"images": [{"id": 7, "height": 2, "width": 2}], "annotations": []}
+        >>> try:
+        ...     evaluate(truth, [{"image_id": 8, "score": 0.9}])
+        ... except RecordError as error:
+        ...     print(error.side, error.idx, error.what, sep=": ")
+        dt: 0: image_id 8 is not among the images of the ground truth
+    """
 
     def __init__(self, side: Side, idx: int, what: str) -> None:
         super().__init__(f"{side} record {idx}: {what}")
         self.side = side
         self.idx = idx
         self.what = what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without it an error of another process could not be read: it is made from its message.
+        return type(self), (self.side, self.idx, self.what)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -49,6 +63,12 @@ class GroundTruth(Shown):
         void: (I,) counts of the pixels that belong to no segment and must not count against a
             detection, None where there are none. A detection is cut to the other pixels, and one
             that has none of those is ignored.
+
+    Examples:
+        >>> from entity_api import GroundTruth
+        >>> gt = GroundTruth(image_ids=[7], sizes=np.array([[2, 2]]), image_idx=np.array([0]),
+        ...                  counts=["22"], category_ids=np.array([1]), iscrowd=np.array([False]),
+        ...                  areas=np.array([2.0]), ids=[1])
     """
 
     image_ids: Sequence[Any]
@@ -75,6 +95,14 @@ class GroundTruth(Shown):
 
         Raises:
             RecordError: An annotation of an image that is not listed, or with a broken mask.
+
+        Examples:
+            >>> mask = rle.encode(np.array([[0, 1], [0, 1]]))
+            >>> truth = {"images": [{"id": 7, "height": 2, "width": 2}],
+            ...          "annotations": [{"id": 1, "image_id": 7, "segmentation": mask}]}
+            >>> gt = GroundTruth.from_coco(truth)
+            >>> gt.image_ids, gt.counts
+            ([7], ['22'])
         """
         content = loaded(content, "ground truth")
         if not isinstance(content, Mapping):
@@ -150,6 +178,11 @@ class Detections(Shown):
         scores: (D,) finite, higher is surer.
         boxes: (D, 4) COCO xywh in pixels, for box AP only.
         areas: (D,) pixels that put each into its area range; the mask's own, or the box's, if None.
+
+    Examples:
+        >>> from entity_api import Detections
+        >>> dt = Detections(image_idx=np.array([0]), counts=["22"], category_ids=np.array([1]),
+        ...                 scores=np.array([0.9]))
     """
 
     image_idx: NDArray[np.int64]
@@ -169,6 +202,14 @@ class Detections(Shown):
 
         Raises:
             RecordError: An unknown image, a score that is no finite number, a broken mask.
+
+        Examples:
+            >>> gt = GroundTruth.from_coco({"images": [{"id": 7, "height": 2, "width": 2}],
+            ...                             "annotations": []})
+            >>> mask = rle.encode(np.array([[0, 1], [0, 1]]))
+            >>> dt = Detections.from_coco([{"image_id": 7, "segmentation": mask, "score": 0.9}], gt)
+            >>> dt.image_idx.tolist(), dt.scores.tolist()
+            ([0], [0.9])
         """
         records = rows_of(loaded(records, "detections"), "detections", "dt")
         image_idx = locate(gt.image_ids, [r.get("image_id") for r in records], "dt")

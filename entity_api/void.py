@@ -1,4 +1,4 @@
-"""Void: pixels of the ground truth that belong to no segment, and count nowhere."""
+"""Void: unlabelled pixels of the ground truth, which are ignored in every metric."""
 
 import dataclasses
 
@@ -18,18 +18,30 @@ def cut_to_labelled(gt: GroundTruth, dt: Detections) -> tuple[Detections, NDArra
     """Cut detections to the pixels that the ground truth labels.
 
     Panoptic quality treats void the same way (Kirillov et al., "Panoptic Segmentation", CVPR 2019).
-    It comes before everything else, so that nothing drawn on void changes a score.
+    This is the first step of an evaluation, so that nothing that is predicted on void changes a
+    score.
 
     Args:
-        gt: With its void.
-        dt: On the same images.
+        gt: Ground truth with its void.
+        dt: Detections on the same images.
 
     Returns:
-        The detections, those that reach into void without their pixels there; and (D,) which lie
-        on void alone. An empty mask lies on nothing and stays.
+        The detections without their pixels on void; and (D,) bool, True for detections that lie
+        entirely on void. A mask that is empty as submitted is kept.
 
     Raises:
-        RecordError: A broken mask.
+        RecordError: A mask is broken.
+
+    Examples:
+        >>> from entity_api import Detections, GroundTruth
+        >>> gt = GroundTruth(image_ids=[7], sizes=np.array([[2, 2]]), image_idx=np.array([0]),
+        ...                  counts=["022"], category_ids=np.array([1]), iscrowd=np.array([False]),
+        ...                  areas=np.array([2.0]), ids=[1], void=["22"])
+        >>> dt = Detections(image_idx=np.array([0, 0]), counts=["04", "22"],
+        ...                 category_ids=np.array([1, 1]), scores=np.array([0.9, 0.8]))
+        >>> cut, on_void = void.cut_to_labelled(gt, dt)
+        >>> cut.counts[0], on_void.tolist()
+        ('022', [False, True])
     """
     on_void = np.zeros(len(dt.image_idx), bool)
     if gt.void is None or all(void is None for void in gt.void):
@@ -60,13 +72,29 @@ def cut_to_labelled(gt: GroundTruth, dt: Detections) -> tuple[Detections, NDArra
 
 
 def complement(bounds: Bounds, pixels: int) -> Bounds:
-    """Return the runs between runs, (R, 2) start and end, ascending."""
+    """Return the gaps between runs.
+
+    Args:
+        bounds: (R, 2) start and end of the runs, ascending.
+        pixels: Number of pixels of the image.
+
+    Returns:
+        (S, 2) start and end of the gaps, ascending.
+    """
     gaps = np.stack([np.append(0, bounds[:, 1]), np.append(bounds[:, 0], pixels)], axis=1)
     return gaps[gaps[:, 0] < gaps[:, 1]]
 
 
 def common(first: Bounds, second: Bounds) -> Bounds:
-    """Return the runs in which two lists of ascending, disjoint runs overlap, (R, 2)."""
+    """Intersect two lists of runs.
+
+    Args:
+        first: (R, 2) start and end of runs, ascending and disjoint.
+        second: (S, 2) likewise.
+
+    Returns:
+        (N, 2) start and end of the common runs, ascending.
+    """
     begin = np.searchsorted(second[:, 1], first[:, 0], side="right")
     end = np.searchsorted(second[:, 0], first[:, 1], side="left")
     n = np.maximum(end - begin, 0)

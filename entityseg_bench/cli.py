@@ -17,6 +17,8 @@ from typing import Any, TextIO
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from entityseg_bench.io import InputError, collector_paused, printable
+from entityseg_bench.names import outside_allowed
+from entityseg_bench.parser import Parser, did_you_mean
 from entityseg_bench.stopping import exit_code, stoppable
 
 __all__ = ["main"]
@@ -53,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = argv[0].replace("-", "_") if argv else ""
     if module.isidentifier() and module[0] != "_" and (COMMANDS / f"{module}.py").is_file():
         return run_verb(argv[0], argv[1:])
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="entityseg",
         description="Score, load, convert and reproduce the EntitySeg benchmark.",
         epilog="verbs:\n" + "\n".join(f"  {name:12} {text}" for name, text in verbs().items()),
@@ -61,14 +63,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     parser.add_argument("verb", nargs="?", help="one of the verbs below; VERB --help tells more")
+    parser.add_argument(
+        "--completion",
+        choices=("bash", "zsh", "fish"),
+        help="print the completion of verbs and options for a shell, and stop: "
+        'eval "$(entityseg --completion bash)"',
+    )
     args = parser.parse_args(argv)
     if args.version:
         from entityseg_bench import __version__
 
         print(__version__)
         return 0
+    if args.completion:
+        from entityseg_bench.completion import completion
+
+        print(completion(args.completion, verbs()), end="")
+        return 0
     if args.verb:
-        parser.error(f"there is no verb {args.verb!r}; the verbs are {', '.join(verbs())}")
+        names = ", ".join(verbs())
+        guess = did_you_mean(args.verb, verbs())
+        parser.error(f"there is no verb {args.verb!r}; the verbs are {names}{guess}")
     parser.print_help()
     return 2
 
@@ -77,7 +92,14 @@ def run_verb(name: str, argv: Sequence[str]) -> int:
     """Import one verb's module, parse its arguments, run it; what ends it becomes one line."""
     with collector_paused():
         module = importlib.import_module(f"entityseg_bench.commands.{name.replace('-', '_')}")
-    parser = argparse.ArgumentParser(
+    if hasattr(module, "main"):
+        # Its arguments are another program's, which is imported only now.
+        try:
+            return int(module.main(argv, f"entityseg {name}"))
+        except ModuleNotFoundError as error:
+            print(f"entityseg {name}: {_missing(error)}", file=sys.stderr)
+            return 2
+    parser = Parser(
         prog=f"entityseg {name}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -97,7 +119,7 @@ def run_verb(name: str, argv: Sequence[str]) -> int:
 def outcome(module: ModuleType, args: argparse.Namespace) -> tuple[int, str]:
     """Run a verb; return its exit code and, in one line, why it could not be done."""
     try:
-        with stoppable():
+        with stoppable(), outside_allowed(getattr(args, "allow_outside", False)):
             return int(module.run(args)), ""
     except InputError as error:
         return 2, str(error)
@@ -150,7 +172,8 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
 # Import name of each optional library -> the extra that brings it.
 EXTRAS = {
     "PIL": "images", "matplotlib": "plot", "skimage": "demo", "scipy": "demo",
-    "datasets": "hf", "pyarrow": "hf", "pandas": "plot", "torch": "baselines",
+    "datasets": "hf", "pyarrow": "hf", "pandas": "notebooks", "torch": "baselines",
+    "safetensors": "baselines", "yaml": "baselines", "huggingface_hub": "hub", "ray": "ray",
 }  # fmt: skip
 
 

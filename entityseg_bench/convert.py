@@ -1,18 +1,18 @@
-"""Turn any format that is read into any that is written."""
+"""Convert any format that is read to any format that is written."""
 
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from entityseg_bench import formats, layout
 from entityseg_bench.categories import TASKS, Task
 from entityseg_bench.coco_entity import coco_entity
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats import FORMATS, Inputs, sniff
-from entityseg_bench.formats.coco import read_results, write_coco, write_results
-from entityseg_bench.io import InputError
+from entityseg_bench.formats.coco import write_coco, write_results
+from entityseg_bench.io import InputError, check_folder, check_writable
 from entityseg_bench.layout import ImageFiles, Resolution, Split
 from entityseg_bench.resolution import to_low, write_low_images
 from entityseg_bench.subset import subset
@@ -34,19 +34,23 @@ class Options:
     """Set up a conversion.
 
     Attributes:
-        source: Format of the source; None looks.
-        tasks: Annotation types to take from a data set's folder; empty for entity, or for all that
-            are there where the target is low or parquet.
-        splits: Splits to take; empty for all that are there.
-        resolution: Of the source.
-        parts: Some of "01", "02", "03"; None for all that are there.
-        images: Folder of the image files, where the source's own does not hold them.
-        gt: Ground truth of predictions: names, sizes, and images without predictions.
-        embed_images: Put image files into Parquet.
-        write_images: Write images too where the target is low.
-        connected: Split ADE20K's classes into connected parts.
-        jobs: Processes.
-        progress: Show bars.
+        source: Format of the source; None to tell it from the content.
+        tasks: Annotation types to take from a data set's folder. Empty for entity, or for all types
+            that exist if the target is low or parquet.
+        splits: Splits to take; empty for all that exist.
+        resolution: Resolution of the source.
+        parts: Some of "01", "02", "03"; None for all that exist.
+        images: Folder of the image files, if they are not in the folder of the source.
+        gt: Ground truth of predictions. It gives names, sizes, and images without predictions.
+        embed_images: Write the image files into Parquet.
+        write_images: Write images, too, if the target is low.
+        connected: Split the classes of ADE20K into connected parts.
+        image_id: Id of the image, for predictions that name none.
+        score_from: The field that holds the score of predictions
+            (`formats.score_from.ScoreFrom`).
+        jobs: Number of processes.
+        progress: Show progress bars.
+        notes: Called with what was done to read the source.
     """
 
     source: str | None = None
@@ -59,8 +63,11 @@ class Options:
     embed_images: bool = False
     write_images: bool = True
     connected: bool = False
+    image_id: str | None = None
+    score_from: str | None = None
     jobs: int = 1
     progress: bool = False
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def label(self, text: str) -> str | None:
         """Return the title of a bar, or None without bars."""
@@ -68,10 +75,10 @@ class Options:
 
 
 def open_sources(path: Path, target: str, options: Options) -> Iterator[EntityDataset]:
-    """Open what a conversion reads, dataset by dataset.
+    """Open what a conversion reads, one data set after the other.
 
     Raises:
-        InputError: Nothing of what is asked for is there, or it is broken.
+        InputError: What is asked for does not exist, or is broken.
     """
     source = options.source or sniff(path)
     if source == "entityseg":
@@ -85,13 +92,22 @@ def open_sources(path: Path, target: str, options: Options) -> Iterator[EntityDa
 
 def _open_one(path: Path, source: str, options: Options) -> EntityDataset:
     """Open a source that holds one dataset."""
-    if source == "results" and options.gt is not None:
-        truth = next(open_sources(options.gt, "entity", dataclasses.replace(options, source=None)))
-        segments = read_results(path, truth.images, truth.categories)
-        return EntityDataset.of(segments, categories=truth.categories)
+    said = Inputs(image_id=options.image_id, score_from=options.score_from)
+    form = FORMATS[source]
+    if form.records and options.gt is not None:
+        own = dataclasses.replace(options, source=None, gt=None)
+        truth = next(open_sources(options.gt, "entity", own))
+        inputs = dataclasses.replace(said, pred_format=source)
+        found = formats.open(path, inputs, truth.records.replace(predicted=False))
+        options.notes.extend(found.notes)
+        return EntityDataset.of(found.segments, categories=truth.categories, task="entity")
+    if form.records and not form.gt and form.opener == "open_gt":
+        what = f"{source} predictions do not say which images they are of."
+        raise InputError(path, "", what, "Name their ground truth: --gt FILE.")
     task = options.tasks[0] if options.tasks and source == "coco" else None
-    inputs = Inputs(task, gt_format=source, connected=options.connected)
+    inputs = dataclasses.replace(said, task=task, gt_format=source, connected=options.connected)
     opened = formats.open(path, inputs)
+    options.notes.extend(opened.notes)
     folder = path if path.is_dir() else path.parent
     files = ImageFiles(folder, options.resolution)
     # A COCO file is entity annotations unless it is said to be another type.
@@ -157,49 +173,63 @@ def convert(
     options: Options | None = None,
     report: Report = print,
 ) -> None:
-    """Convert a source; a run that broke off goes on where it stopped.
+    """Convert a source. A run that was interrupted continues where it stopped.
 
-    From a data set's folder a folder of the documented layout is written; from one file or folder
-    of another format one file (with the maps beside it) or one folder.
+    A data set's folder becomes a folder of the documented layout. One file or folder of another
+    format becomes one file (with its maps beside it) or one folder.
 
     Args:
         source: A data set's folder, or anything of `SOURCES`.
-        target_path: Where to write; for one JSON file its name.
-        target: What to write.
-        options: How.
-        report: Takes each line of what was written and lost.
+        target_path: The folder to write, or the name of the JSON file.
+        target: Format or type to write.
+        options: The settings; their defaults if None.
+        report: Called with each line about what was written and what was lost.
 
     Raises:
-        InputError: A source that is missing or broken, or cannot become the target.
+        InputError: The source is missing, broken, or cannot be converted to the target.
     """
     options = options or Options()
     source, target_path = Path(source), Path(target_path)
     if target_path.resolve() == source.resolve():
         raise InputError(source, "", "source and target are the same.", "Name another target.")
+    if target_path.is_file():
+        check_writable(target_path)
+    else:
+        check_folder(target_path)
     many = (options.source or sniff(source)) in ("entityseg", "parquet")
+    drawn: set[Path] = set()
     for dataset in open_sources(source, target, options):
         label = options.label(f"{dataset.task} {dataset.split or ''}".strip())
-        place = Place(target_path, many, source, label, options)
+        place = Place(target_path, many, source, label, options, drawn)
         made, lost = _write(dataset, target, place)
         n = len(dataset)
         name = f"{made} {dataset.split}" if dataset.split else made
         report(f"{name}: {n} image{'s' * (n != 1)} -> {target_path}")
         for what, often in lost.items():
             report(f"  lost: {often} {what}")
+        for note in dict.fromkeys((*options.notes, *dataset.notes)):
+            report(f"  note: {note}")
 
 
 class Place(NamedTuple):
-    """Say where and how one dataset is written; ``many``: among others, in a folder."""
+    """Hold where and how one data set is written.
+
+    Attributes:
+        many: True if there are several data sets, in a folder.
+        drawn: Takes the images that the run has written, which several annotation types share.
+    """
 
     path: Path
     many: bool
     source: Path
     label: str | None
     options: Options
+    drawn: set[Path]
 
 
 def _write(dataset: EntityDataset, target: str, place: Place) -> tuple[str, dict[str, int]]:
     """Write one dataset; return what it became and what was lost."""
+    from entityseg_bench.formats.arrow import write_arrow
     from entityseg_bench.formats.id_maps import write_id_png
     from entityseg_bench.formats.npz import write_npz
     from entityseg_bench.formats.parquet import write_parquet
@@ -207,11 +237,16 @@ def _write(dataset: EntityDataset, target: str, place: Place) -> tuple[str, dict
     jobs, label = place.options.jobs, place.label
     if target == "low":
         return f"{dataset.task} (low)", _write_low(dataset, place)
+    if target == "parquet" and dataset.predicted:
+        return "predictions", write_arrow(dataset, place.path)
     if target == "parquet":
         licences = place.source if place.source.is_dir() else None
         embed = place.options.embed_images
         return dataset.task, write_parquet(dataset, place.path, embed, jobs, label, licences)
     if target == "coco-entity":
+        if place.many:
+            what = "COCO-Entity is made of one panoptic JSON, not of a data set's folder."
+            raise InputError(place.source, "", what, "Name the file.")
         made = coco_entity(dataset)
         lost = _write_type(made.dataset, place)
         crowds = {"crowd segments: the recipe drops them": made.n_crowds} if made.n_crowds else {}
@@ -236,7 +271,7 @@ def _write_type(dataset: EntityDataset, place: Place) -> dict[str, int]:
     file, maps = place.path, place.path.with_suffix("")
     if place.many:
         if dataset.split is None:
-            raise InputError(dataset.where, "", "nothing says of which split it is.")
+            raise InputError(dataset.where, "", "its split is not known.")
         found = layout.documented(
             place.path, dataset.task, dataset.split, dataset.resolution, _part(dataset, place)
         )
@@ -248,7 +283,9 @@ def _write_type(dataset: EntityDataset, place: Place) -> dict[str, int]:
     if dataset.task == "semantic":
         return write_semantic(dataset, file, maps, place.options.jobs, place.label)
     if dataset.task == "panoptic":
-        return write_panoptic(dataset, file, maps, place.options.jobs, place.label)
+        # The data set's own files name the image there, COCO's the map.
+        named: Literal["images", "maps"] = "images" if place.many else "maps"
+        return write_panoptic(dataset, file, maps, place.options.jobs, place.label, named)
     return write_coco(dataset, file, place.options.jobs, place.label)
 
 
@@ -274,5 +311,6 @@ def _write_low(dataset: EntityDataset, place: Place) -> dict[str, int]:
         if n_gone:
             lost["annotations dropped: too small to keep a pixel"] = n_gone
     if dataset.images and place.options.write_images:
-        write_low_images(dataset, place.path / "images_lr", place.options.jobs, place.label)
+        jobs = place.options.jobs
+        write_low_images(dataset, place.path / "images_lr", jobs, place.label, place.drawn)
     return lost

@@ -1,4 +1,4 @@
-"""What a folder of EntitySeg holds, in numbers, and what is wrong with it."""
+"""Describe a folder of EntitySeg in numbers, and list its faults."""
 
 import itertools
 from collections import Counter
@@ -16,6 +16,7 @@ from entityseg_bench import layout
 from entityseg_bench.categories import TASKS
 from entityseg_bench.check import MAPS_MISSING
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.formats.png import image_size
 from entityseg_bench.io import InputError
 from entityseg_bench.resolution import low_size
 from entityseg_bench.types import ImageInfo
@@ -39,9 +40,10 @@ class Numbers(msgspec.Struct):
 class TypeSummary(msgspec.Struct, kw_only=True):
     """Describe one annotation type of one split and resolution.
 
-    Counts of annotations are None where they would need every map read (semantic, without
-    ``deep``). ``histogram_of_entities`` maps entities an image to images, ``area_histogram`` gives
-    annotations between the edges `AREA_EDGES` (pixels), the last without upper end.
+    Counts of annotations are None for semantic maps without ``deep``, because all maps would have
+    to be read. ``histogram_of_entities`` maps a number of entities to the number of images that
+    have so many. ``area_histogram`` counts annotations between the edges `AREA_EDGES` in pixels;
+    the last bin has no upper edge.
     """
 
     task: str
@@ -65,7 +67,7 @@ class TypeSummary(msgspec.Struct, kw_only=True):
 
 
 class Summary(msgspec.Struct):
-    """Describe a folder; ``in_train_and_val`` names images that stand in lists of both."""
+    """Describe a folder; ``in_train_and_val`` names images that are in both lists."""
 
     root: str
     types: list[TypeSummary]
@@ -77,11 +79,11 @@ def describe(root: str | Path, deep: bool = False) -> Summary:
     """Describe everything that is in a folder.
 
     Args:
-        root: Of the data set.
-        deep: Read every mask and map too.
+        root: Folder of the data set.
+        deep: Read every mask and map, too.
 
     Raises:
-        InputError: No annotation file is there.
+        InputError: There is no annotation file.
     """
     root = Path(root)
     types, problems = [], []
@@ -113,7 +115,7 @@ def _key(image: ImageInfo, dataset: EntityDataset) -> str:
     """Name an image the same in all lists: its part where known, and its base name."""
     files = dataset.image_files
     part = layout.part_of(image.file_name) or (files.part if files else None)
-    name = PurePosixPath(image.file_name).name
+    name = PurePosixPath(layout.portable(image.file_name)).name
     return f"{layout.PART_FOLDERS[part]}/{name}" if part else name
 
 
@@ -172,23 +174,20 @@ def _image_problems(dataset: EntityDataset, summary: TypeSummary) -> Iterator[st
         found = list(pool.map(lambda image: _image_problem(dataset, image), dataset.images))
     missing = [what for is_missing, what in found if is_missing]
     summary.n_missing_images = len(missing)
-    # A folder of annotations alone is no problem; one with holes is.
+    # A folder without any image is no problem. A folder in which some are missing is.
     if len(missing) < len(dataset):
         yield from _shown([what for _, what in found if what])
 
 
 def _image_problem(dataset: EntityDataset, image: ImageInfo) -> tuple[bool, str]:
-    from PIL import Image, UnidentifiedImageError
-
     try:
         path = dataset.image_path(image)
     except InputError as error:
         return True, str(error)
     try:
-        with Image.open(path) as opened:
-            width, height = opened.size
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        return False, f"{path}: the image cannot be read: {error}."
+        height, width = image_size(path)
+    except InputError as error:
+        return False, str(error)
     if (height, width) == (image.height, image.width):
         return False, ""
     stated = f"{image.height} x {image.width}"

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entityseg_bench.check import Problem
-from entityseg_bench.formats.npz import NpzMasks, read_arrays
+from entityseg_bench.formats.npz import NpzMasks, read_numbers
 from entityseg_bench.formats.opened import INDEX
 from entityseg_bench.formats.panoptic import PanopticMasks
+from entityseg_bench.formats.png import image_size
 from entityseg_bench.formats.semantic import listed_maps
 from entityseg_bench.io import InputError
 from entityseg_bench.layout import ImageFiles
@@ -82,7 +83,7 @@ def _unlike_the_index(table: Segments, masks: NpzMasks) -> Iterator[Problem]:
     for image_idx, path in enumerate(masks.paths):
         rows = np.flatnonzero(masks.image_idx == image_idx)
         try:
-            arrays = read_arrays(path, ("ids", "category_ids", "scores"), all_of=False)
+            arrays = read_numbers(path, ("ids", "category_ids", "scores"))
         except InputError:
             # A file that masks are read from was named by the reader.
             continue
@@ -120,21 +121,20 @@ def image_files(files: ImageFiles, images: Sequence[Any], annotations: Path) -> 
         images: With ``id``, ``file_name``, ``height`` and ``width``.
         annotations: The file that lists them.
     """
-    from PIL import Image
-
     absent, unread, unlike = [], [], []
     for image in images:
         try:
             path = files.find(ImageInfo(image.id, image.file_name, image.height, image.width))
-            with Image.open(path) as opened:
-                have, want = opened.size[::-1], (image.height, image.width)
         except InputError as fault:
             absent.append((image, f"{fault.what} {fault.hint}".rstrip()))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            unread.append((image, f"{error}."))
-        else:
-            if have != want:
-                unlike.append((image, f"{have} is not the {want} of its annotations."))
+            continue
+        try:
+            have, want = image_size(path), (image.height, image.width)
+        except InputError as fault:
+            unread.append((image, fault.what))
+            continue
+        if have != want:
+            unlike.append((image, f"{have} is not the {want} of its annotations."))
     kinds = (
         ("are not there", absent),
         ("cannot be read", unread),

@@ -10,6 +10,7 @@ from entityseg_bench import __version__
 from entityseg_bench.categories import TASKS
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.rows import features, to_row
+from entityseg_bench.names import outside_allowed
 
 __all__ = ["EntitySeg", "EntitySegConfig"]
 
@@ -26,6 +27,7 @@ class EntitySegConfig(datasets.BuilderConfig):
         resolution: high or low.
         parts: Parts joined by commas; empty for all that are there.
         images: Whether rows point at image files.
+        allow_outside: Whether files may name images and maps outside of their folder.
         digest: Of the source files (`huggingface.source_digest`), so that a change is noticed.
     """
 
@@ -33,6 +35,7 @@ class EntitySegConfig(datasets.BuilderConfig):
     resolution: str = "high"
     parts: str = ""
     images: bool = True
+    allow_outside: bool = False
     digest: str = ""
 
 
@@ -47,13 +50,14 @@ class EntitySeg(datasets.GeneratorBasedBuilder):
         """Open the folder."""
         config: Any = self.config
         if not hasattr(self, "_dataset"):
-            self._dataset = EntityDataset.open(
-                config.data_dir,
-                config.name,
-                config.split,
-                config.resolution,
-                config.parts.split(",") if config.parts else None,
-            )
+            with outside_allowed(config.allow_outside):
+                self._dataset = EntityDataset.open(
+                    config.data_dir,
+                    config.name,
+                    config.split,
+                    config.resolution,
+                    config.parts.split(",") if config.parts else None,
+                )
         return self._dataset
 
     def _info(self) -> datasets.DatasetInfo:

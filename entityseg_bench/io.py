@@ -23,6 +23,7 @@ __all__ = [
     "InputError",
     "atomic_path",
     "cache_folder",
+    "check_folder",
     "check_writable",
     "decode_json",
     "fingerprint",
@@ -30,7 +31,9 @@ __all__ = [
     "open_regular",
     "printable",
     "read_bytes",
+    "read_text",
     "sha256",
+    "trusted_cache",
     "write_json",
 ]
 
@@ -94,6 +97,23 @@ def cache_folder() -> Path:
     return base / "entityseg-bench"
 
 
+def trusted_cache() -> Path | None:
+    """Return the cache folder, made for this user alone, or None where others can write into it.
+
+    What is run from a cache has to be what this user put there.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    folder = cache_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if sys.platform != "win32":
+        found = folder.stat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+            return None
+    return folder
+
+
 def open_regular(path: str | Path) -> io.BufferedReader:
     """Open a file for reading, and nothing but a file.
 
@@ -146,6 +166,18 @@ def read_bytes(path: str | Path) -> bytes:
         raise InputError(path, "", "there is no such file.", _nearest(path)) from None
     except OSError as error:
         raise InputError(path, "", f"it cannot be read: {error.strerror or error}.") from None
+
+
+def read_text(path: str | Path) -> str:
+    """Read a file of UTF-8 text, with or without a byte-order mark, unpacked when it is gzip.
+
+    Raises:
+        InputError: As `read_bytes`; or it is not UTF-8.
+    """
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(path, "", f"it is not UTF-8: {error}.") from None
 
 
 def _unpacked(path: Path, packed: bytes) -> bytes:
@@ -246,8 +278,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _check_target(path)
         locks.remove_abandoned(path.parent)
         with locks.created(path.parent, path.name) as temporary:
             yield temporary
@@ -257,6 +288,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if error.filename is None or str(error.filename).endswith(".part"):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def _check_target(path: Path) -> None:
+    """See that a file can take this name: no folder has it, nor a device that it would replace."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "It is a device or a pipe", str(path))
 
 
 @contextlib.contextmanager
@@ -278,23 +317,47 @@ def locked(target: str | Path, wait: float = 0.0) -> Iterator[None]:
         yield
 
 
-def check_writable(path: str | Path) -> None:
-    """See, before long work, that a file can be written; folders that are missing can be made.
+def check_writable(*paths: str | Path | None, makes_folders: bool = False) -> None:
+    """See, before long work, that files can be written.
+
+    Args:
+        paths: Of the files; None is passed over.
+        makes_folders: Whether the work makes the folders that are missing.
 
     Raises:
-        InputError: It cannot be.
+        InputError: One cannot be.
     """
-    path = Path(path)
+    for path in [Path(path) for path in paths if path is not None]:
+        with _unwritable(path):
+            _check_target(path)
+            _try_folder(path.absolute().parent, makes_folders)
+
+
+def check_folder(path: str | Path) -> None:
+    """See, before long work, that files can be written into a folder, or that it can be made.
+
+    Raises:
+        InputError: They cannot be.
+    """
+    with _unwritable(Path(path)):
+        _try_folder(Path(path).absolute(), True)
+
+
+@contextlib.contextmanager
+def _unwritable(path: Path) -> Iterator[None]:
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        folder = next(above for above in path.absolute().parents if os.path.lexists(above))
-        # Rights alone do not tell: the disk may be read-only, or full.
-        with locks.created(folder):
-            pass
+        yield
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(path, "", f"it cannot be written: {reason}.", "Name another.") from None
+
+
+def _try_folder(folder: Path, makes_folders: bool) -> None:
+    if makes_folders:
+        folder = next(above for above in (folder, *folder.parents) if os.path.lexists(above))
+    # Rights alone do not tell: the disk may be read-only, or full.
+    with locks.created(folder):
+        pass
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:
@@ -315,4 +378,5 @@ def write_json(path: str | Path, content: Any, indent: int | None = None) -> Non
             temporary.write_bytes(data)
     except OSError as error:
         what = f"it cannot be written: {error.strerror or error}."
-        raise InputError(path, "", what, "Does its folder exist?") from None
+        hint = "Does its folder exist?" if error.errno == errno.ENOENT else ""
+        raise InputError(path, "", what, hint) from None

@@ -4,12 +4,13 @@ import difflib
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Literal, NamedTuple
 
 from entityseg_bench.categories import Task
 from entityseg_bench.check import MAPS_MISSING
 from entityseg_bench.io import InputError
+from entityseg_bench.names import check_name, is_there, leads_out, lies_in, outside_is_allowed
 from entityseg_bench.types import ImageInfo
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "find_sources",
     "list_images",
     "part_of",
+    "portable",
 ]
 
 Split = Literal["train", "val"]
@@ -206,9 +208,17 @@ def _nearest(names: Iterable[str], present: Sequence[str]) -> str | None:
 def part_of(file_name: str) -> str | None:
     """Return the part that an image path names by its folder, None for a bare file name."""
     for part, folder in PART_FOLDERS.items():
-        if folder in file_name.split("/")[:-1]:
+        if folder in portable(file_name).split("/")[:-1]:
             return part
     return None
+
+
+def portable(file_name: str) -> str:
+    """Return a path that Windows wrote as one below one: ``data/a.jpg`` of ``C:\\data\\a.jpg``."""
+    if "\\" not in file_name:
+        return file_name
+    path = PureWindowsPath(file_name)
+    return path.relative_to(path.anchor).as_posix()
 
 
 def list_images(folder: Path) -> Iterator[Path]:
@@ -223,6 +233,9 @@ def list_images(folder: Path) -> Iterator[Path]:
 class ImageFiles:
     """Find image files: by their path, else by their base name among all images of the folder.
 
+    Names come from files of anybody, so what lies outside the folder is refused, where it is not
+    allowed when this is made (`names.outside_allowed`). The folder of images itself may be a link.
+
     Args:
         root: Of the data set, or any folder of images.
         resolution: Which of the two image folders to look in.
@@ -233,25 +246,34 @@ class ImageFiles:
         self.root = root
         self.resolution = resolution
         self.part = part
+        self.allow_outside = outside_is_allowed()
         self._index: dict[str, list[Path]] | None = None
 
     def find(self, image: ImageInfo) -> Path:
         """Return the file of an image.
 
         Raises:
-            InputError: There is none, or several of its base name and nothing tells which.
+            InputError: There is none, or several of its base name and nothing tells which, or its
+                name leads out of the folder.
         """
-        for path in self._direct(image.file_name):
-            if path.is_file():
-                return path
-        base = _plain(Path(image.file_name).name)
+        where = f"image {image.id} ({image.file_name})"
+        portable_name = portable(image.file_name)
+        check_name(self.root, portable_name, where, self.allow_outside)
+        # As it is first: elsewhere than on Windows a name may hold a backslash.
+        names = (image.file_name, portable_name) if os.sep == "/" else (portable_name,)
+        outside = False
+        for folder, name in (place for one in dict.fromkeys(names) for place in self._direct(one)):
+            if is_there(folder / name):
+                if self.allow_outside or lies_in(folder, name):
+                    return folder / name
+                outside = True
+        base = _plain(Path(portable_name).name)
         found = self._by_name().get(base, [])
         part = part_of(image.file_name) or self.part
         if len(found) > 1 and part:
             found = [path for path in found if PART_FOLDERS[part] in path.parts] or found
         if len(found) == 1:
             return found[0]
-        where = f"image {image.id} ({image.file_name})"
         if found:
             listed = ", ".join(str(path.relative_to(self.root)) for path in found)
             raise InputError(
@@ -260,23 +282,25 @@ class ImageFiles:
                 f"{len(found)} files have this name: {listed}.",
                 "Say which: write the path below the image folder into file_name.",
             )
+        if outside:
+            raise leads_out(self.root, image.file_name, where)
         near = difflib.get_close_matches(base, self._by_name(), n=1, cutoff=0.8)
         hint = f"The nearest name is {near[0]}." if near else f"Looked in {self._folders()}."
         raise InputError(self.root, where, "there is no such image file.", hint)
 
-    def _direct(self, file_name: str) -> Iterator[Path]:
-        """Yield the places where the two layouts keep an image."""
+    def _direct(self, file_name: str) -> Iterator[tuple[Path, str]]:
+        """Yield the places where the two layouts keep an image: a folder, and the name in it."""
         part = part_of(file_name) or self.part
         name = Path(file_name).name
         images = self.root / f"images{SUFFIX[self.resolution]}"
-        yield images / file_name
+        yield images, file_name
         if part:
-            yield images / PART_FOLDERS[part] / name
+            yield images / PART_FOLDERS[part], name
             if self.resolution == "high":
-                yield self.root / PART_FOLDERS[part] / RELEASE_INNER[part] / name
-                yield images / PART_FOLDERS[part] / RELEASE_INNER[part] / name
-            yield self.root / PART_FOLDERS[part] / name
-        yield self.root / file_name
+                yield self.root / PART_FOLDERS[part] / RELEASE_INNER[part], name
+                yield images / PART_FOLDERS[part] / RELEASE_INNER[part], name
+            yield self.root / PART_FOLDERS[part], name
+        yield self.root, file_name
 
     def _folders(self) -> list[str]:
         """Name the folders that the index covers: the images', or the root without them."""
@@ -290,7 +314,9 @@ class ImageFiles:
             self._index = {}
             for folder in self._folders():
                 for path in list_images(self.root / folder):
-                    self._index.setdefault(_plain(path.name), []).append(path)
+                    name = path.relative_to(self.root / folder).as_posix()
+                    if self.allow_outside or lies_in(self.root / folder, name):
+                        self._index.setdefault(_plain(path.name), []).append(path)
         return self._index
 
 

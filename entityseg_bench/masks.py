@@ -55,6 +55,14 @@ class Masks:
         """Return the positions of masks that are polygons: their stated area is the outline's."""
         return frozenset()
 
+    def notes(self) -> list[str]:
+        """Say, once all are read, which masks were read though they are not quite of the format."""
+        return []
+
+    def sampled_boxes(self) -> dict[int, tuple[float, float, float, float]]:
+        """Return position -> COCO xywh of some masks whose file states a box beside them."""
+        return {}
+
     def read_all(self, table: "Segments") -> tuple[Codes | list[Any], Faults]:
         """Return the counts of all masks, and the fault of each that has none.
 
@@ -125,6 +133,10 @@ class JoinedMasks(Masks):
         masks, at = self._chained.locate(idx)
         return masks.counts(at, size)
 
+    def notes(self) -> list[str]:
+        """Return those of all parts, each once."""
+        return list(dict.fromkeys(note for part in self._chained.parts for note in part.notes()))
+
 
 class JoinedExtras:
     """Chain the extra fields of several tables."""
@@ -151,6 +163,10 @@ class PickedMasks(Masks):
     def counts(self, idx: int, size: tuple[int, int]) -> Any:
         """Return its compressed counts."""
         return self._masks.counts(int(self._picks[idx]), size)
+
+    def notes(self) -> list[str]:
+        """Return those of the other source."""
+        return self._masks.notes()
 
 
 class PickedExtras:

@@ -1,18 +1,51 @@
 """Names that files tell: a name from a file never leads out of its folder."""
 
+import contextlib
+import contextvars
 import os
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from entityseg_bench.io import InputError
 
-__all__ = ["inside"]
+__all__ = [
+    "check_name",
+    "inside",
+    "is_there",
+    "leads_out",
+    "lies_in",
+    "outside_allowed",
+    "outside_is_allowed",
+]
 
 # Of one part of a path, in bytes; of most file systems.
 LONGEST = 255
 HINT = "Name the folder that holds it, or allow it with --allow-outside."
 
+_allowed = contextvars.ContextVar("allow_outside", default=False)
 
-def inside(folder: str | Path, name: str, place: str = "", allow_outside: bool = False) -> Path:
+
+@contextlib.contextmanager
+def outside_allowed(allowed: bool = True) -> Iterator[None]:
+    """Let files that are opened in the block name others anywhere on this machine.
+
+    It is the option ``--allow-outside`` of every command, and for files that can be trusted.
+    """
+    before = _allowed.set(allowed)
+    try:
+        yield
+    finally:
+        _allowed.reset(before)
+
+
+def outside_is_allowed() -> bool:
+    """Tell whether `outside_allowed` holds."""
+    return _allowed.get()
+
+
+def inside(
+    folder: str | Path, name: str, place: str = "", allow_outside: bool | None = None
+) -> Path:
     """Return the path of a file that another file names, below its folder.
 
     The other file may come from anywhere: it must not make a command read, and copy into its
@@ -23,13 +56,26 @@ def inside(folder: str | Path, name: str, place: str = "", allow_outside: bool =
         folder: Where the named file has to be.
         name: As it was read, with ``/`` between its parts.
         place: Where it was read, for the error.
-        allow_outside: Take any name that can be one of a file.
+        allow_outside: Take any name that can be one of a file; None asks `outside_allowed`.
 
     Raises:
         InputError: The name leads out of the folder, by ``..``, as an absolute path of any system
             or over a link; or it cannot be the name of a file.
     """
+    allowed = outside_is_allowed() if allow_outside is None else allow_outside
     folder = Path(folder)
+    check_name(folder, name, place, allowed)
+    if not allowed and not lies_in(folder, name):
+        raise leads_out(folder, name, place)
+    return folder / name
+
+
+def check_name(folder: str | Path, name: str, place: str, allow_outside: bool) -> None:
+    """Check a name by itself, whatever lies in the folder; see `inside`.
+
+    Raises:
+        InputError: It goes up, is absolute, or cannot be the name of a file.
+    """
     if not name or "\0" in name:
         raise InputError(folder, place, f"{name!r} is no name of a file.")
     try:
@@ -39,21 +85,35 @@ def inside(folder: str | Path, name: str, place: str = "", allow_outside: bool =
     if longest > LONGEST:
         what = f"a part of the name {name[:40]!r}... has {longest} bytes; {LONGEST} is the most."
         raise InputError(folder, place, what)
-    path = folder / name
-    if not allow_outside and (_leads_out(name) or not _lies_in(path, folder)):
-        raise InputError(folder, place, f"{name!r} leads out of this folder.", HINT)
-    return path
-
-
-def _leads_out(name: str) -> bool:
-    """Tell whether a name is absolute, or goes up, on any system."""
     windows = PureWindowsPath(name)
-    return bool(name.startswith("/") or windows.drive or windows.root or ".." in windows.parts)
+    absolute = name.startswith("/") or windows.drive or windows.root
+    if not allow_outside and (absolute or ".." in windows.parts):
+        raise leads_out(folder, name, place)
 
 
-def _lies_in(path: Path, folder: Path) -> bool:
-    """Tell whether a path is below a folder once every link is followed."""
+def leads_out(folder: str | Path, name: str, place: str) -> InputError:
+    """Make the error of a name that leads out of its folder."""
+    return InputError(folder, place, f"{name!r} leads out of this folder.", HINT)
+
+
+def lies_in(folder: Path, name: str) -> bool:
+    """Tell whether a checked name is below its folder once every link is followed."""
+    path = str(folder)
+    for part in name.split("/"):
+        path = os.path.join(path, part)  # noqa: PTH118 - a thousand names are asked for
+        if os.path.islink(path):  # noqa: PTH114
+            break
+    else:
+        return True
     try:
-        return path.resolve().is_relative_to(folder.resolve())
+        return (folder / name).resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):  # links that go round in a circle
+        return False
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is such a file; of a name that no file can have there is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
         return False

@@ -2,10 +2,12 @@
 
 import collections
 import contextlib
+import errno
 import json
 import multiprocessing
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -129,7 +131,8 @@ class Journal:
 
     The first line of the file says what the run is, each further one holds a result. A killed
     process leaves whole lines and at most one that is torn, and a full disk perhaps no line at all:
-    the next run goes on after what is whole. Nobody else can use the journal while it is open.
+    the next run goes on after what is whole, or begins anew where there is no result yet. Nobody
+    else can use the journal while it is open.
 
     Args:
         path: The journal; it is removed by `finish`.
@@ -141,8 +144,8 @@ class Journal:
         n_done: How many results it holds.
 
     Raises:
-        InputError: The journal there is of a run with another identity, or another process is
-            writing it.
+        InputError: The journal there holds results of a run with another identity, or another
+            process is writing it.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
@@ -179,11 +182,24 @@ class Journal:
 
     def _take_up(self) -> None:
         """Count the whole lines of an earlier run and cut off the rest, or begin anew."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        flags = os.O_RDWR | os.O_CREAT
+        for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"):
+            flags |= getattr(os, name, 0)
+        try:
+            descriptor = os.open(self.path, flags, 0o666)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            what = "it is a link, and no journal: what it leads to is left as it is."
+            raise InputError(self.path, "", what, "Delete it.") from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise InputError(self.path, "", "it is no journal.", "Delete it.")
         with open(descriptor, "r+b") as file:  # noqa: PTH123 - of what was opened
             head = file.readline()
             if head != self.head:
-                self._check_torn(head)
+                if any(True for _ in lines_of(self.path)):
+                    self._check_torn(head)
                 file.seek(0)
                 file.truncate()
                 file.write(self.head)

@@ -99,7 +99,7 @@ def as_coco_entity(gt: Segments) -> tuple[Segments, int]:
             f"COCO-Entity is made of panoptic segments, and this is {gt.task} ground truth.",
             "Take COCO's panoptic JSON, or what `entityseg convert --to coco-entity` made of it.",
         )
-    # Imported where they are used: scoring by another protocol starts sooner without them.
+    # Imported where it is used: a plain evaluation needs no data set.
     from entityseg_bench.coco_entity import coco_entity
     from entityseg_bench.dataset import EntityDataset
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from entityseg_bench.categories import TASKS, Task
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, write_json
 from entityseg_bench.layout import PART_FOLDERS, SPLITS, Resolution
+from entityseg_bench.stopping import run_child
 
 __all__ = [
     "Need",
@@ -63,7 +64,7 @@ def row_name(preset: str) -> RowName:
     if method not in METHODS:
         raise InputError(
             preset, "", "it is no preset of Mask2Former or CropFormer.",
-            "List them: python -c 'import baselines; print(baselines.list_presets())'.",
+            "List them: entityseg models.",
         )  # fmt: skip
     task: Task = next((task for task in TASKS if rest.endswith(f"_{task}")), "entity")
     backbone = next((name for key, name in BACKBONES.items() if rest.startswith(key)), rest)
@@ -154,10 +155,10 @@ def predict(
     note = out / "done.json"
     if found.exists() and note.is_file() and json.loads(note.read_bytes()) == command:
         return found
-    code = subprocess.run([sys.executable, "-m", *command], check=False).returncode
+    code = run_child([sys.executable, "-m", *command])
     if code:
         raise InputError(out, "", f"predicting with {preset} ended with exit code {code}.")
-    note.write_text(json.dumps(command), encoding="utf-8", newline="\n")
+    write_json(note, command)
     return found
 
 

@@ -2,20 +2,21 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from entity_api import EvalParams, EvalResult, RecordError, evaluate
+from entity_api import EvalParams, EvalResult, Overlap, RecordError, evaluate
 from entity_api.shown import Shown
 from entityseg_bench import __version__, formats
 from entityseg_bench.categories import Task
-from entityseg_bench.check import Problem, Report, problems, refuse, stop
+from entityseg_bench.check import NOTE, Problem, Report, refuse, stop
 from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.formats.opened import Classes
 from entityseg_bench.io import InputError, collector_paused, fingerprint
+from entityseg_bench.rules import problems
 from entityseg_bench.table import VOID_TASKS, Segments
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ __all__ = [
     "Sides",
     "evaluate_files",
     "evaluate_sides",
+    "overlap_record",
+    "parameters_record",
     "plain",
     "read_checked",
     "read_predictions",
@@ -215,19 +218,27 @@ def read_predictions(
     return Sides(gt, dt, found.classes, problems, read)
 
 
-def read_checked(gt_path: str | Path, dt_path: str | Path | None, inputs: Inputs) -> list[Segments]:
+def read_checked(
+    gt_path: str | Path, dt_path: str | Path | None, inputs: Inputs
+) -> tuple[list[Segments], list[Problem]]:
     """Read ground truth and, if given, predictions, checked as scoring checks them.
+
+    Returns:
+        The sides, and what the user should know of how they were read.
 
     Raises:
         InputError: As `read_sides`, and for every rule that scoring refuses a file by.
     """
     if dt_path is not None:
         sides = read_sides(gt_path, dt_path, inputs)
-        refuse(list(problems(sides.gt, sides.dt, all_classes=sides.classes == "all")))
-        return [sides.gt, sides.dt]
-    gt = formats.open(gt_path, inputs, whole=False).segments.read()
-    refuse(list(problems(gt, None)))
-    return [gt]
+        found = list(problems(sides.gt, sides.dt, all_classes=sides.classes == "all"))
+        both, notes = [sides.gt, sides.dt], sides.notes
+    else:
+        gt = formats.open(gt_path, inputs, whole=False).segments.read()
+        found = list(problems(gt, None))
+        both, notes = [gt], []
+    refuse(found)
+    return both, [*notes, *(problem for problem in found if problem.code == NOTE)]
 
 
 def _scored(dt: Segments, notes: list[str], report: Report) -> tuple[Segments, list[str]]:
@@ -326,25 +337,31 @@ def result_record(scoring: Scoring) -> dict[str, Any]:
         "metrics": plain(result.metrics),
         "own_metrics": scoring.own.record() if scoring.own else None,
         "boundary_metrics": plain(scoring.boundary.metrics) if scoring.boundary else None,
-        "parameters": {
-            "protocol": scoring.sides.protocol,
-            "iou_thrs": list(params.iou_thrs),
-            "area_ranges": {label: list(ends) for label, ends in params.area_ranges.items()},
-            "max_dets": list(params.max_dets),
-            "ap_max_det": params.ap_limit,
-            "overlap_rule": params.overlap_rule,
-            "class_aware": params.class_aware,
-            "iou_type": params.iou_type,
-            "images": "all" if params.image_ids is None else len(params.image_ids),
-        },
+        "parameters": parameters_record(params, scoring.sides.protocol),
         "files": scoring.sides.files(),
+        "score_from": scoring.dt.score_from,
         "counts": {
             "images": len(scoring.gt.images),
             "ground_truth": len(scoring.gt),
             "predictions": len(scoring.dt),
         },
-        "overlap": overlap_record(result, scoring.gt),
+        "overlap": overlap_record(result.overlap, [image.id for image in scoring.gt.images]),
         "warnings": [str(problem) for problem in scoring.warnings],
+    }
+
+
+def parameters_record(params: EvalParams, protocol: str = BENCHMARK) -> dict[str, Any]:
+    """Say what was measured."""
+    return {
+        "protocol": protocol,
+        "iou_thrs": list(params.iou_thrs),
+        "area_ranges": {label: list(ends) for label, ends in params.area_ranges.items()},
+        "max_dets": list(params.max_dets),
+        "ap_max_det": params.ap_limit,
+        "overlap_rule": params.overlap_rule,
+        "class_aware": params.class_aware,
+        "iou_type": params.iou_type,
+        "images": "all" if params.image_ids is None else len(params.image_ids),
     }
 
 
@@ -353,9 +370,10 @@ def plain(metrics: dict[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in metrics.items()}
 
 
-def overlap_record(result: EvalResult, gt: Segments, most: int = 10) -> dict[str, Any] | None:
+def overlap_record(
+    overlap: Overlap | None, image_ids: Sequence[int | str], most: int = 10
+) -> dict[str, Any] | None:
     """Say how much predictions overlap, and in which images most."""
-    overlap = result.overlap
     if overlap is None:
         return None
     worst = (-overlap.pixels).argsort(kind="stable")[: min(most, overlap.n_images)]
@@ -367,7 +385,7 @@ def overlap_record(result: EvalResult, gt: Segments, most: int = 10) -> dict[str
         "pairs": int(overlap.pairs.sum()) if (overlap.pairs >= 0).all() else None,
         "most": [
             {
-                "image_id": gt.images[idx].id,
+                "image_id": image_ids[idx],
                 "pixels": int(overlap.pixels[idx]),
                 "pairs": int(overlap.pairs[idx]) if overlap.pairs[idx] >= 0 else None,
             }

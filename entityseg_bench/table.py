@@ -76,6 +76,9 @@ class Segments(Shown):
         kind: How a person calls one: "record" of a JSON list, or "segment", "class", "prediction"
             of an image.
         unknown: Position -> the image id that the file names, where that is not among the images.
+        notes: What was done to read the file, where it was not quite of its format; a sentence
+            each.
+        score_from: Which fields of a prediction its score is made from.
     """
 
     images: Sequence[ImageInfo]
@@ -95,6 +98,8 @@ class Segments(Shown):
     where_from: str = ""
     kind: str = "record"
     unknown: dict[int, Any] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    score_from: str = "score"
 
     @classmethod
     def make(

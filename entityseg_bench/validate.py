@@ -14,15 +14,14 @@ from entityseg_bench.check import (
     IMAGE_UNKNOWN,
     Collector,
     Problem,
-    masks,
     problem_of,
-    problems,
     reported,
 )
 from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.formats.entityseg import Part, task_of_folder, tasks_below
 from entityseg_bench.io import InputError, read_bytes
 from entityseg_bench.layout import ImageFiles
+from entityseg_bench.rules import masks, problems
 from entityseg_bench.score import Sides, read_predictions
 from entityseg_bench.table import Segments
 from entityseg_bench.type_metrics import count_type

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from entity_api import rle
 from entity_api.boundary import column_runs, inner_border
+from entityseg_bench.check import within
+from entityseg_bench.formats.png import read_rgb
 from entityseg_bench.io import InputError
 from entityseg_bench.types import ImageInfo
 
@@ -282,13 +284,8 @@ def side_by_side(
 
 def read_pixels(path: Path, image: ImageInfo) -> NDArray[np.uint8]:
     """Read an image as (H, W, 3) uint8 RGB and check its size."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-    except OSError as error:
-        raise InputError(path, f"image {image.id}", f"it cannot be read: {error}.") from None
+    with within(f"image {image.id}"):
+        pixels = read_rgb(path)
     if pixels.shape[:2] != (image.height, image.width):
         raise InputError(
             path,

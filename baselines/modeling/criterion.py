@@ -46,13 +46,14 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class Target:
-    """What is in one image.
+    """Hold the entities of one image.
 
     Attributes:
         labels: (N,) int64, positions of the entities' classes.
-        masks: (N, V, H, W) bool, in the model's padded input; view 0 is the full image.
-            An entity that a view does not show is empty there.
-        shown: (N, V) bool on the CPU, which views show it; None: the masks tell.
+        masks: (N, V, H, W) bool at the size of the model's padded input; view 0 is the full image.
+            Where a view does not show an entity, its mask is empty.
+        shown: (N, V) bool on the CPU, true where a view shows the entity; None to look at the
+            masks.
     """
 
     labels: Tensor
@@ -60,7 +61,7 @@ class Target:
     shown: Tensor | None = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Target":
-        """Move to a device, all but `shown`, which is looked up before."""
+        """Move to a device, except `shown`, which is read on the CPU before."""
         return Target(
             self.labels.to(device, non_blocking=non_blocking),
             self.masks.to(device, non_blocking=non_blocking),
@@ -68,11 +69,11 @@ class Target:
         )
 
     def whole(self) -> "TargetImage":
-        """Give the image with all its entities, for the joint pass."""
+        """Return the image with all its entities, for the joint pass."""
         return TargetImage(self.labels, self.masks, np.arange(len(self.labels)))
 
     def by_view(self) -> list["TargetImage"]:
-        """Give each view as an image of its own, with the entities that it shows."""
+        """Return each view as an image of its own, with the entities that it shows."""
         shown = self._shown().numpy()
         return [
             TargetImage(self.labels, self.masks[:, v : v + 1], shown[:, v].nonzero()[0])
@@ -84,12 +85,12 @@ class Target:
 
 
 class TargetImage(NamedTuple):
-    """What one pass sees of an image.
+    """Hold the part of an image that one pass is compared with.
 
     Attributes:
         labels: (N,) int64.
         masks: (N, V, H, W) bool.
-        entities: Positions of those that take part, ascending.
+        entities: Positions of the entities that take part, ascending.
     """
 
     labels: Tensor
@@ -99,14 +100,14 @@ class TargetImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Totals:
-    """What the losses of a batch are divided by; totals of its parts add up.
+    """Hold the numbers that the losses of a batch are divided by. Totals of parts can be added.
 
     A loss divided by the totals of the whole batch, over all processes and accumulated parts, does
     not depend on how the batch is cut. The original divides the class loss by the weights of each
     process's own part instead, which is the same with one process.
 
     Attributes:
-        entities: How many.
+        entities: Number of entities.
         class_weight: Sum of the class loss's weights over all queries.
     """
 
@@ -131,7 +132,7 @@ class Criterion:
     """Compute the weighted losses of a model's output.
 
     Args:
-        config: Weights.
+        config: Weights of the losses.
     """
 
     def __init__(self, config: LossConfig = LossConfig()) -> None:
@@ -159,11 +160,11 @@ class Criterion:
         """Compute the losses.
 
         Args:
-            outputs: Of the model, with auxiliary outputs.
-            targets: One an image.
-            points: Of the B images.
-            view_points: Of the B x V views, for a CropFormer.
-            totals: What the losses are divided by; this batch's own by default.
+            outputs: Outputs of the model, with auxiliary outputs.
+            targets: One target for each image.
+            points: Points of the B images.
+            view_points: Points of the B x V views, for a CropFormer.
+            totals: The numbers that the losses are divided by; those of this batch by default.
 
         Returns:
             "class", "mask" and "dice", weighted; with "_k" behind it for the learnable queries (k =
@@ -206,7 +207,7 @@ class Criterion:
         drawn = [[points.matching(idx) for idx in range(len(images))] for _ in heads]
         costs = []
         for idx, image in enumerate(images):
-            # An image's masks are read once, at the points of all heads.
+            # The masks of an image are read once, at the points of all heads together.
             at = torch.cat([own[idx] for own in drawn])
             wanted = sample_flags(image.masks, at).chunk(len(heads), dim=-1)
             for head, own, sampled in zip(heads, drawn, wanted, strict=True):
@@ -235,7 +236,7 @@ class Criterion:
 
 
 def _heads(outputs: Mapping) -> list[Mapping]:
-    """Give the last layer's prediction, then those before it in their order."""
+    """Return the last layer's prediction, then those before it in their order."""
     return [outputs, *outputs["aux_outputs"]]
 
 
@@ -266,8 +267,8 @@ def _mask_losses(
 ) -> tuple[Tensor, Tensor]:
     """Sum binary cross entropy and dice of the matched masks, over entities and views.
 
-    A mask's cross entropy is its mean over the points. Sums over V views are divided by the number
-    of entities, not of masks: so the original weighs them.
+    The cross entropy of a mask is the mean over its points. Sums over V views are divided by the
+    number of entities and not of masks, which is the original's weighting.
     """
     sampled, wanted = [], []
     for idx, (image, (query_idx, entity_idx)) in enumerate(zip(images, matches, strict=True)):

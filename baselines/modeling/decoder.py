@@ -27,7 +27,7 @@ _NUM_LEVELS = 3
 
 
 class _Level(NamedTuple):
-    """One feature level as a pass sees it, with K keys."""
+    """Hold one feature level as a pass uses it, with K keys."""
 
     key: Tensor  # (B, K, C), value plus position
     value: Tensor  # (B, K, C)
@@ -66,9 +66,9 @@ class MaskDecoder(nn.Module):
 
         Args:
             mask_features: (B * V, mask_dim, H/4, W/4).
-            levels: three of (B * V, C, h, w), stride 32, 16, 8.
-            views: V, how many consecutive images are views of one.
-            aux: whether to return what earlier layers, and the pass on each view, predict.
+            levels: Three tensors (B * V, C, h, w), of stride 32, 16 and 8.
+            views: V, the number of consecutive images that are views of one image.
+            aux: True to return the predictions of earlier layers and of the pass on each view, too.
 
         Returns:
             See :meth:`baselines.modeling.mask2former.Mask2Former.forward`.
@@ -95,8 +95,9 @@ class MaskDecoder(nn.Module):
         result = []
         for level, embed in zip(levels, self.level_embed.weight, strict=True):
             height, width = level.shape[-2:]
-            # Attention wants only the signs of masks resized to the level. Resizing and the product
-            # with a query are both linear, so the features are resized, once for all layers.
+            # Attention needs only the signs of the masks at the size of the level. Resizing and the
+            # product with a query are both linear, so the features are resized, once for all
+            # layers.
             small = F.interpolate(mask_features, (height, width), mode="bilinear")
             value = _tokens(level) + embed
             position = constant(sine_position, height, width, value.shape[2], like=value)

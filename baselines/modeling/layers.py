@@ -103,15 +103,15 @@ class MLP(nn.Module):
 
 
 def works_in_blocks(x: Tensor) -> bool:
-    """Tell whether work on x is better done piece by piece: at inference, eagerly, on a CPU."""
+    """Tell whether work on x is faster in blocks: at inference, in eager mode, on a CPU."""
     return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or x.device.type != "cpu")
 
 
 def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tensor:
     """Apply a function that maps every row of x (..., C) by itself.
 
-    At inference on a CPU the rows go through in blocks, so that what lies between input and output
-    stays in the cache instead of being written to memory and read back.
+    At inference on a CPU the rows are computed in blocks, so that intermediate results stay in the
+    cache instead of being written to memory and read back.
 
     Args:
         function: maps (rows, C) to (rows, D).

@@ -1,4 +1,4 @@
-"""Which query owns each pixel: by order, by argmax, or by none; tile by tile, on the device."""
+"""Find the query that owns each pixel, by order or by argmax, tile by tile on the device."""
 
 from collections.abc import Iterable, Iterator
 
@@ -19,7 +19,8 @@ __all__ = [
     "whole_masks",
 ]
 
-# Keeps the mean over an empty mask at 0; the original's constant, visible in small masks' scores.
+# Keeps the mean over an empty mask at 0. It is the original's constant, and it changes the scores
+# of small masks.
 EPSILON = 1e-6
 
 
@@ -30,7 +31,7 @@ def filtered_tiles(
 
     Args:
         canvas: Masks of all queries.
-        query_idxs: The queries asked about, (N,) int64, in their order.
+        query_idxs: (N,) int64, the queries in their order.
 
     Yields:
         The tile's masks; the positions of its queries in `query_idxs`, ascending; and these
@@ -42,14 +43,15 @@ def filtered_tiles(
     # Two transfers for all tiles, not two for each.
     found = query_idxs[torch.from_numpy(np.concatenate(positions)).to(query_idxs.device)]
     for row, queries in zip(positions, found.split([len(row) for row in positions]), strict=True):
-        # The list must not keep a tile that is done: what a tile computes stays in its memory.
+        # The list must drop a tile that is done, because a tile keeps what it has computed in
+        # memory.
         yield tiles.pop(0), row.tolist(), queries
 
 
 def paint(
     canvas: MaskCanvas, masks: TileMasks, positions: list[int], query_idxs: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Find who holds each pixel of a tile when earlier queries hide later ones.
+    """Find the owner of each pixel of a tile, where earlier queries hide later ones.
 
     Args:
         canvas: Masks of all queries.
@@ -58,8 +60,8 @@ def paint(
         query_idxs: The same queries, (len(positions),) int64.
 
     Returns:
-        ids (H, W) int32, the holder's position plus 1, or 0; and the holder's mask
-        probability (H, W) float32, 0 where there is none.
+        ids (H, W) int32, the owner's position plus 1, or 0 without an owner; and the owner's mask
+        probability (H, W) float32, 0 without an owner.
     """
     device = query_idxs.device
     ids = torch.zeros(masks.tile.shape, dtype=torch.int32, device=device)
@@ -85,9 +87,10 @@ def whole_masks(
     """Compute a few queries' masks.
 
     Args:
-        canvas: Of all masks.
-        reached: Every tile's masks, and which of the N queries may hold a pixel of it, (N,) bool.
-        query_idxs: (N,).
+        canvas: Masks of all queries.
+        reached: The masks of every tile, and (N,) bool: true for queries that may own a pixel of
+            it.
+        query_idxs: (N,) the queries.
 
     Returns:
         Masks (N, H, W) bool, and the mean probability over each (N,) float64.
@@ -112,11 +115,12 @@ def whole_masks(
 def argmax_owners(
     canvas: MaskCanvas, query_idxs: Tensor, class_scores: Tensor
 ) -> tuple[Tensor, np.ndarray, np.ndarray, np.ndarray]:
-    """Give each pixel to the query of highest class score times mask probability.
+    """Find the owner of each pixel: the query of highest class score times mask probability.
 
     Returns:
-        The winner's position plus 1 where its probability is >= 0.5, else 0, (H, W) int32; and
-        for each query three pixel counts (Q,): won, own (its probability is >= 0.5), and both.
+        (H, W) int32, the owner's position plus 1 where its probability is >= 0.5, else 0; and three
+        pixel counts (Q,) of each query: where it is the owner, where its probability is >= 0.5, and
+        where both hold.
     """
     num = len(query_idxs)
     kept_map = blank_canvas(canvas.size, torch.int32, query_idxs.device)

@@ -15,21 +15,21 @@ __all__ = ["MaskCanvas", "Tile", "TileMasks", "tiles"]
 
 Ranges = tuple[tuple[int, int], tuple[int, int]]
 
-# Floats of one mask on one tile, 512 KiB, and of the masks computed in one step on CPU, 4 MiB: of
-# the powers of two around them those that took the least CPU time on 2 to 24 megapixels.
+# Floats of one mask on one tile (512 KiB), and of the masks computed in one step on a CPU (4 MiB).
+# Among the powers of two these took the least CPU time on images of 2 to 24 megapixels.
 TILE_BUDGET = 1 << 17
 STEP_BUDGET = 1 << 20
-# The tile of other devices, 4 MiB, has work enough for each kernel that is launched on it.
+# Tiles of other devices are larger (4 MiB), so that each kernel launch has enough work.
 DEVICE_TILE_BUDGET = 1 << 20
-# Floats of all masks of a tile where they are needed at once: 64 MiB.
+# Floats of all masks of a tile (64 MiB), for steps that need them together.
 DEPTH_BUDGET = 1 << 24
-# Pixels of the whole masks that are held at once, 256 MiB; on CPU it is one mask.
+# Pixels of the whole masks that are held together (256 MiB); on a CPU it is one mask.
 WHOLE_BUDGET = 1 << 28
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A rectangle of the image: rows [y0, y1), columns [x0, x1), in pixels."""
+    """Hold a rectangle of the image: rows [y0, y1) and columns [x0, x1), in pixels."""
 
     y0: int
     y1: int
@@ -42,13 +42,13 @@ class Tile:
         return self.y1 - self.y0, self.x1 - self.x0
 
     def cut(self, box_xyxy: tuple[int, int, int, int]) -> "Tile | None":
-        """Give the part inside a box, still in pixels of the image; None where there is none."""
+        """Return the part inside a box, still in pixels of the image; None where there is none."""
         x0, y0, x1, y1 = box_xyxy
         part = Tile(max(self.y0, y0), min(self.y1, y1), max(self.x0, x0), min(self.x1, x1))
         return part if part.y0 < part.y1 and part.x0 < part.x1 else None
 
     def within(self, y0: int, x0: int) -> tuple[slice, slice]:
-        """Give the slices of this tile in an array whose first pixel is (y0, x0)."""
+        """Return the slices of this tile in an array whose first pixel is (y0, x0)."""
         return slice(self.y0 - y0, self.y1 - y0), slice(self.x0 - x0, self.x1 - x0)
 
 
@@ -64,11 +64,11 @@ def tiles(size: tuple[int, int], pixels: int) -> Iterator[Tile]:
 
 @dataclass(frozen=True)
 class _Window:
-    """How one rectangle of one view is made from the view's low-resolution logits.
+    """Describe how one rectangle of one view is made from the view's low-resolution logits.
 
-    The original resizes logits to the padded input, cuts the padding off, and resizes again to
-    the view's size in the image. The two steps stay apart here, because one direct resize gives
-    other numbers (golden: tiny/m2f_swin case B). A step that changes no size is None.
+    The original resizes logits to the padded input, cuts the padding off, and resizes again to the
+    view's size in the image. Both steps are done here, too, because one direct resize gives
+    different numbers (golden: tiny/m2f_swin case B). A step that does not change the size is None.
 
     Attributes:
         source: Rows and columns of the logits that the rectangle depends on.
@@ -94,21 +94,22 @@ def _resize(values: Tensor, step: tuple[Axis, Axis] | None) -> Tensor:
 
 
 class MaskCanvas:
-    """The masks of one image at full size, computed only for the tiles that are asked for.
+    """Compute the masks of one image at full size, one tile at a time.
 
-    With one view a mask is a logit; with several it is the mean of the probabilities of the views
-    that cover the pixel. `threshold` is what a mask has to exceed to hold a pixel.
+    With one view the value of a mask is a logit. With several views it is the mean of the
+    probabilities of the views that cover the pixel. A query holds a pixel where its value exceeds
+    `threshold`.
 
     Args:
         logits: Mask logits (Q, V, h, w) of any floating type and any h, w.
-        layout: Of the V views.
+        layout: Layout of the V views.
     """
 
     def __init__(self, logits: Tensor, layout: ViewLayout) -> None:
         if logits.dim() != 4 or logits.shape[1] != len(layout.boxes_xyxy):
             raise ValueError(
                 f"mask logits have shape {tuple(logits.shape)}; "
-                f"(Q, {len(layout.boxes_xyxy)}, h, w) is wanted for this layout"
+                f"this layout needs (Q, {len(layout.boxes_xyxy)}, h, w)"
             )
         self.logits = logits.float()
         self.layout = layout
@@ -167,7 +168,7 @@ class MaskCanvas:
     def _step(
         self, before: Sequence[int], after: Sequence[int], ranges: Ranges
     ) -> tuple[tuple[Axis, Axis] | None, Ranges]:
-        """Give a resize for output rows and columns in `ranges`, and the inputs that it reads."""
+        """Return a resize for output rows and columns in `ranges`, and the inputs that it reads."""
         if tuple(before) == tuple(after):
             return None, ranges
         rows, columns = (
@@ -178,7 +179,7 @@ class MaskCanvas:
 
 
 class TileMasks:
-    """The masks of all queries on one tile; `MaskCanvas.tile_masks` makes it."""
+    """Compute the masks of all queries on one tile; `MaskCanvas.tile_masks` makes it."""
 
     def __init__(
         self,

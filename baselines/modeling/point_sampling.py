@@ -22,25 +22,25 @@ __all__ = [
 
 
 class PointSource(Protocol):
-    """Where the points of a loss come from."""
+    """Give the points of a loss."""
 
     def matching(self, image_idx: int) -> Tensor:
-        """Give the points (P, 2) at which all masks of an image are compared for matching."""
+        """Return the points (P, 2) at which all masks of an image are compared for matching."""
 
     def loss(self, image_idx: int, logits: Tensor) -> Tensor:
         """Give each of M masks, logits (M, h, w), its own points (M, P, 2) for the loss."""
 
 
 class RandomPoints:
-    """Uniform points for matching, mostly uncertain ones for the loss.
+    """Draw uniform points for matching, and mostly uncertain points for the loss.
 
-    Every image has a generator of its own, so that its points do not depend on which images share
-    its batch or its process.
+    Every image has its own generator, so that its points do not depend on the other images of its
+    batch or its process.
 
     Args:
-        seeds: One an image; also one a view where views are images of their own.
-        num_points: P.
-        oversample: Candidates over points.
+        seeds: One seed for each image, or for each view where views are images of their own.
+        num_points: Number of points, P.
+        oversample: Number of candidates divided by the number of points.
         importance: Share of the points that are the most uncertain candidates.
         device: Where the points are drawn.
     """
@@ -88,7 +88,7 @@ def sample_masks(masks: Tensor, points: Tensor) -> Tensor:
         return masks.flatten(1).sum(1, keepdim=True) * points[..., 0]
     points = points.to(masks.dtype)
     if len(points) == 1:
-        # The masks go as channels: one set of weights for all.
+        # The masks are passed as channels, so that the weights are computed once for all.
         sampled = F.grid_sample(masks[None], 2 * points[:, None] - 1, align_corners=False)
         return sampled[0, :, 0]
     return F.grid_sample(masks[:, None], 2 * points[:, None] - 1, align_corners=False)[:, 0, 0]
@@ -154,7 +154,7 @@ def most_uncertain(
         logits: (M, h, w).
         candidates: (M, C, 2).
         others: (M, R, 2).
-        num_uncertain: How many of the candidates are picked, the most uncertain first.
+        num_uncertain: Number of candidates to pick, the most uncertain first.
 
     Returns:
         (M, num_uncertain + R, 2).

@@ -1,4 +1,4 @@
-"""From class and mask logits to the segments of an image, for the four tasks.
+"""Turn class and mask logits into the segments of an image, for the four tasks.
 
 Every function takes the model's output for one image, ``pred_logits`` (Q, K+1), whose last class
 is "no object", and a `MaskCanvas` over ``pred_masks``. None of them holds more than one tile of
@@ -42,7 +42,7 @@ ScoreKind = Literal["faithful", "calibrated"]
 
 @dataclass(frozen=True)
 class SegmentMap:
-    """Segments of which no two overlap.
+    """Hold segments of which no two overlap.
 
     Attributes:
         id_map: (H, W) int32, where the logits are; n + 1 where segment n is, 0 where none is.
@@ -55,7 +55,7 @@ class SegmentMap:
     class_idxs: np.ndarray
 
     def encode(self) -> tuple[np.ndarray, list[RLE]]:
-        """Give the segments that have a pixel: their positions (M,), ascending, and masks."""
+        """Return the segments that have a pixel: their positions (M,), ascending, and masks."""
         ids, masks = encode_map(self.id_map)
         shown = int(np.searchsorted(ids, 1))
         return ids[shown:] - 1, masks[shown:]
@@ -77,23 +77,23 @@ def disjoint_segments(
     top_k: int | None = None,
     scores: ScoreKind = "faithful",
 ) -> SegmentMap:
-    """Give each pixel to the surest entity that holds it (the entity task).
+    """Assign each pixel to the entity with the highest class score that holds it (the entity task).
 
-    Queries are painted in ascending order of class score, later ones over earlier ones. A
-    segment's score is its class score times the mean, over its visible pixels, of a mask quality.
+    Queries are painted in ascending order of class score, later ones over earlier ones. The score
+    of a segment is its class score times the mean of a mask quality over its visible pixels.
 
     Args:
         pred_logits: (Q, K+1).
         canvas: Masks of the Q queries.
-        top_k: How many (query, class) pairs of highest class score are painted; None for Q of
-            them. The published Mask2Former keeps 100, CropFormer all its queries.
+        top_k: Number of (query, class) pairs of highest class score that are painted; None for Q.
+            The published Mask2Former keeps 100, CropFormer all its queries.
         scores: Mask quality, "faithful" or "calibrated". The published models apply the sigmoid to
             a probability, so their quality lies in [0.62, 0.73] and scores rank almost by class
             alone; "calibrated" takes the probability itself. Masks do not depend on it.
 
     Returns:
-        One segment per painted pair, in descending order of class score, with score 0 where
-        nothing of it is visible. Golden: crop_infer/nonoverlap_n1.npz, nonoverlap_n2_topk.npz,
+        One segment for each painted pair, in descending order of class score. A segment without a
+        visible pixel has score 0. Golden: crop_infer/nonoverlap_n1.npz, nonoverlap_n2_topk.npz,
         whole_views_w1.npz.
     """
     class_scores, query_idxs, class_idxs = _best_pairs(pred_logits, top_k or len(pred_logits))
@@ -107,7 +107,7 @@ def disjoint_segments(
         quality_sums += sums_of_ids(ids, len(areas), quality)
         areas += sums_of_ids(ids, len(areas))
         id_map[masks.tile.within(0, 0)] = ids
-    # In float32 as in the original, where areas above a few pixels swallow the constant.
+    # In float32 as in the original, where the constant is lost for areas above a few pixels.
     quality_means = quality_sums[1:] / (areas[1:].float() + EPSILON)
     return SegmentMap(
         id_map, (class_scores.double() * quality_means).cpu().numpy(), class_idxs.cpu().numpy()
@@ -117,11 +117,12 @@ def disjoint_segments(
 def overlapping_instances(
     pred_logits: Tensor, canvas: MaskCanvas, *, top_k: int = 100
 ) -> list[Instance]:
-    """Give the `top_k` (query, class) pairs of highest class score (the instance task).
+    """Return the `top_k` (query, class) pairs of highest class score (the instance task).
 
-    Masks are whole, so they may overlap, and one query may stand under several classes. A score is
-    the class score times the mean probability over the mask. The order is that of descending
-    class score, which ranks unlike the score. One full-size mask is held at a time, on a GPU a few.
+    Masks are whole, so they may overlap, and one query may occur with several classes. The score is
+    the class score times the mean probability over the mask. Instances are sorted by class score,
+    descending, which is not the order of the scores. One full-size mask is held at a time, on a GPU
+    a few.
     """
     class_scores, query_idxs, class_idxs = _best_pairs(pred_logits, top_k)
     tiles = [canvas.tile_masks(tile) for tile in canvas.tiles()]

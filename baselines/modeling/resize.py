@@ -58,7 +58,7 @@ class Resize:
         self._low_weight, self._high_weight = (1 - high_weight).to(device), high_weight.to(device)
 
     def cut(self, out_start: int, out_stop: int) -> Axis:
-        """Give the interpolation for outputs [out_start, out_stop)."""
+        """Return the interpolation for outputs [out_start, out_stop)."""
         start, stop = int(self._firsts[out_start]), int(self._lasts[out_stop - 1]) + 1
         outputs = slice(out_start, out_stop)
         return Axis(

@@ -1,7 +1,7 @@
-"""Masks on any device as COCO run-length codes: only the places where they change leave it.
+"""Encode masks on any device as COCO RLE: only the positions where masks change leave the device.
 
-Canvases lie in memory column by column, as the codes are read, so that a run is what lies between
-two neighbours in memory that differ.
+Canvases lie in memory column by column, in the order of the run lengths. A run therefore ends where
+two neighbours in memory differ.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ def blank_canvas(
 
 
 def encode_map(id_map: Tensor) -> tuple[np.ndarray, list[RLE]]:
-    """Code every segment of an id map (H, W) of whole numbers, as `rle.encode_id_map` does.
+    """Encode every segment of an id map (H, W) of whole numbers, as `rle.encode_id_map` does.
 
     Returns:
         The ids that occur, (N,) int64 ascending, and the RLE of each.
@@ -39,7 +39,7 @@ def encode_map(id_map: Tensor) -> tuple[np.ndarray, list[RLE]]:
 
 
 def encode_masks(masks: Tensor) -> list[RLE]:
-    """Code masks (N, H, W) bool, which may overlap, as `rle.encode` does each."""
+    """Encode masks (N, H, W) bool, which may overlap, each as `rle.encode` does."""
     count, height, width = masks.shape
     pixels = masks.transpose(1, 2).flatten(1)
     changes = torch.empty_like(pixels)

@@ -1,17 +1,12 @@
 """The original's demo command, typed as it stands, as arguments of `baselines.predict`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from baselines.original.keys import DEFAULTS
+from baselines.original.pairs import read_pairs, with_pairs
 
 __all__ = ["is_original_demo", "translate_demo"]
-
-WEIGHTS = "MODEL.WEIGHTS"
-# Keys of other models that its README passes along; none of them is read by these models.
-PASSED_OVER = ("MODEL.CONDINST.",)
 
 
 def is_original_demo(argv: Sequence[str]) -> bool:
@@ -20,7 +15,7 @@ def is_original_demo(argv: Sequence[str]) -> bool:
 
 
 def translate_demo(argv: Sequence[str]) -> list[str]:
-    """Give the arguments of `baselines.predict` that do what the original's demo does.
+    """Return the arguments of `baselines.predict` that do what the original's demo does.
 
     Several inputs, as a shell makes of a pattern, are written as a list into the output folder.
 
@@ -30,8 +25,8 @@ def translate_demo(argv: Sequence[str]) -> list[str]:
             the original has not are passed on.
 
     Raises:
-        ValueError: Keys that are not known, all named, or that only the file can set; no weights;
-            or a share of the images, which torchrun gives here.
+        ValueError: Keys that are not known, all named; no weights; or a share of the images, which
+            torchrun gives here.
     """
     parser = argparse.ArgumentParser(prog="python -m baselines.predict", allow_abbrev=False)
     parser.add_argument("--config-file", required=True)
@@ -49,7 +44,12 @@ def translate_demo(argv: Sequence[str]) -> list[str]:
             "--thread-num shares out the images; here: torchrun --nproc-per-node "
             f"{args.thread_num} -m baselines.predict ..."
         )
-    translated = ["--config-file", args.config_file, "--weights", _weights(pairs)]
+    given = read_pairs(pairs)
+    weights = given.pop("MODEL.WEIGHTS", None)
+    if weights is None:
+        raise ValueError("no weights are named: MODEL.WEIGHTS FILE")
+    config = with_pairs(args.config_file, given, args.output)
+    translated = ["--config-file", config, "--weights", weights]
     translated += ["--images", _images(args.input, args.output), "--out", str(args.output)]
     translated += ["--threshold", str(args.confidence_threshold)]
     return translated + ([] if "--write" in own else ["--write", "drawings"]) + own
@@ -57,25 +57,6 @@ def translate_demo(argv: Sequence[str]) -> list[str]:
 
 def _is_key(text: str) -> bool:
     return "." in text and text.partition(".")[0].isupper()
-
-
-def _weights(pairs: Sequence[str]) -> str:
-    """Take the weights out of the keys and values, and see that nothing else changes the model."""
-    if len(pairs) % 2:
-        raise ValueError(f"{' '.join(pairs)}: keys and values do not come in pairs")
-    given = dict(zip(pairs[::2], pairs[1::2], strict=True))
-    weights = given.pop(WEIGHTS, None)
-    for key in [key for key in given if key.startswith(PASSED_OVER)]:
-        print(f"{key} is of another model, and passed over", file=sys.stderr)
-        del given[key]
-    unknown = [key for key in given if key not in DEFAULTS]
-    if unknown:
-        raise ValueError(f"unknown keys: {', '.join(unknown)}")
-    if given:
-        raise ValueError(f"{', '.join(given)}: set it in the file, or use the options of --help")
-    if weights is None:
-        raise ValueError(f"no weights are named: {WEIGHTS} FILE")
-    return weights
 
 
 def _images(inputs: Sequence[str], output: Path) -> str:

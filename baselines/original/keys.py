@@ -5,10 +5,10 @@ means that does not name a key. A key that is in none of the tables is unknown.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["DEFAULTS", "check_fixed", "flatten", "read_settings"]
+__all__ = ["DEFAULTS", "check_fixed", "flatten", "read_settings", "unknown_keys"]
 
 _STAGES = ("res2", "res3", "res4", "res5")
 _GCONV = (
@@ -236,7 +236,7 @@ DEFAULTS = READ | {key: at_rest for group in FIXED.values() for key, (_, at_rest
 
 
 def read_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the value of every key that is read or checked, by its whole name.
+    """Return the value of every key that is read or checked, by its whole name.
 
     Args:
         cfg: A configuration as nested mappings, whole or the keys that differ from the defaults.
@@ -245,13 +245,19 @@ def read_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: Keys that are not known, all of them, or a value of another type.
     """
     named = flatten(cfg)
-    unknown = [key for key in named if key not in DEFAULTS and not _is_ignored(key)]
+    unknown = unknown_keys(named)
     if unknown:
-        raise ValueError(f"unknown keys: {', '.join(map(_with_neighbour, unknown))}")
+        raise ValueError(f"unknown keys: {', '.join(unknown)}")
     given = {key: value for key, value in named.items() if key in DEFAULTS}
     for key, value in given.items():
         _check_type(key, value, DEFAULTS[key])
     return DEFAULTS | given
+
+
+def unknown_keys(names: Iterable[str]) -> list[str]:
+    """List the names that are no keys of the original, each with the key that it is like."""
+    unknown = (key for key in names if key not in DEFAULTS and not _is_ignored(key))
+    return [_with_neighbour(key) for key in unknown]
 
 
 def check_fixed(settings: Mapping[str, Any], *groups: str) -> None:

@@ -122,7 +122,7 @@ def train_from_detectron2(cfg: Mapping[str, Any]) -> TrainConfig:
 
 
 def subsets(settings: Settings, key: str) -> list[Subset | None]:
-    """Give what the names of DATASETS.TRAIN or .TEST stand for, None for other data sets."""
+    """Return what the names of DATASETS.TRAIN or .TEST stand for, None for other data sets."""
     return [DATASETS.get(name) for name in settings[key]]
 
 

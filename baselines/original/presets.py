@@ -43,7 +43,7 @@ def read_original(path: str | Path, training: bool = True) -> OriginalConfig:
     """Read a YAML file of the original, with the files it is based on; detectron2 is not needed.
 
     Args:
-        path: Of the file.
+        path: The file.
         training: Whether its settings for training are wanted; else those of the preset stand, and
             what the training here does not know is no error.
 

@@ -2,18 +2,18 @@
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from baselines.original.commands import PASSED_OVER
-from baselines.original.keys import DEFAULTS, read_settings
+from baselines.original.keys import read_settings
 from baselines.original.mapping import subsets
+from baselines.original.pairs import read_pairs, with_pairs
 from baselines.original.presets import read_original
 from baselines.original.yaml_reader import read_yaml
 from entityseg_bench.cli import main as entityseg
+from entityseg_bench.stopping import run_child
 
 __all__ = ["OriginalTraining", "is_original_training", "read_command", "run_command"]
 
@@ -35,9 +35,9 @@ class OriginalTraining:
         processes: One for each GPU.
         train: Arguments of `baselines.train`.
         evaluate: Whether to predict and score in place of training.
-        config: File of the original.
+        config: File of the original, or one based on it with the keys and values of the command.
         data: Root of the data set.
-        out: Folder of the run.
+        out: The folder of the run.
         weights: File or name; None if none is named.
     """
 
@@ -62,7 +62,7 @@ def read_command(argv: Sequence[str]) -> OriginalTraining:
     the variable, ``datasets/entityseg``.
 
     Raises:
-        ValueError: Keys that are not known or have no counterpart, all named; or no data.
+        ValueError: Keys that are not known, all named; or no data.
     """
     parser = argparse.ArgumentParser(prog="python -m baselines.train", allow_abbrev=False)
     parser.add_argument("--config-file", required=True)
@@ -73,39 +73,22 @@ def read_command(argv: Sequence[str]) -> OriginalTraining:
     parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument("pairs", nargs="*", metavar="KEY VALUE")
     args = parser.parse_intermixed_args(argv)
-    given = _pairs(args.pairs)
+    given = read_pairs(args.pairs)
     data = args.data or Path(os.environ.get("DETECTRON2_DATASETS", "datasets")) / "entityseg"
     if not data.is_dir():
         raise ValueError(
             f"{data}: no data set is there; name it with --data or DETECTRON2_DATASETS"
         )
     out, weights = Path(given.pop("OUTPUT_DIR", "output")), given.pop("MODEL.WEIGHTS", None)
-    train = ["--config-file", args.config_file, "--data", str(data), "--out", str(out)]
+    settings = {SETTINGS[key]: given.pop(key) for key in list(given) if key in SETTINGS}
+    config = with_pairs(args.config_file, given, out)
+    train = ["--config-file", config, "--data", str(data), "--out", str(out)]
     train += ["--weights", weights] if weights else []
     train += ["--resume", "auto"] if args.resume else []
     train += ["--device", args.device] if args.device else []
-    if given:
-        train += ["--set", *(f"{SETTINGS[key]}={value}" for key, value in given.items())]
-    return OriginalTraining(
-        args.num_gpus, train, args.eval_only, args.config_file, data, out, weights
-    )
-
-
-def _pairs(words: Sequence[str]) -> dict[str, str]:
-    if len(words) % 2:
-        raise ValueError(f"{' '.join(words)}: keys and values do not come in pairs")
-    given = dict(zip(words[::2], words[1::2], strict=True))
-    for key in [key for key in given if key.startswith(PASSED_OVER)]:
-        print(f"{key} is of another model, and passed over", file=sys.stderr)
-        del given[key]
-    taken = {"OUTPUT_DIR", "MODEL.WEIGHTS", *SETTINGS}
-    unknown = [key for key in given if key not in taken and key not in DEFAULTS]
-    if unknown:
-        raise ValueError(f"unknown keys: {', '.join(unknown)}")
-    others = [key for key in given if key not in taken]
-    if others:
-        raise ValueError(f"{', '.join(others)}: set it in the file")
-    return given
+    if settings:
+        train += ["--set", *(f"{key}={value}" for key, value in settings.items())]
+    return OriginalTraining(args.num_gpus, train, args.eval_only, config, data, out, weights)
 
 
 def run_command(command: OriginalTraining) -> int:
@@ -141,4 +124,4 @@ def _start(processes: int, module: str, arguments: Sequence[str]) -> int:
     if processes > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone"]
         launcher += ["--nproc-per-node", str(processes), "-m", module]
-    return subprocess.run([sys.executable, *launcher, *arguments], check=False).returncode
+    return run_child([sys.executable, *launcher, *arguments])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from entityseg_bench.io import InputError, open_regular
+from entityseg_bench.names import is_there
 
 __all__ = ["read_yaml"]
 
@@ -44,11 +45,14 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     content = _load(path)
     bases = content.pop(BASE, [])
     merged: dict[str, Any] = {}
-    for base in [bases] if isinstance(bases, str) else bases:
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list | tuple):
+        raise InputError(path, BASE, f"{bases!r:.80} is no name of a file, nor a list of such.")
+    for base in bases:
         if "://" in str(base):
             raise InputError(path, BASE, f"{base} is no file.", "Copy it here and name the copy.")
         found = path.parent / Path(str(base)).expanduser()
-        if not found.is_file():
+        if not is_there(found):
             raise InputError(path, BASE, f"its base {found} is missing.", "Copy it there, too.")
         merged = _merged(merged, _read(found, (*above, path.resolve())), found)
     return _merged(merged, content, path)
@@ -104,7 +108,10 @@ def _load(path: Path) -> dict[str, Any]:
         raise InputError(path, "", f"it cannot be read: {error}.") from None
     except RecursionError:
         raise InputError(path, "", "it is nested too deeply, or in itself.") from None
-    except yaml.YAMLError as error:
+    except InputError:
+        raise
+    # What PyYAML makes of dates and numbers may be none.
+    except (yaml.YAMLError, ValueError, OverflowError, TypeError, KeyError) as error:
         raise InputError(path, "", f"it is no YAML: {' '.join(str(error).split())}.") from None
     if content is None:
         return {}
@@ -131,7 +138,7 @@ def _decoded(value: Any) -> Any:
         return value
     try:
         return ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return value
 
 

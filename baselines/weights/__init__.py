@@ -16,7 +16,7 @@ def list_weights() -> list[str]:
 
 
 def find_weights(name: str | Path, fetch: bool = True) -> Path:
-    """Give the file that is meant by a path, or by a name.
+    """Return the file that is meant by a path, or by a name.
 
     A file of that name wins, so that a name never hides a file of the user's. Then come the names
     of :func:`list_weights`, then the published ones.

@@ -32,7 +32,7 @@ _ENTITY = "Entity_Segmentation/"
 
 
 def folder_of(name: str) -> str | None:
-    """Give the folder of the repository that a name means, None for no published name.
+    """Return the folder of the repository that a name means, None for no published name.
 
     Args:
         name: A key of `PUBLISHED` or the name of an entity model's folder, in large or small
@@ -72,7 +72,7 @@ def find_file(name: str) -> HubFile:
 
 @functools.cache
 def fetch_published(name: str) -> Path:
-    """Give the file of published weights, from a cache or downloaded.
+    """Return the file of published weights, from a cache or downloaded.
 
     Weights that were fetched before are taken without a network.
 

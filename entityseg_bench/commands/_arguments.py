@@ -7,16 +7,28 @@ from pathlib import Path
 
 from entityseg_bench.categories import TASKS
 from entityseg_bench.formats import Inputs, gt_formats, prediction_formats
+from entityseg_bench.io import InputError
 from entityseg_bench.layout import PARTS, RESOLUTIONS, SPLITS
 
-__all__ = ["add_input_arguments", "inputs_of", "late_bar"]
+__all__ = [
+    "add_input_arguments",
+    "add_outside_argument",
+    "add_record_arguments",
+    "check_draws",
+    "inputs_of",
+    "late_bar",
+]
 
+MOST_DRAWS = 1_000_000
 # Work that ends sooner shows no bar, which would only flicker.
 SECONDS_BEFORE_BAR = 1.5
 
 
-def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what GT and PRED are, where their files do not say it."""
+def add_input_arguments(parser: argparse.ArgumentParser, draws_images: bool = False) -> None:
+    """Declare what GT and PRED are, where their files do not say it.
+
+    A command that draws images has an option --image-id of its own, which says as much.
+    """
     add = parser.add_argument_group("what GT and PRED are").add_argument
     add("--task", choices=TASKS, help="type of GT")
     add("--split", choices=SPLITS, default="val", help="of a data set (default: val)")
@@ -26,6 +38,27 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pred-maps", type=Path, metavar="DIR", help="PNG maps of a panoptic PRED")
     add("--gt-format", choices=gt_formats(), help="format of GT (default: look)")
     add("--pred-format", choices=prediction_formats(), help="format of PRED (default: look)")
+    add_outside_argument(parser)
+    add_record_arguments(parser, draws_images)
+
+
+def add_record_arguments(parser: argparse.ArgumentParser, draws_images: bool = False) -> None:
+    """Declare what the records of PRED are where they do not say it; see `add_input_arguments`."""
+    group = parser.add_argument_group("what the records of predictions are")
+    if not draws_images:
+        group.add_argument("--image-id", metavar="ID", help="their image, where they name none")
+    group.add_argument(
+        "--score-from", metavar="KEY",
+        help="their score: a key, a * b, or mean, product, min, max of keys: mean(a, b)",
+    )  # fmt: skip
+
+
+def add_outside_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the option that lets files name others outside of their folder; `cli` acts on it."""
+    parser.add_argument(
+        "--allow-outside", action="store_true",
+        help="read images and maps outside of their folder too, where files name such",
+    )  # fmt: skip
 
 
 def inputs_of(args: argparse.Namespace) -> Inputs:
@@ -39,10 +72,22 @@ def inputs_of(args: argparse.Namespace) -> Inputs:
         pred_maps=args.pred_maps,
         gt_format=args.gt_format,
         pred_format=args.pred_format,
+        image_id=args.image_id if isinstance(args.image_id, str) else None,
+        score_from=args.score_from,
     )
 
 
-def late_bar():  # type: ignore[no-untyped-def]
+def check_draws(name: str, count: int, least: int = 1) -> None:
+    """Check how many resamples or exchanges an option asks for: memory is taken for all of them.
+
+    Raises:
+        InputError: They are too few, or too many.
+    """
+    if not least <= count <= MOST_DRAWS:
+        raise InputError("arguments", name, f"{count} is not from {least} to {MOST_DRAWS:,}.")
+
+
+def late_bar(unit: str = "image"):  # type: ignore[no-untyped-def]
     """Make a progress callback that shows a bar on a terminal once the work takes long."""
     from tqdm import tqdm
 
@@ -52,7 +97,7 @@ def late_bar():  # type: ignore[no-untyped-def]
     def show(done: int, total: int) -> None:
         nonlocal bar
         if bar is None and time.monotonic() - start > SECONDS_BEFORE_BAR:
-            bar = tqdm(total=total, unit="image", disable=not sys.stderr.isatty(), leave=False)
+            bar = tqdm(total=total, unit=unit, disable=not sys.stderr.isatty(), leave=False)
         if bar is not None:
             bar.update(done - bar.n)
             if done == total:

@@ -2,12 +2,16 @@
 
 import argparse
 import importlib
-import os
 import sys
 from pathlib import Path
 
-from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
-from entityseg_bench.io import InputError
+from entityseg_bench.commands._arguments import (
+    add_input_arguments,
+    check_draws,
+    inputs_of,
+    late_bar,
+)
+from entityseg_bench.io import InputError, check_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,18 +89,13 @@ def refuse(args: argparse.Namespace, labels: list[str] | None) -> None:
         "name two prediction files or more": len(args.preds) < 2,
         f"{len(labels or [])} labels for {len(args.preds)} files": labels
         and len(labels) != len(args.preds),
-        "--resamples must be at least 1": args.resamples < 1,
-        "--permutations must be at least 0": args.permutations < 0,
         "--level must lie between 0 and 1": not 0 < args.level < 1,
         "--threads must be at least 1": args.threads < 1,
+        "--seed must be at least 0": args.seed < 0,
     }
     for fault, present in faults.items():
         if present:
             raise InputError("arguments", "", f"{fault}.")
-    for target in filter(None, (args.json, args.tex, args.csv)):
-        path = Path(target)
-        if path.is_dir():
-            raise InputError(path, "", "it cannot be written: it is a folder.", "Name a file.")
-        if not os.access(path.parent, os.W_OK):
-            what = "it cannot be written: its folder does not exist or may not be written to."
-            raise InputError(path, "", what, "Make the folder, or name another.")
+    check_draws("--resamples", args.resamples)
+    check_draws("--permutations", args.permutations, 0)
+    check_writable(args.json, args.tex, args.csv)

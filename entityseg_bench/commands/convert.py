@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from entityseg_bench.commands._arguments import add_outside_argument
+
 EPILOG = """\
 SRC is a data set's folder (either naming), or one of: entity, instance or COCO JSON, panoptic JSON
 with its maps beside it, COCO results JSON, a folder of id maps, NPZ, Parquet, ADE20K-style label
@@ -15,7 +17,8 @@ maps or Cityscapes instance maps. DST is a folder for a data set, else the file 
 --to coco-entity                         the entities of COCO's panoptic JSON, by the recipe of the
                                          first-generation models (crowds dropped, area of the box)
 --to low                                 short side 800, long side at most 1333
---to parquet                             shards and a card for Hugging Face datasets
+--to parquet                             shards and a card for Hugging Face datasets; predictions
+                                         as one file of image_id, score, size, counts
 --to id-png|npz|results                  masks as one map an image, as packed bits, as COCO results
 
 A run that broke off goes on where it stopped. What the target cannot hold is counted and printed.
@@ -25,6 +28,7 @@ A run that broke off goes on where it stopped. What the target cannot hold is co
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     from entityseg_bench.categories import TASKS
+    from entityseg_bench.commands._arguments import add_record_arguments
     from entityseg_bench.convert import SOURCES, TARGETS
     from entityseg_bench.layout import PARTS, RESOLUTIONS, SPLITS
 
@@ -40,12 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--part", action="append", choices=PARTS, help="part to read; repeatable")
     add("--images", type=Path, metavar="DIR", help="folder of the image files")
     add("--gt", type=Path, metavar="FILE", help="ground truth of predictions: names and sizes")
+    add_record_arguments(parser)
     add(
         "--embed-images", action="store_true", help="put image files into Parquet (their licences!)"
     )
     add("--no-images", action="store_true", help="with --to low: annotations only")
     add("--connected", action="store_true", help="split ADE20K's classes into connected parts")
     add("--jobs", type=int, metavar="N", help="processes (default: all cores)")
+    add_outside_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         embed_images=args.embed_images,
         write_images=not args.no_images,
         connected=args.connected,
+        image_id=args.image_id,
+        score_from=args.score_from,
         jobs=args.jobs or os.cpu_count() or 1,
         progress=sys.stderr.isatty(),
     )

@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from entityseg_bench.io import InputError
+from entityseg_bench.commands._arguments import add_outside_argument
+from entityseg_bench.io import InputError, check_folder
 
 EPILOG = """\
 Score any method on the copies of several distances: masks are where the objects are.
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         shown = "" if default is None else f" (default: {default:g})"
         flag = f"--{name.replace('_', '-')}"
         add(flag, type=float, default=default, metavar="X", help=text + shown)
+    add_outside_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,8 +52,13 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         air = Air(args.distance, **{name: getattr(args, name) for name in STRENGTHS})
-    except ValueError as error:
+        if args.seed < 0:
+            raise ValueError("--seed must be at least 0")
+        # Strengths of no world are beyond floating point.
+        found = [air.fried_parameter, air.isoplanatic_angle, air.tilt_variance**0.5]
+    except (ValueError, ArithmeticError) as error:
         raise InputError("arguments", "", f"{error}.") from None
+    check_folder(args.out)
     splits = [name for name in SPLITS if args.split in (name, "both")]
     with tqdm(unit="image", leave=False, disable=not sys.stderr.isatty()) as bar:
 
@@ -60,10 +67,9 @@ def run(args: argparse.Namespace) -> int:
             bar.update(done - bar.n)
 
         count = corrupt(args.root, args.out, air, args.seed, splits, args.resolution, show)
-    tilt = air.tilt_variance**0.5
     print(f"{args.out}: {count} images at {air.distance:g} m, seed {args.seed}")
     print(
-        f"Fried parameter {air.fried_parameter:.3g} m, isoplanatic angle "
-        f"{air.isoplanatic_angle:.3g} rad, tilts of {tilt / air.pixel_angle:.3g} pixels"
+        f"Fried parameter {found[0]:.3g} m, isoplanatic angle {found[1]:.3g} rad, "
+        f"tilts of {found[2] / air.pixel_angle:.3g} pixels"
     )
     return 0

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+MOST_IMAGES = 1_000_000
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -40,14 +42,17 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from entityseg_bench.demo import VAL_FILE, predict_val, predict_val_learned
-    from entityseg_bench.io import InputError
+    from entityseg_bench.io import InputError, check_folder
 
     if args.model and not find_spec("torch"):
         raise InputError(
             "arguments", "--model", "torch is not installed.",
             "Install it: pip install 'entityseg-bench[baselines]'.",
         )  # fmt: skip
+    if args.images > MOST_IMAGES:
+        raise InputError("arguments", "--images", f"{MOST_IMAGES:,} are the most.")
     root = Path(args.dir)
+    check_folder(root)
     with tqdm(unit="image", leave=False, disable=not sys.stderr.isatty()) as bar:
 
         def show(done: int, total: int) -> None:

@@ -35,8 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Show licence and size, get everything, and look at what is there."""
     from entityseg_bench.download import LICENCE, get, make_plan
+    from entityseg_bench.io import check_folder
     from entityseg_bench.layout import RESOLUTIONS
 
+    check_folder(args.root)
     resolutions = [name for name in RESOLUTIONS if args.resolution in (name, "both")]
     plan = make_plan(sorted(set(args.parts)), resolutions, args.annotations_only)
     print(LICENCE)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, check_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from entityseg_bench.io import write_json
     from entityseg_bench.score import evaluate_files
 
+    check_writable(args.json)
     try:
         scores = tuple(float(s) for s in args.scores.split(",")) if args.scores else SCORES
         params = EvalParams(remove_overlaps=not args.as_submitted, threads=args.threads)

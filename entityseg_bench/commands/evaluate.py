@@ -8,9 +8,14 @@ from typing import Any, get_args
 from entity_api import EvalParams
 from entity_api.params import AREA_RANGES, OverlapRule
 from entity_api.report import text_table
-from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
+from entityseg_bench.commands._arguments import (
+    add_input_arguments,
+    check_draws,
+    inputs_of,
+    late_bar,
+)
 from entityseg_bench.commands._pipes import piped
-from entityseg_bench.io import InputError, write_json
+from entityseg_bench.io import InputError, check_writable, write_json
 from entityseg_bench.protocols import PROTOCOLS
 from entityseg_bench.score import (
     BENCHMARK,
@@ -20,8 +25,6 @@ from entityseg_bench.score import (
     result_record,
 )
 
-BOUNDARY_TITLE = "By boundaries: the lesser of mask IoU and boundary IoU (2 % of the diagonal)"
-
 # What the protocol ar1000 sets itself, or leaves nothing to do for.
 SET_BY_AR1000 = ("max_dets", "ap_max_dets", "class_aware", "overlap_sensitivity", "granularity")
 
@@ -30,7 +33,8 @@ GT is entity, instance or COCO JSON, panoptic JSON with its maps beside it, a se
 or folder of class maps, or a data set's folder with --task and --split. PRED is results JSON,
 panoptic JSON with its maps beside it, or a folder: class maps (255 = no class), id maps with or
 without their index of scores (0 = nothing), or NPZ. JSON may be .gz. Maps are called like their
-image.
+image. Also read: what Segment Anything, SA-1B, detectron2 (.pth), Hugging Face write, JSON Lines,
+records under any key, NPZ of masks and scores, Parquet and Arrow (docs/formats.md has the table).
 
 AP^e takes every segment of GT as an entity, a class of a semantic map as one. Predictions are cut
 to the labelled pixels of semantic and panoptic GT. Beside it are printed: for instances class-aware
@@ -54,6 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ci", type=int, nargs="?", const=1000, metavar="N",
         help="print 95 %% confidence intervals, too, from N resamples of the images (1000), seeded",
+    )  # fmt: skip
+    parser.add_argument(
+        "--save-state", metavar="FILE",
+        help="write what entityseg merge joins with the states of other images",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", metavar="NAME",
+        help="score folders or patterns of shards by this: local, ray, or ray=ADDRESS",
     )  # fmt: skip
     add_input_arguments(parser)
     _add_protocol_arguments(parser)
@@ -104,7 +116,14 @@ def run(args: argparse.Namespace) -> int:
 
 def score(args: argparse.Namespace) -> int:
     """Do what the arguments say, all of them paths."""
+    check_writable(args.json)
+    if args.ci is not None:
+        check_draws("--ci", args.ci)
     params = params_of(args)
+    if args.save_state or args.engine:
+        refuse_state(args)
+    if args.engine:
+        return run_shards(args, params)
     scoring = evaluate_files(
         args.gt,
         args.pred,
@@ -131,6 +150,8 @@ def score(args: argparse.Namespace) -> int:
 
         print(f"\n{type_table(scoring.own)}")
     if scoring.boundary:
+        from entityseg_bench.commands._merged import BOUNDARY_TITLE
+
         print(f"\n{BOUNDARY_TITLE}\n{text_table(scoring.boundary)}")
     more = more_of(scoring, args)
     if args.json:
@@ -138,6 +159,10 @@ def score(args: argparse.Namespace) -> int:
         if intervals:
             record["intervals"] = interval_record(intervals, args.ci)
         write_json(Path(args.json), record, indent=2)
+    if args.save_state:
+        from entityseg_bench.saved import SavedScoring
+
+        SavedScoring.of(scoring).save(args.save_state)
     return 0
 
 
@@ -186,6 +211,49 @@ def params_of(args: argparse.Namespace) -> EvalParams:
         )
     except ValueError as error:
         raise InputError("arguments", "", str(error)) from None
+
+
+def refuse_state(args: argparse.Namespace) -> None:
+    """Stop before the work where no state can be written."""
+    option = "--engine" if args.engine else "--save-state"
+    if args.class_aware:
+        what = f"{option} keeps class-agnostic scoring, and not --class-aware."
+        hint = "In Python, EvalState takes EvalParams(class_aware=True, category_ids=...)."
+        raise InputError("arguments", "", what, hint)
+    if args.protocol != BENCHMARK:
+        what = f"{option} keeps the protocol {BENCHMARK}, and not {args.protocol}."
+        raise InputError("arguments", "", what)
+    if args.engine and (args.overlap_sensitivity or args.granularity):
+        what = "--engine does not go with --overlap-sensitivity or --granularity."
+        raise InputError("arguments", "", what, "Score the whole set in one process for them.")
+    if args.engine and args.predicted_images_only:
+        raise InputError("arguments", "", "--engine scores all images.")
+    if args.save_state:
+        check_writable(args.save_state)
+
+
+def run_shards(args: argparse.Namespace, params: EvalParams) -> int:
+    """Score shards by an engine, print the table, write the result."""
+    from entityseg_bench.commands._merged import tell
+    from entityseg_bench.shards import InOneProcess, evaluate_shards
+
+    name, _, address = args.engine.partition("=")
+    if name not in ("local", "ray") or (name == "local" and address):
+        hint = "Engines are local, ray and ray=ADDRESS."
+        raise InputError("arguments", "", f"there is no engine {args.engine!r}.", hint)
+    if name == "ray":
+        from entityseg_bench.ray_engine import OnRay
+    engine = OnRay(address or None) if name == "ray" else InOneProcess()
+    progress = None if args.quiet else late_bar("shard")
+    merged = evaluate_shards(
+        args.gt, args.pred, engine, params, inputs_of(args), args.boundary, progress
+    )
+    for warning in merged.warnings if not args.quiet else []:
+        print(warning, file=sys.stderr)
+    if args.save_state:
+        merged.save(args.save_state)
+    tell(merged, args.ci, args.json)
+    return 0
 
 
 def max_dets(text: str) -> tuple[int, ...]:

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from entityseg_bench.commands._arguments import add_outside_argument
+
 if TYPE_CHECKING:
     from entityseg_bench.describe import Numbers, Summary, TypeSummary
 
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read every mask and map: semantic counts, broken masks, maps that do not fit",
     )
+    add_outside_argument(parser)
     # Nothing is kept between runs any more; commands that say so still run.
     parser.add_argument("--no-cache", action="store_true", help=argparse.SUPPRESS)
 
@@ -29,8 +32,9 @@ def run(args: argparse.Namespace) -> int:
     import msgspec
 
     from entityseg_bench.describe import describe
-    from entityseg_bench.io import write_json
+    from entityseg_bench.io import check_writable, write_json
 
+    check_writable(None if str(args.json) == "-" else args.json, args.plot)
     summary = describe(args.root, args.deep)
     if str(args.json) == "-":
         print(msgspec.json.format(msgspec.json.encode(summary)).decode())

@@ -4,7 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
+from entityseg_bench.commands._arguments import (
+    add_input_arguments,
+    check_draws,
+    inputs_of,
+    late_bar,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,9 +48,10 @@ def run(args: argparse.Namespace) -> int:
     from entityseg_bench.report import write_report
 
     for name, least in (("pictures", 0), ("resamples", 1), ("threads", 1), ("max_mb", 0.1)):
-        if getattr(args, name) < least:
+        if not least <= getattr(args, name) < float("inf"):
             flag = name.replace("_", "-")
-            raise InputError("arguments", f"--{flag}", f"it must be at least {least}.")
+            raise InputError("arguments", f"--{flag}", f"it must be at least {least}, and finite.")
+    check_draws("--resamples", args.resamples)
     if args.assets and not args.images:
         raise InputError("arguments", "--assets", "there are no images.", "Name them: --images.")
     check_writable(args.out)

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from entityseg_bench.io import InputError
+from entityseg_bench.commands._arguments import add_outside_argument
+from entityseg_bench.io import InputError, check_folder
 
 if TYPE_CHECKING:
     from entityseg_bench.layout import Resolution
@@ -38,12 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, metavar="N", help="of the prediction")
     add("--precision", choices=("float32", "bfloat16", "float16"), help="of the prediction")
     add("--check", action="store_true", help="say what it needs and stop")
+    add_outside_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Say what it needs, then do it; 2 when something is missing."""
     from entityseg_bench.reproduce import needs, row_name
 
+    check_folder(args.out or Path("reproduced"))
+    check_folder(args.dir)
     row = row_name(args.preset)
     weights = args.weights or args.preset
     resolutions = args.resolution or (["low", "high"] if row.task == "entity" else ["high"])
@@ -74,10 +78,13 @@ def reproduce(
     given = {"--device": args.device, "--batch-size": args.batch_size,
              "--precision": args.precision}  # fmt: skip
     options = [text for key, value in given.items() if value for text in (key, str(value))]
-    predictions = predict(args.preset, weights, args.root, resolution, out / "found", options)
+    outside = ["--allow-outside"] if args.allow_outside else []
+    predictions = predict(
+        args.preset, weights, args.root, resolution, out / "found", options + outside
+    )
     scored = out / "result.json"
     command = [args.root, predictions, "--task", row.task, "--resolution", resolution]
-    code = run_verb("evaluate", [*map(str, command), "--json", str(scored)])
+    code = run_verb("evaluate", [*map(str, command), *outside, "--json", str(scored)])
     if code:
         raise InputError(predictions, "", f"scoring it ended with exit code {code}.")
     compare(args, row, resolution, scored)

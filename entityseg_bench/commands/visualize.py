@@ -1,6 +1,7 @@
 """Draw ground truth, predictions and errors onto the images, side by side or over each other."""
 
 import argparse
+import dataclasses
 import io
 import re
 import sys
@@ -70,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--names", action="store_true", help="write category names too")
     parser.add_argument("--no-labels", action="store_true", help="write nothing on the masks")
     parser.add_argument("--no-contours", action="store_true", help="draw no outlines")
-    add_input_arguments(parser)
+    add_input_arguments(parser, draws_images=True)
 
 
 def share(text: str) -> float:
@@ -85,11 +86,13 @@ def run(args: argparse.Namespace) -> int:
     """Draw the images and name the folder."""
     from tqdm import tqdm
 
+    from entityseg_bench.io import check_folder
     from entityseg_bench.layout import ImageFiles
     from entityseg_bench.visualize import read_pixels
 
     if args.max_kb < 1:
         raise InputError("arguments", "--max-kb", "it must be at least 1.")
+    check_folder(args.out)
     sides, errors = read_all(args)
     gt = sides[0]
     chosen = choose_images(gt, args.image_id, args.limit)
@@ -106,15 +109,27 @@ def run(args: argparse.Namespace) -> int:
 
 def read_all(args: argparse.Namespace) -> tuple[list["Segments"], "ErrorReport | None"]:
     """Read both sides, and find the errors where they are asked for."""
+    from entityseg_bench.check import IMAGE_UNNAMED
     from entityseg_bench.score import evaluate_files, read_checked
 
+    inputs = inputs_of(args)
+    try:
+        sides, notes = read_checked(args.gt, args.pred, inputs)
+    except InputError as error:
+        if error.code != IMAGE_UNNAMED or len(args.image_id or ()) != 1:
+            raise
+        # The one image that is to be drawn is the one that the records are of.
+        inputs = dataclasses.replace(inputs, image_id=args.image_id[0])
+        sides, notes = read_checked(args.gt, args.pred, inputs)
+    for note in notes:
+        print(note, file=sys.stderr)
     if not args.errors:
-        return read_checked(args.gt, args.pred, inputs_of(args)), None
+        return sides, None
     if args.pred is None:
         raise InputError("arguments", "--errors", "there are no predictions.", "Name PRED, too.")
     from entityseg_bench.errors import find_errors
 
-    scoring = evaluate_files(args.gt, args.pred, inputs=inputs_of(args))
+    scoring = evaluate_files(args.gt, args.pred, inputs=inputs)
     return [scoring.gt, scoring.dt], find_errors(scoring)
 
 
@@ -230,10 +245,11 @@ def write_picture(
 ) -> None:
     """Write a picture named by the image's id and file name."""
     from entityseg_bench.io import atomic_path
+    from entityseg_bench.layout import portable
 
     # Ids may be text with any character; base names alone repeat between folders.
     image_id = re.sub(r"[^\w.-]", "_", str(image.id))
-    name = f"{image_id}_{Path(image.file_name).stem}.{ENDINGS[args.format]}"
+    name = f"{image_id}_{Path(portable(image.file_name)).stem}.{ENDINGS[args.format]}"
     with atomic_path(folder / name) as temporary:
         temporary.write_bytes(encoded(sheet, args.format, int(1000 * args.max_kb)))
 

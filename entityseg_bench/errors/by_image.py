@@ -1,13 +1,11 @@
 """Errors image by image: how many of each kind there are, and what each kind costs the image."""
 
 import dataclasses
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams
-from entityseg_bench.errors.costs import Oracle
 from entityseg_bench.errors.find import ErrorReport, parts_by_size
 from entityseg_bench.errors.kinds import FOUND, KINDS, MISSED
 from entityseg_bench.resampling.weighted import matches_of, precision_at_recall
@@ -68,40 +66,18 @@ def _costs(report: ErrorReport, of_column: Ints, of_entity: Ints) -> Floats:
     starts = np.searchsorted(of_column[order], np.arange(n_images + 1))
     for t, own in enumerate(found.kind):
         right, wrong = (own == FOUND).astype(np.int64), (own >= 0) & (own != FOUND)
-        for code in range(len(KINDS)):
-            mended = _mended(oracle, t, code, right, wrong)
-            n_dropped = np.bincount(of_entity[mended.dropped], minlength=n_images)
+        for code, kind in enumerate(KINDS):
+            chosen, won, dropped = oracle.mending(t, kind, oracle.everything)
+            hits, left_wrong = right + np.bincount(won, minlength=len(right)), wrong & ~chosen
+            n_dropped = np.bincount(of_entity[dropped], minlength=n_images)
             touched = np.union1d(of_column[own == code], np.flatnonzero(n_dropped))
             for idx in touched[n_gt[touched] > 0].tolist():
                 at, n = order[starts[idx] : starts[idx + 1]], int(n_gt[idx])
                 before = _ap(right[at], wrong[at], n, result.params)
                 left = n - int(n_dropped[idx])
-                after = _ap(mended.hits[at], mended.wrong[at], left, result.params)
+                after = _ap(hits[at], left_wrong[at], left, result.params)
                 costs[code, idx] += (after - before) / len(found.kind)
     return costs
-
-
-class Mended(NamedTuple):
-    """Hold N predictions and G entities after the errors of a kind are mended.
-
-    Attributes:
-        hits: (N,) true positives that each prediction stands for.
-        wrong: (N,) whether it is a false positive.
-        dropped: (G,) entities that are no longer asked for.
-    """
-
-    hits: Ints
-    wrong: NDArray[np.bool_]
-    dropped: NDArray[np.bool_]
-
-
-def _mended(oracle: Oracle, t: int, code: int, right: Ints, wrong: NDArray[np.bool_]) -> Mended:
-    """Mend the errors of a kind at one threshold, as `errors.costs` does."""
-    own, entity = oracle.errors.kind[t], oracle.errors.entity_kind[t]
-    if code == MISSED:
-        return Mended(right, wrong, entity == code)
-    won = np.bincount(oracle.winners(t, code, own == code), minlength=len(right))
-    return Mended(right + won, wrong & (own != code), np.zeros(len(entity), bool))
 
 
 def _ap(hits: Ints, wrong: NDArray[np.bool_], n_gt: int, params: EvalParams) -> float:

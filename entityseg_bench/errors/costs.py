@@ -97,46 +97,65 @@ class Oracle:
         if not half.size:
             raise ValueError("errors are counted at IoU 0.5, which must be among the thresholds")
         self.half = int(half[0])
+        self.rank = np.empty_like(self.order)
+        self.rank[self.order] = np.arange(len(self.order))
+        # Sorted by score, descending.
+        self.ranked = found.kind[:, self.order]
+        self.right = self.ranked == FOUND
+        self.wrong = (self.ranked >= 0) & ~self.right
         self.everything = Part(
             np.ones(found.kind.shape[1], bool), np.ones(found.entity_kind.shape[1], bool)
         )
-        self.base = np.array(
-            [self.ap(row == FOUND, (row >= 0) & (row != FOUND), 0) for row in found.kind]
-        )
+        self.base = np.array([self.ap(t, self.wrong[t], 0) for t in range(len(found.kind))])
 
-    def ap(self, hits: NDArray[np.generic], wrong: NDArray[np.generic], n_dropped: int) -> float:
+    def ap(self, t: int, wrong: Bools, n_dropped: int, won: Ints | None = None) -> float:
         """Compute AP at one threshold.
 
         Args:
-            hits: (N,) true positives that each column stands for.
-            wrong: (N,) the same of false positives.
+            t: Position of the threshold.
+            wrong: (N,) the false positives, sorted by score.
             n_dropped: Entities that are not asked for.
+            won: Columns that stand for one more true positive, once for each.
         """
         n_gt = self.n_gt - n_dropped
         if n_gt < 1:
             return math.nan
-        hits, wrong = (values[self.order].astype(np.int64) for values in (hits, wrong))
-        at = np.flatnonzero(hits)
-        found, counted = np.cumsum(hits)[at], np.cumsum(hits + wrong)[at]
+        at, hits = np.flatnonzero(self.right[t]), None
+        if won is not None and len(won):
+            at, hits = np.unique(np.concatenate([at, self.rank[won]]), return_counts=True)
+        found = np.arange(1, len(at) + 1) if hits is None else np.cumsum(hits)
+        counted = found + np.cumsum(wrong, dtype=np.int32)[at]
         curve = precision_at_recall(found[None], counted[None], np.array([n_gt]), self.params)
         return float(curve.mean())
 
     def mended(self, t: int, kind: str, part: Part) -> float:
         """Return AP at one threshold with the errors of a kind mended in a part of the set."""
+        chosen, won, dropped = self.mending(t, kind, part)
+        if not (chosen.any() or dropped.any()):
+            return float(self.base[t])
+        wrong = self.wrong[t].copy()
+        wrong[self.rank[chosen]] = False
+        return self.ap(t, wrong, int(np.count_nonzero(dropped)), won)
+
+    def mending(self, t: int, kind: str, part: Part) -> tuple[Bools, Ints, Bools]:
+        """Find what mending the errors of a kind changes in a part of the set at one threshold.
+
+        Returns:
+            (N,) columns that are no longer false positives; the columns that stand for one more
+            true positive, once for each; (G,) entities that are no longer asked for.
+        """
         own, entity = self.errors.kind[t], self.errors.entity_kind[t]
-        hits = (own == FOUND).astype(np.int64)
-        wrong = (own >= 0) & (own != FOUND)
+        none_won = np.zeros(0, np.int64)
         if kind == ALL_WRONG:
-            return self.ap(hits, wrong & ~part.columns, 0)
+            return (own >= 0) & (own != FOUND) & part.columns, none_won, np.zeros(len(entity), bool)
         if kind == ALL_UNFOUND:
             unfound = (entity != FOUND) & (entity != NONE)
-            return self.ap(hits, wrong, int(np.count_nonzero(unfound & part.entities)))
+            return np.zeros(len(own), bool), none_won, unfound & part.entities
         code = KINDS.index(kind)
         if code == MISSED:
-            return self.ap(hits, wrong, int(np.count_nonzero((entity == code) & part.entities)))
+            return np.zeros(len(own), bool), none_won, (entity == code) & part.entities
         chosen = (own == code) & part.columns
-        hits += np.bincount(self.winners(t, code, chosen), minlength=len(hits))
-        return self.ap(hits, wrong & ~chosen, 0)
+        return chosen, self.winners(t, code, chosen), np.zeros(len(entity), bool)
 
     def winners(self, t: int, code: int, chosen: Bools) -> Ints:
         """Return the column that each entity's mended prediction stands in.

@@ -25,13 +25,13 @@ that count neither way, have no kind.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import rle
-from entity_api.boundary import inner_border, reach_of
+from entity_api import _borders, _cover, _rle, _sweep, rle
+from entity_api.borders import inner_borders, reach_of
+from entity_api.overlap import codes_of
 from entityseg_bench.resampling.weighted import IGNORED, TRUE_POSITIVE
 
 __all__ = ["FOUND", "KINDS", "NONE", "Image", "Judged"]
@@ -50,7 +50,6 @@ HALF = 0.5
 OUTLINE_RATIO = 0.005
 OUTLINE_SHARE = 0.9
 
-Masks = list[dict[str, Any]]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -61,16 +60,32 @@ class Image:
     """Hold the masks of one image.
 
     Attributes:
-        dt: N predictions by falling score.
+        size: (height, width) in pixels.
+        submitted: Predictions as submitted, sorted by score, descending.
+        judged: The same as they are judged; the same object where nothing was removed.
+        rows: (N,) which of them count.
         gt: G entities.
         crowd: (G,).
-        disjoint: No two predictions have a pixel in common.
+        disjoint: No two judged predictions have a pixel in common.
     """
 
-    dt: Masks
-    gt: Masks
+    size: tuple[int, int]
+    submitted: _rle.Runs
+    judged: _rle.Runs
+    rows: Ints
+    gt: _rle.Runs
     crowd: Bools
     disjoint: bool
+
+    def union_iou(self, rows: Ints, g: int) -> float:
+        """Return the IoU of a union of judged predictions with an entity, drawn."""
+        masks, entity = codes_of(self.judged, self.size), codes_of(self.gt, self.size)[g]
+        return float(rle.iou([rle.merge([masks[row] for row in rows])], [entity])[0, 0])
+
+    def iou_with_union(self, row: int, entities: Ints) -> float:
+        """Return the IoU of a judged prediction with a union of entities, drawn."""
+        mask, entity = codes_of(self.judged, self.size)[row], codes_of(self.gt, self.size)
+        return float(rle.iou([mask], [rle.merge([entity[g] for g in entities])])[0, 0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,36 +125,30 @@ class Judged:
     union_ious: Floats
 
     @classmethod
-    def of(
-        cls, image: Image, submitted: Masks, iou_thrs: Sequence[float], outcome: NDArray[np.int8]
-    ) -> "Judged":
+    def of(cls, image: Image, iou_thrs: Sequence[float], outcome: NDArray[np.int8]) -> "Judged":
         """Measure an image.
 
         Args:
-            image: Masks as they are judged.
-            submitted: (N,) the predictions as submitted.
+            image: Its masks.
             iou_thrs: (T,).
             outcome: (T, N).
         """
-        dt_area, gt_area = areas(image.dt), areas(image.gt)
-        common = rle.intersections(image.dt, image.gt)
-        common[:, image.crowd] = 0
-        real = np.zeros(len(image.gt), bool)
-        iou = rle.iou_of_counts(common, dt_area, gt_area, real)
+        regions = _sweep.Regions(image.gt)
+        gt_area = image.gt.areas()
+        dt_area, common, iou = _compare(image, regions, image.judged, gt_area)
         submitted_iou = iou
-        if submitted is not image.dt:
-            before = rle.intersections(submitted, image.gt)
-            before[:, image.crowd] = 0
-            submitted_iou = rle.iou_of_counts(before, areas(submitted), gt_area, real)
+        if image.submitted is not image.judged:
+            _, _, submitted_iou = _compare(image, regions, image.submitted, gt_area)
         covers = (common >= HALF * gt_area) & (common > 0)
-        best = iou.argmax(axis=1) if image.gt else np.zeros(len(image.dt), np.int64)
+        best = iou.argmax(axis=1) if len(gt_area) else np.zeros(len(dt_area), np.int64)
         best_iou = iou.max(axis=1, initial=0)
         wrong = (outcome == 0).any(axis=0)
         near = np.flatnonzero(wrong & (best_iou >= LEAST_IOU))
-        outline = np.zeros(len(image.dt), bool)
-        outline[near] = differ_by_outline(
-            [image.dt[d] for d in near], image.gt, best[near], common[near]
-        )
+        outline = np.zeros(len(dt_area), bool)
+        if near.size:
+            apart = dt_area[near] + gt_area[best[near]] - 2 * common[near, best[near]]
+            along = pixels_by_outline(image, image.rows[near], best[near])
+            outline[near] = along >= OUTLINE_SHARE * apart
         return cls(
             image=image,
             iou_thrs=iou_thrs,
@@ -154,94 +163,121 @@ class Judged:
             best=best,
             best_iou=best_iou,
             outline=outline,
-            union_ious=union_ious(image, covers, wrong),
+            union_ious=union_ious(image, covers, wrong, common, dt_area, gt_area),
         )
 
-    def kinds(self, t: int, found: Bools) -> tuple[NDArray[np.int8], Ints, NDArray[np.int8]]:
-        """Judge the image at one threshold.
+    def kinds(self, found: Bools) -> tuple[NDArray[np.int8], Ints, NDArray[np.int8]]:
+        """Judge the image at every threshold.
 
         Args:
-            t: Position of the threshold.
-            found: (G,) entities with a true positive.
+            found: (T, G) entities with a true positive.
 
         Returns:
-            (N,) kinds; (N,) targets, -1 for none; (G,) kinds of the entities.
+            (T, N) kinds; (T, N) targets, -1 for none; (T, G) kinds of the entities.
         """
-        thr, outcome = self.iou_thrs[t], self.outcome[t]
-        kind = np.full(len(outcome), SPURIOUS, np.int8)
+        thrs = np.array(self.iou_thrs)[:, None]
         near = self.best_iou >= LEAST_IOU
-        kind[near] = np.where(self.outline, BOUNDARY, LOCALISATION)[near]
-        target = np.where(near, self.best, -1)
-        merged = self.union_ious >= thr
-        duplicate = (self.submitted_iou[:, found] >= thr).any(axis=1)
-        wrong = outcome == 0
-        for g, pieces in self.splits(thr, wrong & ~merged & ~duplicate, found):
-            kind[pieces], target[pieces] = SPLIT, g
+        of_best = np.where(near, np.where(self.outline, BOUNDARY, LOCALISATION), SPURIOUS)
+        kind = np.broadcast_to(of_best.astype(np.int8), self.outcome.shape).copy()
+        target = np.broadcast_to(np.where(near, self.best, -1), kind.shape).copy()
+        merged = self.union_ious >= thrs
+        duplicate = self.duplicates(found)
+        free = (self.outcome == 0) & ~merged & ~duplicate
+        for t, g in np.argwhere(self.splits(free, found)):
+            pieces = free[t] & self.inside[:, g]
+            kind[t, pieces], target[t, pieces] = SPLIT, g
         kind[merged], kind[duplicate] = MERGED, DUPLICATE
-        kind[outcome == TRUE_POSITIVE], kind[outcome == IGNORED] = FOUND, NONE
-        target[np.isin(kind, (SPLIT, BOUNDARY, LOCALISATION), invert=True)] = -1
-        entity_kind = np.full(len(found), MISSED, np.int8)
-        for code in (LOCALISATION, BOUNDARY):
-            entity_kind[target[kind == code]] = code
-        entity_kind[self.covers[kind == MERGED].any(axis=0)] = MERGED
-        entity_kind[target[kind == SPLIT]] = SPLIT
+        kind[self.outcome == TRUE_POSITIVE], kind[self.outcome == IGNORED] = FOUND, NONE
+        target[(kind != SPLIT) & (kind != BOUNDARY) & (kind != LOCALISATION)] = -1
+        return kind, target, self.entity_kinds(kind, target, found)
+
+    def duplicates(self, found: Bools) -> Bools:
+        """Tell which predictions reach a threshold with an entity that is found at it, (T, N)."""
+        thrs = np.array(self.iou_thrs)
+        # Few pairs come near any threshold.
+        d, g = np.nonzero(self.submitted_iou >= thrs.min())
+        t, pair = np.nonzero((self.submitted_iou[d, g] >= thrs[:, None]) & found[:, g])
+        duplicate = np.zeros(self.outcome.shape, bool)
+        duplicate[t, d[pair]] = True
+        return duplicate
+
+    def entity_kinds(self, kind: NDArray[np.int8], target: Ints, found: Bools) -> NDArray[np.int8]:
+        """Give each entity the kind of the errors about it, (T, G); later ones go first."""
+        entity_kind = np.full(found.shape, MISSED, np.int8)
+        for code in (LOCALISATION, BOUNDARY, MERGED, SPLIT):
+            t, d = np.nonzero(kind == code)
+            if code == MERGED:
+                pair, g = np.nonzero(self.covers[d])
+                entity_kind[t[pair], g] = MERGED
+            else:
+                entity_kind[t, target[t, d]] = code
         entity_kind[found] = FOUND
-        entity_kind[self.image.crowd] = NONE
-        return kind, target, entity_kind
+        entity_kind[:, self.image.crowd] = NONE
+        return entity_kind
 
-    def splits(self, thr: float, free: Bools, found: Bools) -> list[tuple[int, Ints]]:
-        """List the entities that are split, with their pieces among the free predictions."""
-        out = []
-        for g in np.flatnonzero(~found & ~self.image.crowd).tolist():
-            pieces = np.flatnonzero(free & self.inside[:, g])
-            if len(pieces) > 1 and self.union_iou(pieces, g) >= thr:
-                out.append((g, pieces))
-        return out
-
-    def union_iou(self, pieces: Ints, g: int) -> float:
-        """Return the IoU of a union of predictions with an entity."""
-        if not self.image.disjoint:
-            whole = rle.merge([self.image.dt[d] for d in pieces])
-            return float(rle.iou([whole], [self.image.gt[g]])[0, 0])
-        shared = int(self.common[pieces, g].sum())
-        return shared / (int(self.dt_area[pieces].sum()) + int(self.gt_area[g]) - shared)
-
-
-def areas(masks: Masks) -> Ints:
-    """Count the pixels of each mask."""
-    return rle.runs_of(masks).areas() if masks else np.zeros(0, np.int64)
+    def splits(self, free: Bools, found: Bools) -> Bools:
+        """Tell which entities are split, (T, G), given which predictions are free, (T, N)."""
+        # Whole numbers below 2**53 are exact as floating point, whose products are much faster.
+        chosen, inside = free.astype(np.float64), self.inside.astype(np.float64)
+        split = (chosen @ inside > 1) & ~found & ~self.image.crowd
+        if not split.any():
+            return split
+        thrs = np.array(self.iou_thrs)
+        if self.image.disjoint:
+            shared = chosen @ (inside * self.common)
+            whole = chosen @ (inside * self.dt_area[:, None]) + self.gt_area - shared
+            return split & (shared / np.where(split, whole, 1) >= thrs[:, None])
+        for t, g in np.argwhere(split):
+            pieces = self.image.rows[free[t] & self.inside[:, g]]
+            split[t, g] = self.image.union_iou(pieces, g) >= thrs[t]
+        return split
 
 
-def union_ious(image: Image, covers: Bools, wrong: Bools) -> Floats:
+def _compare(
+    image: Image, regions: _sweep.Regions, masks: _rle.Runs, gt_area: Ints
+) -> tuple[Ints, Ints, Floats]:
+    """Measure the predictions that count: pixels (N,), those shared with entities (N, G), IoU."""
+    area, common = masks.areas()[image.rows], regions.intersections(masks)[image.rows]
+    common[:, image.crowd] = 0
+    return area, common, rle.iou_of_counts(common, area, gt_area, np.zeros(len(gt_area), bool))
+
+
+def union_ious(
+    image: Image, covers: Bools, wrong: Bools, common: Ints, dt_area: Ints, gt_area: Ints
+) -> Floats:
     """Return the IoU of each prediction with all that it covers together, (N,).
 
     It is 0 of predictions that are not wrong, or cover one entity at most: none of them is merged.
     """
-    ious = np.zeros(len(image.dt))
-    for d in np.flatnonzero(wrong & (covers.sum(axis=1) > 1)).tolist():
-        whole = rle.merge([image.gt[g] for g in np.flatnonzero(covers[d])])
-        ious[d] = rle.iou([image.dt[d]], [whole])[0, 0]
+    ious = np.zeros(len(covers))
+    several = np.flatnonzero(wrong & (covers.sum(axis=1) > 1))
+    if not several.size:
+        return ious
+    overlapping = _cover.visible(image.gt)[1] > 0
+    for d in several:
+        entities = np.flatnonzero(covers[d])
+        if overlapping:
+            ious[d] = image.iou_with_union(int(image.rows[d]), entities)
+        else:
+            shared = common[d, entities].sum()
+            ious[d] = shared / (dt_area[d] + gt_area[entities].sum() - shared)
     return ious
 
 
-def differ_by_outline(dt: Masks, gt: Masks, best: Ints, common: Ints) -> Bools:
-    """Tell where a prediction and its best entity disagree near an outline only.
+def pixels_by_outline(image: Image, rows: Ints, entities: Ints) -> Ints:
+    """Count the pixels on which pairs disagree, near an outline of one of the two, (P,).
 
     Args:
-        dt: N predictions.
-        gt: G entities.
-        best: (N,) which entity each is compared with.
-        common: (N, G) pixels that they share.
+        image: The masks.
+        rows: (P,) of the judged predictions.
+        entities: (P,) with which each is compared.
     """
-    if not dt:
-        return np.zeros(0, bool)
-    reach = reach_of(*rle.size_of(gt[0]), OUTLINE_RATIO)
-    rows = np.arange(len(dt))
-    compared, which = np.unique(best, return_inverse=True)
-    dt_bands = [inner_border(mask, reach) for mask in dt]
-    gt_bands = [inner_border(gt[g], reach) for g in compared]
-    shared = common[rows, best]
-    apart = areas(dt) + areas(gt)[best] - 2 * shared
-    near = areas(dt_bands) - rle.intersections(dt_bands, gt)[rows, best]
-    near += areas(gt_bands)[which] - rle.intersections(dt, gt_bands)[rows, which]
-    return np.asarray(near >= OUTLINE_SHARE * apart)
+    reach = reach_of(*image.size, OUTLINE_RATIO)
+    compared, which = np.unique(entities, return_inverse=True)
+    dt_bands = inner_borders(image.judged, image.size, reach, rows)
+    gt_bands = inner_borders(image.gt, image.size, reach, compared)
+    at = np.arange(len(rows))
+    of_dt = dt_bands.areas() - _borders.common_pixels(dt_bands, at, image.gt, entities)
+    of_gt = gt_bands.areas()[which]
+    of_gt -= _borders.common_pixels(image.judged, rows, gt_bands, which)
+    return np.asarray(of_dt + of_gt)

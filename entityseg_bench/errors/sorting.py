@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import Detections, EvalResult, GroundTruth, remove_overlaps
+from entity_api import Detections, EvalResult, GroundTruth, _cover
+from entity_api.counts import Codes, pack
 from entityseg_bench.errors.kinds import LEAST_IOU, MERGED, NONE, Image, Judged
 from entityseg_bench.resampling.weighted import matches_of
 
@@ -61,26 +60,33 @@ class SortedErrors:
             entity_iou=np.zeros(n_gt),
         )
 
-    def enter(self, judged: Judged, at: slice, gt_rows: Ints, dt_gt: NDArray[np.int32]) -> None:
+    def enter(self, judged: Judged, at: slice, gt_rows: Ints, dt_gt: NDArray[np.int32]) -> Ints:
         """Enter all but ``covered`` of an image.
 
         Args:
             judged: The image's n predictions and g entities.
             at: Its columns.
-            gt_rows: (g,) records of its entities.
+            gt_rows: (g,) records of its entities, rising.
             dt_gt: (T, n) records that its predictions were matched with, negative for none.
+
+        Returns:
+            The image's part of ``covered``.
         """
+        found = np.zeros((len(dt_gt), len(gt_rows)), bool)
+        t, d = np.nonzero(dt_gt >= 0)
+        found[t, np.searchsorted(gt_rows, dt_gt[t, d])] = True
         # Position -1, no entity, stands for the record -1 that is appended.
         records = np.append(gt_rows, -1)
-        for t, row in enumerate(dt_gt):
-            found = np.isin(gt_rows, row[row >= 0])
-            kind, target, entity_kind = judged.kinds(t, found)
-            self.kind[t, at], self.entity_kind[t, gt_rows] = kind, entity_kind
-            self.target[t, at] = records[target]
+        kind, target, entity_kind = judged.kinds(found)
+        self.kind[:, at], self.entity_kind[:, gt_rows] = kind, entity_kind
+        self.target[:, at] = records[target]
         near = judged.best_iou >= LEAST_IOU
         self.best[at] = records[np.where(near, judged.best, -1)]
         self.iou[at], self.area[at] = judged.best_iou, judged.dt_area
         self.entity_iou[gt_rows] = judged.iou.max(axis=0, initial=0)
+        merged = (kind == MERGED).any(axis=0)
+        d, g = np.nonzero(judged.covers & merged[:, None])
+        return np.stack([at.start + d, gt_rows[g]], axis=1)
 
 
 def sort_errors(
@@ -108,40 +114,54 @@ def sort_errors(
     groups = matches.groups
     out = SortedErrors.unsorted(len(result.params.iou_thrs), len(groups.records), len(gt.image_idx))
     covered = [out.covered]
+    masks = _Masks(gt, dt, result, removed)
     for done, image_idx in enumerate(groups.images.tolist(), start=1):
         at, gt_rows = groups.columns(image_idx, 0), groups.gt_of(image_idx)
-        image, submitted = _image(gt, dt, result, image_idx, removed)
-        judged = Judged.of(image, submitted, result.params.iou_thrs, matches.outcome[0, :, at])
-        out.enter(judged, at, gt_rows, matches.dt_gt[0, :, at])
-        for d in np.flatnonzero((out.kind[:, at] == MERGED).any(axis=0)).tolist():
-            own = gt_rows[judged.covers[d]]
-            covered.append(np.stack([np.full(len(own), at.start + d), own], axis=1))
+        image = masks.of(image_idx, groups.records[at])
+        judged = Judged.of(image, result.params.iou_thrs, matches.outcome[0, :, at])
+        covered.append(out.enter(judged, at, gt_rows, matches.dt_gt[0, :, at]))
         if progress:
             progress(done, len(groups.images))
     return dataclasses.replace(out, covered=np.concatenate(covered))
 
 
-def _image(
-    gt: GroundTruth, dt: Detections, result: EvalResult, image_idx: int, removed: bool
-) -> tuple[Image, list[dict[str, Any]]]:
-    """Give an image's masks as they are judged, and its predictions as submitted."""
-    groups = matches_of(result, "e" if removed else "").groups
-    gt_rows = groups.gt_of(image_idx)
-    size = tuple(gt.sizes[image_idx].tolist())
-    columns = groups.records[groups.columns(image_idx, 0)].tolist()
-    submitted = [mask_of(dt.counts[idx], size) for idx in columns]
-    entities = [mask_of(gt.counts[idx], size) for idx in gt_rows]
-    overlaps = result.overlap is None or bool(result.overlap.pixels[image_idx])
-    judged = submitted
-    if removed and overlaps:
-        # Also masks that are hidden, or below the ranks that count, hide others. They stand sorted
-        # by score; equal scores keep their order.
-        all_rows = result.groups.dt_of(image_idx).tolist()
-        masks = [mask_of(dt.counts[idx], size) for idx in all_rows]
-        visible = remove_overlaps(masks, [0.0] * len(masks))
-        of_record = dict(zip(all_rows, visible, strict=True))
-        judged = [of_record[idx] for idx in columns]
-    return Image(judged, entities, gt.iscrowd[gt_rows], removed or not overlaps), submitted
+class _Masks:
+    """Decode the masks of scored images as they are judged.
+
+    Args:
+        gt: What was scored.
+        dt: Likewise.
+        result: Of the two.
+        removed: Whether the masks of AP^e are judged.
+    """
+
+    def __init__(self, gt: GroundTruth, dt: Detections, result: EvalResult, removed: bool) -> None:
+        self.gt, self.dt, self.result, self.removed = gt, dt, result, removed
+        self.gt_codes, self.dt_codes = (
+            side.counts if isinstance(side.counts, Codes) else Codes(side.counts)
+            for side in (gt, dt)
+        )
+
+    def of(self, image_idx: int, records: Ints) -> Image:
+        """Decode an image's masks; ``records`` are its (N,) predictions that count."""
+        height, width = self.gt.sizes[image_idx].tolist()
+        gt_rows, size = self.result.groups.gt_of(image_idx), (height, width)
+        overlap = self.result.overlap
+        overlaps = overlap is None or bool(overlap.pixels[image_idx])
+        # Also masks that are hidden, or below the ranks that count, hide others.
+        all_rows = self.result.groups.dt_of(image_idx) if self.removed and overlaps else records
+        submitted = pack(self.dt_codes, size, all_rows)
+        judged = _cover.visible(submitted)[0] if self.removed and overlaps else submitted
+        by_record = np.argsort(all_rows)
+        return Image(
+            size=size,
+            submitted=submitted,
+            judged=judged,
+            rows=by_record[np.searchsorted(all_rows, records, sorter=by_record)],
+            gt=pack(self.gt_codes, size, gt_rows),
+            crowd=self.gt.iscrowd[gt_rows],
+            disjoint=self.removed or not overlaps,
+        )
 
 
 def refuse(result: EvalResult) -> None:
@@ -155,11 +175,3 @@ def refuse(result: EvalResult) -> None:
         raise ValueError("errors are told for the predictions that AP counts, and no more")
     if result.matches.dt_gt.shape[-1] != len(result.matches.records):
         raise ValueError("errors need the matches: evaluate with keep_matches=True")
-
-
-def mask_of(counts: Any, size: tuple[int, ...]) -> dict[str, Any]:
-    """Make an RLE of counts as the readers hold them: text, or the file's own JSON literal."""
-    if not isinstance(counts, str):
-        raw = bytes(counts)
-        counts = msgspec.json.decode(raw, type=str) if raw[:1] == b'"' else raw.decode("ascii")
-    return {"size": list(size), "counts": counts}

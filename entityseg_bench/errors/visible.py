@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import msgspec
-
 from entity_api import rle
+from entity_api.counts import bare
 from entity_api.overlap import remove_overlaps
 from entityseg_bench.errors.find import ErrorReport
 from entityseg_bench.errors.kinds import KINDS
@@ -26,15 +25,7 @@ def counted_masks(scoring: Scoring, image_idx: int) -> list[tuple[int, RLEDict]]
     groups, dt = matches_of(scoring.result, "e").groups, scoring.result.dt
     records = groups.records[groups.columns(image_idx, 0)].tolist()
     size = list(scoring.gt.size_of_image(image_idx))
-    return [(row, {"size": size, "counts": text_of(dt.counts[row])}) for row in records]
-
-
-def text_of(counts: Any) -> str:
-    """Read counts as the readers hold them: text, or the file's own JSON literal."""
-    if isinstance(counts, str):
-        return counts
-    raw = bytes(counts)
-    return msgspec.json.decode(raw, type=str) if raw[:1] == b'"' else raw.decode("ascii")
+    return [(row, {"size": size, "counts": bare(dt.counts[row])}) for row in records]
 
 
 def errors_of_image(report: ErrorReport, image_idx: int) -> list[tuple[str, RLEDict]]:

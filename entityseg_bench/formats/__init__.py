@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from entityseg_bench.check import Report, stop
+from entityseg_bench.formats.json_files import as_utf8
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened, Side
-from entityseg_bench.io import InputError, read_bytes
+from entityseg_bench.formats.png import holds_classes
+from entityseg_bench.io import InputError, open_regular, read_bytes
 from entityseg_bench.table import Segments
 
 __all__ = [
@@ -30,8 +32,11 @@ WINDOW = 1 << 16
 
 ID_OPTIONS = "--pred-format id-png (0 = nothing, each other value a segment)"
 SEMANTIC_OPTIONS = "--pred-format semantic (each value a class, 255 = none)"
+NOT_CLASSES = "their values are no classes 0..254, 255, or differ by channel"
+# How many maps are read to tell ids from classes.
+SAMPLE = 8
 # Formats whose predictions are a folder.
-FOLDERS = ("id-png", "npz", "semantic")
+FOLDERS = ("id-png", "npz", "sam", "semantic")
 
 
 class Look:
@@ -44,14 +49,19 @@ class Look:
         self.suffix = path.suffix
 
     @functools.cached_property
+    def data(self) -> bytes:
+        """The content of a file, text in UTF-8."""
+        return as_utf8(self.path, read_bytes(self.path))
+
+    @functools.cached_property
     def head(self) -> bytes:
         """The first bytes of a file, without space before them."""
-        return bytes(read_bytes(self.path)[:256]).lstrip()
+        return self.data[:256].lstrip()
 
     @functools.cached_property
     def windows(self) -> bytes:
         """The start, the middle and the end of a file; all of it where these say nothing."""
-        data = read_bytes(self.path)
+        data = self.data
         places = (0, len(data) // 2, max(len(data) - WINDOW, 0))
         found = b" ".join(data[at : at + WINDOW] for at in places)
         marks = (b'"segmentation"', b'"segments_info"')
@@ -74,6 +84,20 @@ class Look:
         """Tell whether a file may be JSON."""
         return not self.is_dir and self.suffix != ".txt"
 
+    def is_pickle(self) -> bool:
+        """Tell whether a file is a pickle of protocol 2 to 5, or one of torch.save."""
+        if self.is_dir:
+            return False
+        head = self.head
+        zipped = head.startswith(b"PK\x03\x04") and b"data.pkl" in head
+        return zipped or (head[:1] == b"\x80" and 2 <= head[1] <= 5)
+
+    def has_arrays(self) -> bool:
+        """Tell an NPZ file, or a folder of them without an index."""
+        if self.is_dir:
+            return not self.is_indexed() and self.holds("*.npz")
+        return self.head.startswith(b"PK\x03\x04") and b".npy" in self.head
+
     def is_results(self) -> bool:
         """Tell whether JSON is predictions: any is where predictions are asked for."""
         bare = self.head.startswith(b"[") or (self.says("score") and not self.says("images"))
@@ -93,6 +117,8 @@ class Format(NamedTuple):
         target: Whether it is written.
         has_void: Whether pixels of no segment are void.
         lossy: Whether overlap is lost in it.
+        records: Whether predictions are records with fields, one of which may be the score, and
+            may name no image.
     """
 
     name: str
@@ -104,6 +130,7 @@ class Format(NamedTuple):
     target: bool = True
     has_void: bool = False
     lossy: bool = False
+    records: bool = False
 
 
 FORMATS = {
@@ -125,14 +152,31 @@ FORMATS = {
             "semantic", "semantic",
             lambda seen: seen.suffix == ".txt" and not seen.is_dir, has_void=True, lossy=True,
         ),
+        Format(
+            "sam", "sam", lambda seen: seen.is_dir and module_of("sam").tells(seen.path),
+            target=False, records=True,
+        ),
         Format("entityseg", "entityseg", lambda seen: seen.is_dir, dt=False, target=False),
+        Format(
+            "npz-images", "npz_images", lambda seen: seen.has_arrays(),
+            gt=False, target=False, records=True,
+        ),
+        Format(
+            "arrow", "arrow",
+            lambda seen: not seen.is_dir and seen.head.startswith((b"PAR1", b"ARROW1")),
+            opener="open_results", gt=False, records=True,
+        ),
+        Format(
+            "detectron2", "detectron2", lambda seen: seen.is_pickle(),
+            opener="open_results", gt=False, target=False, records=True,
+        ),
         Format(
             "panoptic", "panoptic",
             lambda seen: seen.is_json() and seen.says("segments_info"), has_void=True, lossy=True,
         ),
         Format(
             "results", "coco", lambda seen: seen.is_json() and seen.is_results(),
-            opener="open_results", gt=False,
+            opener="open_results", gt=False, records=True,
         ),
         Format(
             "coco", "coco",
@@ -207,6 +251,10 @@ def open(
     name, notes = said or pred_format(path, truth)
     if name in FOLDERS and not path.is_dir():
         raise InputError(path, "", f"{name} predictions are a folder.", "Name the folder.")
+    for option, said_of in (("--image-id", inputs.image_id), ("--score-from", inputs.score_from)):
+        if said_of is not None and not FORMATS[name].records:
+            what = f"{option} {said_of} is for predictions that are records; this is {name}."
+            raise InputError(path, "", what, f"Leave {option} out.")
     opened = module_of(name).open_dt(path, truth, inputs, some_images=some_images, report=report)
     return dataclasses.replace(opened, notes=[*notes, *opened.notes])
 
@@ -237,15 +285,23 @@ def pred_format(path: Path, truth: Segments) -> tuple[str, list[str]]:
         InputError: It cannot be told.
     """
     seen = Look(path, "dt")
-    if not seen.is_dir or seen.is_indexed():
+    if not seen.is_dir:
         return sniff(path, "dt"), []
+    for one in FORMATS.values():
+        if one.dt and one.tells(seen):
+            return one.name, []
     maps = [map_ for map_ in path.rglob("*.png") if not map_.name.startswith(".")]
     if not maps:
         what = f"there are no PNG maps in this folder, nor an index ({INDEX}) of id maps or NPZ."
         hint = "Predictions are results JSON, panoptic JSON, or a folder of PNG maps or NPZ."
         raise InputError(path, "", what, hint)
     if any(is_deep(map_) for map_ in maps):
-        return "id-png", []
+        some = sorted(maps)[:SAMPLE]
+        # Ids in three channels are not grey, but for few; in 16 bits they may be either.
+        if truth.task == "semantic" and all(map(holds_classes, some)):
+            return "semantic", [f"read as class maps; if they are id maps, say {ID_OPTIONS}."]
+        sure = truth.task != "semantic"
+        return "id-png", [] if sure else [f"read as id maps: {NOT_CLASSES}."]
     if truth.task == "panoptic":
         raise InputError(
             path,
@@ -261,7 +317,7 @@ def pred_format(path: Path, truth: Segments) -> tuple[str, list[str]]:
 def is_deep(path: Path) -> bool:
     """Tell whether a PNG has 16 bits or colours, as maps of ids have and class maps have not."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(26)
     except OSError as error:
         raise InputError(path, "", f"the map cannot be read: {error.strerror}.") from None

@@ -5,7 +5,7 @@ COCO instance files (polygons, crowds) are read as they are; their categories st
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,17 +15,23 @@ from numpy.typing import NDArray
 from entityseg_bench import categories as category_tables
 from entityseg_bench.categories import Task
 from entityseg_bench.check import Report, stop
+from entityseg_bench.formats.coco_images import match_ids, match_names
 from entityseg_bench.formats.coco_masks import JsonMasks
 from entityseg_bench.formats.coco_rows import (
-    CATEGORY_FIELDS,
-    IMAGE_FIELDS,
+    Content,
+    Results,
     decode_ground_truth,
     decode_results,
+    results_of,
+    truth_content,
 )
+from entityseg_bench.formats.coco_tables import CATEGORY_FIELDS, IMAGE_FIELDS
 from entityseg_bench.formats.identity import identity
-from entityseg_bench.formats.maps import map_name
-from entityseg_bench.formats.opened import Inputs, Opened, agree, base_name
-from entityseg_bench.io import InputError, atomic_path, read_bytes
+from entityseg_bench.formats.json_files import read_json
+from entityseg_bench.formats.opened import Inputs, Opened, agree
+from entityseg_bench.formats.tolerant import Tally
+from entityseg_bench.formats.tolerant_results import Hints, plain_results
+from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.parallel import Journal
 from entityseg_bench.table import AnnotatedImages, Segments
 from entityseg_bench.types import Annotation, Category, ImageInfo
@@ -36,6 +42,8 @@ __all__ = [
     "image_row",
     "read_coco",
     "read_results",
+    "table_of_content",
+    "truth_of_content",
     "write_coco",
     "write_results",
 ]
@@ -57,14 +65,26 @@ def read_coco(path: str | Path, task: Task = "entity", *, whole: bool = True) ->
         InputError: With file and record.
     """
     path = Path(path)
-    data = read_bytes(path)
-    content = decode_ground_truth(path, data, whole)
+    data = read_json(path)
+    return _truth_table(path, decode_ground_truth(path, data, whole), data, task)
+
+
+def truth_of_content(path: Path, content: Any, whole: bool) -> Segments:
+    """Make the table of ground truth that stands as Python values: COCO's, or files of SA-1B.
+
+    Raises:
+        InputError: With the record.
+    """
+    return _truth_table(path, truth_content(path, content, whole), b"", "entity")
+
+
+def _truth_table(path: Path, content: Content, data: bytes, task: Task) -> Segments:
     rows = content.rows
-    image_idx, unknown = _positions(content.images, rows)
+    image_idx, unknown, notes = _positions(path, content.images, rows)
     return Segments.make(
         content.images,
         image_idx,
-        JsonMasks(path, [row.segmentation for row in rows], data),
+        _masks(path, rows, data, content.data),
         _ids([row.id for row in rows]),
         category_ids=_category_ids(rows),
         areas=np.array([np.nan if r.area is None else r.area for r in rows], np.float64),
@@ -76,6 +96,7 @@ def read_coco(path: str | Path, task: Task = "entity", *, whole: bool = True) ->
         info=content.info,
         where_from=str(path),
         unknown=unknown,
+        notes=(*content.notes, *notes),
     )
 
 
@@ -83,25 +104,65 @@ def read_results(
     path: str | Path,
     images: Sequence[ImageInfo] | None = None,
     categories: Sequence[Category] | None = None,
+    image_id: str | None = None,
+    score_from: str | None = None,
 ) -> Segments:
-    """Read predictions: a list of COCO results, or one under ``annotations``.
+    """Read predictions: a list of COCO results, one under a key, or another tool's records.
 
     Args:
         path: The file, plain or ``.gz``.
         images: Those of the ground truth, which give names and images without predictions; without
             them images are what the records name, called ``<image_id>.jpg``.
         categories: Of ``category_id``.
+        image_id: Image of records that name none.
+        score_from: Where the score comes from (`score_from.ScoreFrom`); ``score`` by default.
 
     Raises:
         InputError: With file and record.
     """
     path = Path(path)
-    data = read_bytes(path)
-    rows = decode_results(path, data)
-    masks = JsonMasks(path, [row.segmentation for row in rows], data)
+    data = read_json(path)
+    results = decode_results(path, data, Hints(images, image_id, score_from))
+    masks = _masks(path, results.rows, data, results.data)
+    return results_table(path, results, masks, images, categories)
+
+
+def table_of_content(
+    path: Path, content: Any, inputs: Inputs, truth: Segments | None, tally: Tally
+) -> Segments:
+    """Make the table of predictions that stand as Python values, in any form `read_results` reads.
+
+    Args:
+        path: Where they come from.
+        content: Lists and dictionaries, masks as `formats.shapes` reads them.
+        inputs: What the user says of them.
+        truth: Ground truth, which gives images and categories; None where there is none.
+        tally: Counts what was turned.
+
+    Raises:
+        InputError: With the record.
+    """
+    # A table without segments is false.
+    images = None if truth is None else truth.images
+    categories = None if truth is None else truth.categories
+    hints = Hints(images, inputs.image_id, inputs.score_from)
+    results = results_of(path, plain_results(path, content, hints, tally))
+    masks = _masks(path, results.rows, b"", results.data)
+    return results_table(path, results, masks, images, categories)
+
+
+def results_table(
+    path: Path,
+    results: Results,
+    masks: JsonMasks,
+    images: Sequence[ImageInfo] | None,
+    categories: Sequence[Category] | None,
+) -> Segments:
+    """Make the table of predictions whose records were decoded; see `read_results`."""
+    rows = results.rows
     if images is None:
         images = _images_named(rows, masks, path)
-    image_idx, unknown = _positions(images, rows)
+    image_idx, unknown, notes = _positions(path, images, rows, results.images)
     return Segments.make(
         images,
         image_idx,
@@ -113,17 +174,40 @@ def read_results(
         categories=categories,
         where_from=str(path),
         unknown=unknown,
+        notes=(*results.notes, *notes),
+        score_from=results.score_from or "score",
     )
 
 
+def _masks(path: Path, rows: Sequence[Any], data: bytes, plain: bytes | None) -> JsonMasks:
+    """Give the masks of rows: where they lie in the file, or in what was made of it."""
+    texts = [row.segmentation for row in rows]
+    return JsonMasks(path, texts, None if plain else data, plain)
+
+
 def _positions(
-    images: Sequence[ImageInfo], rows: Sequence[Any]
-) -> tuple[NDArray[np.int64], dict[int, Any]]:
-    """Return the position of each row's image, -1 where it is unknown, and what those name."""
-    where = {image.id: idx for idx, image in enumerate(images)}
+    path: Path, images: Sequence[ImageInfo], rows: Sequence[Any], own: dict[Any, str] | None = None
+) -> tuple[NDArray[np.int64], dict[int, Any], list[str]]:
+    """Return the position of each row's image, -1 where it is unknown, what those name, and notes.
+
+    Args:
+        path: The file, for errors.
+        images: Of the ground truth.
+        rows: The records.
+        own: Id -> name of the images that the file itself lists.
+    """
+    where: dict[Any, int] = {image.id: idx for idx, image in enumerate(images)}
+    notes: list[str] = []
+    if own:
+        used = {row.image_id: own.get(row.image_id, "") for row in rows}
+        renumbered = match_names(used, images, path)
+        where, notes = renumbered or (where, notes)
     image_idx = np.array([where.get(row.image_id, -1) for row in rows], np.int64)
+    if not notes and (image_idx < 0).any():
+        where, notes = match_ids(dict.fromkeys(row.image_id for row in rows), images, path)
+        image_idx = np.array([where.get(row.image_id, -1) for row in rows], np.int64)
     lost = np.flatnonzero(image_idx < 0).tolist()
-    return image_idx, {idx: rows[idx].image_id for idx in lost}
+    return image_idx, {idx: rows[idx].image_id for idx in lost}, notes
 
 
 def _ids(ids: list[Any]) -> NDArray[np.int64] | list[Any]:
@@ -171,8 +255,14 @@ def write_coco(
         What was lost: nothing.
     """
     path = Path(path)
-    journal = Journal(path.with_name(f".{path.name}.journal"), identity(dataset, "coco"))
-    journal.run(functools.partial(_rows, dataset), len(dataset.images), jobs, label)
+    with Journal(path.with_name(f".{path.name}.journal"), identity(dataset, "coco")) as journal:
+        journal.run(functools.partial(_rows, dataset), len(dataset.images), jobs, label)
+        _write_joined(dataset, path, journal)
+        journal.finish()
+    return {}
+
+
+def _write_joined(dataset: AnnotatedImages, path: Path, journal: Journal) -> None:
     head = {
         **dataset.info,
         "images": [image_row(image) for image in dataset.images],
@@ -187,8 +277,6 @@ def write_coco(
                 file.write((b"\n" if first else b",\n") + rows)
                 first = False
         file.write(b"\n]}\n")
-    journal.finish()
-    return {}
 
 
 def _rows(dataset: AnnotatedImages, idx: int) -> list[dict[str, Any]]:
@@ -284,31 +372,18 @@ def open_results(
     path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop
 ) -> Opened:
     """Open predictions without their ground truth: images are what the records name."""
-    return Opened(read_results(path), [path])
+    table = read_results(path, image_id=inputs.image_id, score_from=inputs.score_from)
+    return Opened(table, [path])
 
 
 def open_dt(
     path: Path, truth: Segments, inputs: Inputs, *, some_images: bool, report: Report
 ) -> Opened:
-    """Open results; an ``image_id`` may be an image's name where that has another id."""
-    table = read_results(path, truth.images, truth.categories)
+    """Open results; images are matched by id, or else by name (`coco_images.match_ids`)."""
+    about = inputs.image_id, inputs.score_from
+    table = read_results(path, truth.images, truth.categories, *about)
     notes = []
-    if table.unknown and len(table.unknown) == len(table):
-        found = _by_name(table.unknown, truth.images)
-        if (found >= 0).any():
-            unknown = {row: table.unknown[row] for row in np.flatnonzero(found < 0).tolist()}
-            table = table.replace(image_idx=found, unknown=unknown)
-            notes.append("no image_id is an image's id: each is matched with the file names.")
-    elif truth.task == "semantic" and len(table):
+    by_place = truth.task == "semantic" and len(table) and not table.unknown and not table.notes
+    if by_place:
         notes.append("each image_id is taken as the image's place in the list of maps, from 1.")
     return Opened(table, [path], "some", notes)
-
-
-def _by_name(ids: dict[int, Any], images: Sequence[ImageInfo]) -> NDArray[np.int64]:
-    """Return the image of each record whose id is a file name, (N,); -1 where it is none's."""
-    names = {base_name(image): idx for idx, image in enumerate(images)}
-    if len(names) < len(images):
-        # Two images of one name cannot be told apart.
-        return np.full(len(ids), -1, np.int64)
-    stems = (PurePosixPath(map_name(str(image_id))).name for image_id in ids.values())
-    return np.array([names.get(stem, -1) for stem in stems], np.int64)

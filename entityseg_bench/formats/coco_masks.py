@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from entity_api import rle as rle_codes
 from entity_api.counts import Codes, RLEError, compress_list, split_segmentations
 from entityseg_bench.check import mismatch
+from entityseg_bench.formats.json_files import as_utf8
+from entityseg_bench.formats.sampled_boxes import sampled_boxes
+from entityseg_bench.formats.shapes import NoMask, plain_shape, printed_bytes
+from entityseg_bench.formats.tolerant import Tally
 from entityseg_bench.io import InputError, open_regular, read_bytes
 from entityseg_bench.masks import Masks
 from entityseg_bench.table import Segments
@@ -29,6 +33,12 @@ HINTS = {
     "scaled": "It looks like the other resolution: score it against that ground truth.",
     "other": "Masks must have the image's own size.",
 }
+
+
+NO_MASK = "Write its mask (or its box as a polygon, if that is what it is), or take the record out."
+# Of how many masks the spelling is looked at, and how counts begin that are printed bytes.
+SAMPLE = 16
+PRINTED = (b"\"b'", b'"b\\')
 
 
 class CodedMask(msgspec.Struct, gc=False):
@@ -52,9 +62,9 @@ class Slices(Sequence[bytes]):
     def __init__(self, path: Path, places: NDArray[np.int64]) -> None:
         self._state = path, places
         with open_regular(path) as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        # A gzip has no places of its own: it is unpacked whole.
-        self._unpacked = read_bytes(path) if packed else None
+            plain = file.read(1) in (b"[", b"{")
+        # A gzip, or another encoding, has no places of its own: it is read whole.
+        self._unpacked = None if plain else as_utf8(path, read_bytes(path))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Slices, self._state
@@ -76,18 +86,29 @@ class JsonMasks(Masks):
     """Read masks of any kind where they lie in a COCO file.
 
     Args:
-        path: The file, mapped again in another process.
+        path: The file, read again in another process.
         texts: (N,) the segmentations as JSON, buffers that lie in the file's content.
-        data: The content.
+        data: The content; None where the texts lie elsewhere.
+        plain: The content that was made of it then, with the boxes of its records.
     """
 
-    def __init__(self, path: Path, texts: Sequence[Any], data: bytes | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        texts: Sequence[Any],
+        data: bytes | None = None,
+        plain: bytes | None = None,
+    ) -> None:
         self._path, self._texts, self._data = path, texts, data
+        self._boxes_in = plain or data
         self._split: tuple[Codes, NDArray[np.int64], list[int]] | None = None
+        self._tally = Tally()
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._data is None:
-            return JsonMasks, (self._path, self._texts)
+            texts = self._texts
+            kept = texts if isinstance(texts, Slices) else [bytes(memoryview(t)) for t in texts]
+            return JsonMasks, (self._path, kept)
         base = np.frombuffer(self._data, np.uint8).ctypes.data
         places = np.zeros((len(self._texts), 2), np.int64)
         for idx, text in enumerate(self._texts):
@@ -98,7 +119,8 @@ class JsonMasks(Masks):
 
     def rle(self, idx: int, size: tuple[int, int]) -> RLE:
         """Return mask ``idx`` as a checked RLE of the image's size."""
-        return rle_codes.to_rle(self._parsed(idx), *size)  # type: ignore[return-value]
+        parsed = self._parsed(idx, size, Tally())
+        return rle_codes.to_rle(parsed, *size)  # type: ignore[return-value]
 
     def stated_size(self, idx: int) -> tuple[int, int] | None:
         """Return the (height, width) that mask ``idx`` states, None where it states none."""
@@ -112,14 +134,17 @@ class JsonMasks(Masks):
     def read_all(self, table: Segments) -> tuple[Codes, dict[int, InputError]]:
         """Find all counts strings in the file; other masks are compressed."""
         codes, stated, odd = self._parts(table)
+        self._tally = Tally()
         faults = {}
         known = table.image_idx >= 0
-        for row in odd:
+        printed = self._printed(codes)
+        for row in [*odd, *printed]:
             if known[row]:
                 try:
                     codes.put(row, self._compressed(row, table))
                 except RLEError as error:
-                    faults[row] = table.error(row, str(error), "Write the mask again.")
+                    hint = NO_MASK if isinstance(error, NoMask) else "Write the mask again."
+                    faults[row] = table.error(row, str(error), hint)
         if len(table.images):
             want = table.sizes[table.image_idx]
             wrong = known & (stated[:, 0] >= 0) & (stated != want).any(axis=1)
@@ -136,29 +161,52 @@ class JsonMasks(Masks):
             self._split = split_segmentations(list(self._texts), slots, _coded_or_none)
         return self._split
 
-    def _parsed(self, idx: int) -> Any:
-        """Return a segmentation as Python values."""
+    def notes(self) -> list[str]:
+        """Say which masks were read though they are not written as COCO writes them."""
+        return self._tally.notes()
+
+    def sampled_boxes(self) -> dict[int, tuple[float, float, float, float]]:
+        """Return position -> box of the first masks."""
+        return sampled_boxes(self._boxes_in) if self._boxes_in else {}
+
+    def _printed(self, codes: Codes) -> list[int]:
+        """Return the masks whose counts are bytes as Python prints them; a file has all or none."""
+        step = max(len(codes) // SAMPLE, 1)
+        if not any(codes[row][:3] in PRINTED for row in range(0, len(codes), step)):
+            return []
+        return [row for row in range(len(codes)) if codes[row][:3] in PRINTED]
+
+    def _parsed(self, idx: int, size: tuple[int, int], tally: Tally) -> Any:
+        """Return a segmentation as a code or polygons of Python values."""
         text = self._texts[idx]
         try:
             found = SEGMENTATION.decode(text)
-            counts = None if isinstance(found, list) else msgspec.json.decode(found.counts)
+            if isinstance(found, CodedMask):
+                counts = msgspec.json.decode(found.counts)
+                plain = isinstance(counts, str) and printed_bytes(counts) is None
+                if plain or (isinstance(counts, list) and all(type(n) is int for n in counts)):
+                    return {"size": list(found.size), "counts": counts}
+        except BROKEN:
+            # Of another shape than COCO's.
+            pass
+        try:
+            value = msgspec.json.decode(text)
         except BROKEN as error:
             raise RLEError(
                 f"segmentation is {shown(text)}, which cannot be read: {error}"
             ) from None
-        if isinstance(found, list):
-            return found
-        listed = isinstance(counts, list) and all(type(count) is int for count in counts)
-        if not listed and not isinstance(counts, str):
-            raise RLEError("counts must be a string or a list of whole numbers")
-        return {"size": list(found.size), "counts": counts}
+        return plain_shape(value, size, tally)
 
     def _compressed(self, row: int, table: Segments) -> bytes | str:
-        parsed = self._parsed(row)
+        size = table.size_of_image(int(table.image_idx[row]))
+        parsed = self._parsed(row, size, self._tally)
         if isinstance(parsed, list):
-            size = table.size_of_image(int(table.image_idx[row]))
             return str(rle_codes.from_polygons(parsed, *size)["counts"])
-        return compress_list(parsed["counts"])
+        if list(rle_codes.size_of(parsed)) != list(size):
+            have = list(parsed["size"])
+            raise RLEError(f"size {have} is not its image's {list(size)}")
+        counts = parsed["counts"]
+        return counts if isinstance(counts, str) else compress_list(counts)
 
 
 def shown(text: Any) -> str:

@@ -5,8 +5,7 @@ run-length strings where they lie in the mapped file.
 """
 
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -14,8 +13,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from entityseg_bench.check import raise_all
-from entityseg_bench.formats.coco_masks import CodedMask, TextExtras
+from entityseg_bench.formats.coco_faults import named_faults
+from entityseg_bench.formats.coco_masks import TextExtras
+from entityseg_bench.formats.coco_tables import end_of_address, to_category, to_image
+from entityseg_bench.formats.json_files import tools_named
+from entityseg_bench.formats.tolerant import Tally
+from entityseg_bench.formats.tolerant_results import (
+    Hints,
+    Plain,
+    parsed_results,
+    plain_results,
+)
+from entityseg_bench.formats.tolerant_truth import plain_truth
 from entityseg_bench.io import InputError, decode_json
 from entityseg_bench.types import Category, ImageInfo
 
@@ -24,14 +33,18 @@ __all__ = [
     "Whole",
     "decode_ground_truth",
     "decode_results",
-    "to_category",
-    "to_image",
+    "names_of_images",
+    "results_of",
+    "truth_content",
 ]
 
-IMAGE_FIELDS = ("id", "file_name", "height", "width")
-CATEGORY_FIELDS = ("id", "name", "supercategory", "type", "c_name")
 RECORD_FIELDS = ("id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd")
 TABLES = ("images", "annotations", "categories")
+# What LVIS says of an image: which categories were not looked for everywhere in it.
+LVIS = (
+    "it is LVIS, whose images are not labelled exhaustively: right predictions of what was not "
+    "labelled count as wrong."
+)
 USUAL_HEAD = ("info", "licenses", "type")
 
 # Whole numbers that the columns hold: JSON knows larger ones.
@@ -40,12 +53,14 @@ Pixels = Annotated[int, msgspec.Meta(ge=1, le=2**32 - 1)]
 
 
 class ImageRow(msgspec.Struct, gc=False):
-    """Hold what scoring needs of an image."""
+    """Hold what scoring needs of an image; LVIS has ``coco_url`` in place of a name."""
 
     id: int | str
     height: Pixels
     width: Pixels
     file_name: str = ""
+    coco_url: str | None = None
+    not_exhaustive_category_ids: msgspec.Raw = msgspec.Raw(b"")
 
 
 class CategoryRow(msgspec.Struct, gc=False):
@@ -97,10 +112,15 @@ class WrappedResults(msgspec.Struct):
     """Hold predictions that stand under a key, as some tools write them."""
 
     annotations: list[ResultRow]
+    images: Any = None
 
 
 class Content(NamedTuple):
-    """Hold what a COCO file says; ``boxes`` and ``extras`` only where all fields were wanted."""
+    """Hold what a COCO file says; ``boxes`` and ``extras`` only where all fields were wanted.
+
+    ``data`` is the text that the segmentations of the rows lie in where that is not the file's,
+    and ``notes`` says what was turned to make it.
+    """
 
     images: list[ImageInfo]
     rows: Sequence[Any]
@@ -108,23 +128,82 @@ class Content(NamedTuple):
     info: dict[str, Any]
     boxes: NDArray[np.float64] | None = None
     extras: TextExtras | None = None
+    data: bytes | None = None
+    notes: Sequence[str] = ()
+
+
+class Results(NamedTuple):
+    """Hold what a file of predictions says.
+
+    ``images`` are the names of the images that it lists itself, by id; ``data``, ``notes`` and
+    ``score_from`` are None, empty and empty for a file that needed no turning.
+    """
+
+    rows: Sequence["ResultRow"]
+    images: dict[Any, str]
+    data: bytes | None = None
+    notes: Sequence[str] = ()
+    score_from: str = ""
 
 
 FILE = msgspec.json.Decoder(File)
 RESULTS = msgspec.json.Decoder(list[ResultRow] | WrappedResults)
+TRUTH_ROWS = {"images": ImageRow, "annotations": AnnotationRow, "categories": CategoryRow}
 
 
-def decode_results(path: Path, data: Any) -> Sequence[ResultRow]:
-    """Decode predictions, a list or one under ``annotations``.
+def decode_results(path: Path, data: Any, hints: Hints | None = None) -> Results:
+    """Decode predictions: a list of COCO results, one under ``annotations``, or another tool's.
 
     Raises:
         InputError: No JSON (with the byte), or every record that is wrong.
     """
+    hints = hints or Hints()
+    refused = InputError(path, "", "its JSON is malformed.", "Is the file whole?")
+    if hints.score_from in (None, "score"):
+        try:
+            return _decode_plain(path, data, hints)
+        except InputError as error:
+            if error.code:
+                raise
+            refused = error
+    tally = Tally()
+    with tools_named(path, data):
+        content = parsed_results(path, data, tally, refused)
+        return results_of(path, plain_results(path, content, hints, tally))
+
+
+def _decode_plain(path: Path, data: Any, hints: Hints) -> Results:
+    """Decode COCO results as they should be."""
+    content = decode_json(path, data, RESULTS)
+    if hints.image_id is not None:
+        what = "its records name their images, and --image-id says which they are of."
+        raise InputError(path, "", what, "Leave --image-id out.", "image-named")
+    if isinstance(content, WrappedResults):
+        return Results(content.annotations, names_of_images(content.images))
+    return Results(content, {})
+
+
+def results_of(path: Path, plain: Plain) -> Results:
+    """Decode predictions of another tool that were brought to COCO results.
+
+    Raises:
+        InputError: Every record that is wrong.
+    """
     try:
-        content = decode_json(path, data, RESULTS)
+        rows: Any = decode_json(path, plain.data, RESULTS)
     except InputError as error:
-        raise _named(path, data, True, error) from None
-    return content.annotations if isinstance(content, WrappedResults) else content
+        raise named_faults(path, plain.data, {"annotations": ResultRow}, error) from None
+    return Results(rows, plain.images, plain.data, plain.notes, plain.score_from)
+
+
+def names_of_images(images: Any) -> dict[Any, str]:
+    """Return id -> name of the images that predictions list themselves."""
+    rows = [row for row in images if isinstance(row, dict)] if isinstance(images, list) else []
+    return {
+        row["id"]: row["file_name"]
+        for row in rows
+        if isinstance(row.get("id"), int | str) and isinstance(row.get("file_name"), str)
+    }
 
 
 def decode_ground_truth(path: Path, data: Any, whole: bool) -> Content:
@@ -139,14 +218,37 @@ def decode_ground_truth(path: Path, data: Any, whole: bool) -> Content:
         InputError: No JSON (with the byte), or every record that is wrong.
     """
     try:
-        if whole:
-            return _decode_whole(path, data)
-        content = decode_json(path, data, FILE)
+        return _decode_strictly(path, data, whole)
     except InputError as error:
-        raise _named(path, data, False, error) from None
-    images = [ImageInfo(row.id, row.file_name, row.height, row.width) for row in content.images]
+        with tools_named(path, data):
+            return truth_content(path, parsed_results(path, data, Tally(), error), whole)
+
+
+def truth_content(path: Path, found: Any, whole: bool) -> Content:
+    """Decode ground truth that stands as Python values; see `tolerant_truth.plain_truth`.
+
+    Raises:
+        InputError: It is no ground truth, or every record that is wrong.
+    """
+    plain, notes = plain_truth(path, found)
+    try:
+        content = _decode_strictly(path, plain, whole)
+    except InputError as error:
+        raise named_faults(path, plain, TRUTH_ROWS, error) from None
+    return content._replace(data=plain, notes=[*notes, *content.notes])
+
+
+def _decode_strictly(path: Path, data: Any, whole: bool) -> Content:
+    if whole:
+        return _decode_whole(path, data)
+    content = decode_json(path, data, FILE)
+    images = [
+        ImageInfo(row.id, row.file_name or end_of_address(row.coco_url), row.height, row.width)
+        for row in content.images
+    ]
     table = [Category(row.id, row.name) for row in content.categories]
-    return Content(images, content.annotations, table, {})
+    partial = any(len(memoryview(row.not_exhaustive_category_ids)) for row in content.images)
+    return Content(images, content.annotations, table, {}, notes=[LVIS] if partial else ())
 
 
 def _decode_whole(path: Path, data: Any) -> Content:
@@ -162,12 +264,13 @@ def _decode_whole(path: Path, data: Any) -> Content:
         head, rows = _decode_with(path, data, *names)
     images = [to_image(row, path, idx) for idx, row in enumerate(head.pop("images"))]
     table = [to_category(row, path, idx) for idx, row in enumerate(head.pop("categories"))]
+    partial = any("not_exhaustive_category_ids" in (image.extra or {}) for image in images)
     boxes = np.full((len(rows), 4), np.nan)
     for idx, box in enumerate(row.bbox for row in rows):
         if box is not None:
             boxes[idx] = box.x, box.y, box.w, box.h
     extras = _extras(rows, names[1]) if names[1] else None
-    return Content(images, rows, table, head, boxes, extras)
+    return Content(images, rows, table, head, boxes, extras, notes=[LVIS] if partial else ())
 
 
 def _decode_with(
@@ -239,105 +342,3 @@ def _extras(rows: Sequence[Any], names: Sequence[str]) -> TextExtras:
     texts = [b"" if text is None else bytes(memoryview(text)) for text in found]
     ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
     return TextExtras(names, b"".join(texts), ends.reshape(len(rows), len(names)))
-
-
-def to_image(row: dict[str, Any], path: Path, idx: int, named: bool = False) -> ImageInfo:
-    """Check and read one image row with all its fields; ``named``: it must have a name."""
-    try:
-        kept = {"file_name": "", **{name: row[name] for name in IMAGE_FIELDS if name in row}}
-        extra = {name: row[name] for name in row if name not in kept}
-        for name in ("id", "height", "width", *(("file_name",) if named else ())):
-            if name not in row:
-                raise InputError(path, f"images[{idx}]", f"{name!r} is missing.")
-        return msgspec.convert({**kept, "extra": extra or None}, ImageInfo)
-    except msgspec.ValidationError as error:
-        raise InputError(path, f"images[{idx}]", f"{error}.") from None
-
-
-def to_category(row: dict[str, Any], path: Path, idx: int) -> Category:
-    """Check and read one category row; COCO's ``isthing`` becomes the type."""
-    extra = {name: row[name] for name in row if name not in CATEGORY_FIELDS}
-    fields = {"name": "", **{name: row[name] for name in CATEGORY_FIELDS if name in row}}
-    if "isthing" in extra and "type" not in fields:
-        fields["type"] = "thing" if extra.pop("isthing") else "stuff"
-    try:
-        return msgspec.convert({**fields, "extra": extra or None}, Category)
-    except msgspec.ValidationError as error:
-        raise InputError(path, f"categories[{idx}]", f"{error}.") from None
-
-
-class WholeAnnotation(AnnotationRow, kw_only=True):
-    """Hold an annotation whose segmentation is read, too."""
-
-    segmentation: CodedMask | list[list[float]]  # type: ignore[assignment]
-
-
-class WholeResult(ResultRow, kw_only=True):
-    """Hold a prediction whose segmentation is read, too."""
-
-    segmentation: CodedMask | list[list[float]]  # type: ignore[assignment]
-
-
-def _named(path: Path, data: Any, predictions: bool, error: InputError) -> InputError:
-    """Return the error that names every record that cannot be decoded, or the decoder's own."""
-    faults = [InputError(path, where, f"{what}.") for where, what in bad_records(data, predictions)]
-    try:
-        raise_all(faults, "entityseg validate lists every one.")
-    except InputError as named:
-        return named
-    return error
-
-
-def bad_records(data: Any, predictions: bool) -> Iterator[tuple[str, str]]:
-    """Name every record of a file that cannot be decoded, as (where, what).
-
-    Slow and thorough: for the file that the typed decoder has refused. Nothing is wrong with the
-    records of a file that is no JSON.
-    """
-    try:
-        content = json.loads(bytes(data), parse_constant=str, parse_float=_finite_or_text)
-    except (ValueError, RecursionError):
-        return
-    groups: dict[str, type] = (
-        {"annotations": WholeResult}
-        if predictions
-        else {"images": ImageRow, "annotations": WholeAnnotation, "categories": CategoryRow}
-    )
-    if predictions and isinstance(content, list):
-        content = {"annotations": content}
-    if not isinstance(content, dict):
-        yield "", f"it holds {type(content).__name__}, not the records of COCO"
-        return
-    for key, record_type in groups.items():
-        records = content.get(key, [] if key == "categories" else None)
-        if not isinstance(records, list):
-            yield key, "it is missing or no list"
-            continue
-        for idx, record in enumerate(records):
-            try:
-                msgspec.json.decode(msgspec.json.encode(record), type=record_type)
-            except msgspec.ValidationError as error:
-                yield f"{key} record {idx}{_names(record)}", _in_words(str(error), record)
-            except UnicodeEncodeError:
-                yield f"{key} record {idx}{_names(record)}", "it holds half a character of UTF-16"
-
-
-def _finite_or_text(text: str) -> float | str:
-    value = float(text)
-    return value if math.isfinite(value) else text
-
-
-def _names(record: Any) -> str:
-    if not isinstance(record, dict):
-        return ""
-    names = [f"{key} {record[key]!r}" for key in ("id", "image_id") if key in record]
-    return f" ({', '.join(names)})" if names else ""
-
-
-def _in_words(error: str, record: Any) -> str:
-    """Put the decoder's message and the offending value into one sentence."""
-    what, _, field = error.partition(" - at `$.")
-    field = field.rstrip("`")
-    if not field or not isinstance(record, dict):
-        return what
-    return f"{field} is {record.get(field.partition('.')[0].partition('[')[0])!r:.80}: {what}"

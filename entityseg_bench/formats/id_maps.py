@@ -58,11 +58,12 @@ def write_id_png(
     """
     folder = Path(folder)
     check_names(dataset.images, dataset.where_from)
-    journal = Journal(folder / f".{INDEX}.journal", identity(dataset, "id maps"))
-    journal.run(functools.partial(_write_map, dataset, folder), len(dataset.images), jobs, label)
-    write_index(dataset, folder, (made["rows"] for made in journal.results()))
-    lost = add_up(journal.results())
-    journal.finish()
+    work = functools.partial(_write_map, dataset, folder)
+    with Journal(folder / f".{INDEX}.journal", identity(dataset, "id maps")) as journal:
+        journal.run(work, len(dataset.images), jobs, label)
+        write_index(dataset, folder, (made["rows"] for made in journal.results()))
+        lost = add_up(journal.results())
+        journal.finish()
     return lost
 
 

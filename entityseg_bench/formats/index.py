@@ -18,10 +18,15 @@ from entityseg_bench.check import (
     stop,
 )
 from entityseg_bench.formats.coco import annotation_row, category_row, image_row
-from entityseg_bench.formats.coco_rows import Whole, to_category, to_image
+from entityseg_bench.formats.coco_images import match_ids, match_names
+from entityseg_bench.formats.coco_rows import Whole
+from entityseg_bench.formats.coco_tables import to_category, to_image
+from entityseg_bench.formats.json_files import read_records
 from entityseg_bench.formats.opened import INDEX, Opened, base_name
-from entityseg_bench.io import InputError, decode_json, read_bytes, write_json
+from entityseg_bench.formats.tolerant import Tally, loosely_converted, settle_row
+from entityseg_bench.io import InputError, write_json
 from entityseg_bench.masks import Masks
+from entityseg_bench.names import check_name, outside_is_allowed
 from entityseg_bench.selection import rows_of
 from entityseg_bench.table import AnnotatedImages, Segments
 from entityseg_bench.types import Annotation, Category, ImageInfo
@@ -104,11 +109,13 @@ def read_index(
         InputError: A broken index.
     """
     path = folder / INDEX
-    content = decode_json(path, read_bytes(path), msgspec.json.Decoder(File))
+    content = read_records(path, File)
     if content.task not in TASKS:
         raise InputError(path, "task", f"{content.task!r} is none of {', '.join(TASKS)}.")
-    images = image_rows(content.images, path, report)
-    at = placed(converted(content.annotations, Row, path, report), images, path, report)
+    tally = Tally()
+    images = image_rows(content.images, path, report, tally)
+    read = converted(content.annotations, Row, path, report, tally)
+    at = placed(read, images, path, report, tally)
     image_idx = np.array([idx for idx, _, _ in at], np.int64)
     rows = [row for _, _, row in at]
     extras = [_extra(content.annotations[idx]) for _, idx, _ in at]
@@ -131,6 +138,7 @@ def read_index(
         info=content.info,
         where_from=str(path),
         kind="annotation",
+        notes=tuple(tally.notes()),
     )
 
 
@@ -147,26 +155,37 @@ def _extra(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in ROW_FIELDS}
 
 
-def image_rows(rows: Sequence[Any], path: Path, report: Report) -> list[ImageInfo]:
+def image_rows(
+    rows: Sequence[Any], path: Path, report: Report, tally: Tally | None = None
+) -> list[ImageInfo]:
     """Read the images of a file; those at fault are reported and left out."""
+    tally = tally or Tally()
     images: dict[int | str, ImageInfo] = {}
     for idx, row in enumerate(rows):
         with image_reported(report):
-            image = to_image(_mapping(row, path, f"images[{idx}]"), path, idx, named=True)
+            fields = _mapping(row, path, f"images[{idx}]")
+            image = to_image(fields, path, idx, named=True, tally=tally)
             check_image(image, images, path)
+            place = f"image {image.id}"
+            check_name(path, image.file_name, place, outside_is_allowed())
             images[image.id] = image
     return list(images.values())
 
 
 def category_rows(
-    rows: Sequence[Any], path: Path, report: Report, task: Task = "entity"
+    rows: Sequence[Any],
+    path: Path,
+    report: Report,
+    task: Task = "entity",
+    tally: Tally | None = None,
 ) -> list[Category]:
     """Read the categories of a file; those at fault are reported and left out."""
+    tally = tally or Tally()
     found = []
     for idx, row in enumerate(rows):
         with reported(report):
             place = f"categories[{idx}]"
-            category = to_category(_mapping(row, path, place), path, idx)
+            category = to_category(_mapping(row, path, place), path, idx, tally)
             if task == "semantic" and not 0 <= category.id < IGNORE:
                 what = f"category id {category.id} does not fit an 8-bit map (0..254)."
                 raise InputError(path, place, what)
@@ -175,13 +194,14 @@ def category_rows(
 
 
 def converted(
-    rows: Sequence[Any], kind: type[T], path: Path, report: Report
+    rows: Sequence[Any], kind: type[T], path: Path, report: Report, tally: Tally | None = None
 ) -> list[tuple[int, T]]:
     """Read the annotations of a file, each with its position in it; faults are reported."""
+    tally = tally or Tally()
     found = []
     for idx, row in enumerate(rows):
         try:
-            found.append((idx, msgspec.convert(row, kind)))
+            found.append((idx, loosely_converted(row, kind, settle_row, tally)))
         except msgspec.ValidationError as error:
             known = isinstance(row, dict) and "image_id" in row
             image = f" (image_id {row['image_id']!r})" if known else ""
@@ -194,7 +214,8 @@ def placed(
     images: Sequence[ImageInfo],
     path: Path,
     report: Report,
-    predicted: bool = False,
+    tally: Tally | None = None,
+    own: dict[Any, str] | None = None,
 ) -> list[tuple[int, int, T]]:
     """Give each row the position of its image, before its own; unknown images are reported.
 
@@ -203,9 +224,19 @@ def placed(
         images: Of the ground truth.
         path: The file.
         report: Takes the faults.
-        predicted: Whether the file is one of predictions, and the images are another's.
+        tally: Counts what was turned.
+        own: Of a file of predictions, id -> name of the images that it lists itself; else None.
     """
-    where = {image.id: idx for idx, image in enumerate(images)}
+    tally = tally or Tally()
+    where: dict[Any, int] = {image.id: idx for idx, image in enumerate(images)}
+    ids = dict.fromkeys(row.image_id for _, row in rows)  # type: ignore[attr-defined]
+    found_by = match_names(own, images, path) if own else None
+    if found_by is None and any(image_id not in where for image_id in ids):
+        found_by = match_ids(ids, images, path)
+    if found_by is not None:
+        where = found_by.where
+        for note in found_by.notes:
+            tally.once(note)
     found = []
     for idx, row in rows:
         image_id = row.image_id  # type: ignore[attr-defined]
@@ -214,7 +245,7 @@ def placed(
             continue
         what = f"its image_id {image_id!r} is not among the images"
         hint = "Add the image or take the annotation out."
-        if predicted:
+        if own is not None:
             what, hint = f"{what} of the ground truth", "Is this the right split?"
         report(InputError(path, f"annotations[{idx}]", f"{what}.", hint, IMAGE_UNKNOWN))
     return found
@@ -250,6 +281,8 @@ def aligned(table: Segments, truth: Segments, by_name: bool, report: Report) -> 
         report: Takes the faults of images, which are then left without predictions.
     """
 
+    found, notes = _renumbered(table, truth)
+
     def key(image: ImageInfo) -> Any:
         return base_name(image) if by_name else image.id
 
@@ -257,7 +290,7 @@ def aligned(table: Segments, truth: Segments, by_name: bool, report: Report) -> 
     target = np.full(len(table.images), -1, np.int64)
     for idx, image in enumerate(table.images):
         with reported(report):
-            at = where.get(key(image))
+            at = found[image.id] if found else where.get(key(image))
             if at is None:
                 place = f"image {image.id} ({image.file_name})"
                 what = "this image is not among the images of the ground truth."
@@ -274,7 +307,22 @@ def aligned(table: Segments, truth: Segments, by_name: bool, report: Report) -> 
         categories=truth.categories,
         task=truth.task,
         kind="prediction",
+        notes=(*table.notes, *notes),
     )
+
+
+def _renumbered(table: Segments, truth: Segments) -> tuple[dict[Any, int] | None, list[str]]:
+    """Match images by their names where no id of the predictions is one of the ground truth's."""
+    ids = {image.id for image in truth.images}
+    if any(image.id in ids for image in table.images):
+        return None, []
+    own = {image.id: image.file_name for image in table.images}
+    try:
+        found = match_names(own, truth.images, table.where_from)
+    except InputError:
+        # Each image is named by its id below.
+        return None, []
+    return (found.where, found.notes) if found else (None, [])
 
 
 def _check_same(own: ImageInfo, image: ImageInfo, where: str) -> None:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from entity_api import rle as rle_codes
 from entityseg_bench.check import Report, image_reported, stop, within
 from entityseg_bench.formats import png
-from entityseg_bench.formats.maps import find_map, is_there, map_name, size_fault
+from entityseg_bench.formats.maps import find_map, map_name, size_fault
 from entityseg_bench.io import InputError
+from entityseg_bench.names import is_there
 from entityseg_bench.table import LazySegments, Segments
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 
@@ -64,9 +65,10 @@ class LabelMaps:
             return []
         place = f"image {image.id} ({image.file_name})"
         with within(place):
-            regions, size = self._regions(path)
-        if size != (image.height, image.width):
-            raise size_fault(path, place, size, (image.height, image.width))
+            # Before it is decoded: a small file can hold a large map.
+            if (size := png.image_size(path)) != (image.height, image.width):
+                raise size_fault(path, place, size, (image.height, image.width))
+            regions, _ = self._regions(path)
         return [
             _annotation(image, MOST_REGIONS * image_idx + n, region)
             for n, region in enumerate(regions, start=1)

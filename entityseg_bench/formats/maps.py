@@ -12,7 +12,8 @@ from entity_api import rle as rle_codes
 from entityseg_bench.categories import Task
 from entityseg_bench.check import MAPS_MISSING, mismatch
 from entityseg_bench.io import InputError, read_bytes
-from entityseg_bench.layout import IMAGE_SUFFIXES, MAPS
+from entityseg_bench.layout import IMAGE_SUFFIXES, MAPS, portable
+from entityseg_bench.names import inside, is_there
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "by_name",
     "check_names",
     "find_map",
-    "is_there",
     "map_name",
     "maps_folder",
     "paint",
@@ -120,7 +120,7 @@ def paint(
 
 def map_name(file_name: str) -> str:
     """Return the name of an image's map: the same stem, which may hold dots, with ``.png``."""
-    path = PurePosixPath(file_name)
+    path = PurePosixPath(portable(file_name))
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return path.with_suffix(".png").as_posix()
     return f"{path.as_posix()}.png"
@@ -184,23 +184,25 @@ def maps_folder(path: Path, task: Task, given: Path | None = None, option: str =
 
 
 def find_map(folder: Path, file_name: str) -> Path:
-    """Return an image's map: by its path, else by its base name in the folder."""
+    """Return an image's map: by its path, else by its base name in the folder.
+
+    Raises:
+        InputError: Its name leads out of the folder, see `names.inside`.
+    """
     return by_name(folder, map_name(file_name))
 
 
 def by_name(folder: Path, name: str) -> Path:
-    """Return a file by its path below a folder, else by its base name in it, there or not."""
-    path = folder / name
-    base = folder / PurePosixPath(name).name
-    return base if not is_there(path) and is_there(base) else path
+    """Return a file by its path below a folder, else by its base name in it, there or not.
 
-
-def is_there(path: Path) -> bool:
-    """Tell whether there is such a file; of a name that no file can have there is none."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
+    Raises:
+        InputError: Its name leads out of the folder, see `names.inside`.
+    """
+    path = inside(folder, name)
+    if is_there(path):
+        return path
+    base = inside(folder, PurePosixPath(name).name)
+    return base if is_there(base) else path
 
 
 # What may be behind a size that is not the image's.

@@ -1,10 +1,7 @@
 """NPZ: one file an image with its masks as packed bits; overlap and empty masks are kept."""
 
 import functools
-import struct
-import tokenize
-import zipfile
-import zlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,20 +14,20 @@ from entityseg_bench.check import Report, raise_all, stop
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.index import index_row, open_indexed_dt, read_index, write_index
 from entityseg_bench.formats.maps import check_names, map_name, size_fault
+from entityseg_bench.formats.npz_arrays import Arrays, opened_npz
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened, agree
+from entityseg_bench.formats.png import MOST_PIXELS
 from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.masks import Masks
+from entityseg_bench.names import inside
 from entityseg_bench.parallel import Journal
 from entityseg_bench.table import AnnotatedImages, Segments
 from entityseg_bench.types import RLE, ImageInfo
 
-__all__ = ["NpzMasks", "read_arrays", "read_npz", "write_npz"]
+__all__ = ["NpzMasks", "read_npz", "read_numbers", "write_npz"]
 
-# What NumPy and zipfile raise for a broken file: for its frame, its bytes, its arrays' headers.
-BROKEN = (
-    OSError, ValueError, EOFError, RuntimeError, MemoryError, SyntaxError, TypeError,
-    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
-)  # fmt: skip
+# The most bytes of an array of numbers beside the masks: a million of 64 bits.
+MOST_NUMBERS = 8 << 20
 
 
 def write_npz(
@@ -54,10 +51,11 @@ def write_npz(
     """
     folder = Path(folder)
     check_names(dataset.images, dataset.where_from)
-    journal = Journal(folder / f".{INDEX}.journal", identity(dataset, "npz"))
-    journal.run(functools.partial(_write_masks, dataset, folder), len(dataset.images), jobs, label)
-    write_index(dataset, folder, journal.results())
-    journal.finish()
+    work = functools.partial(_write_masks, dataset, folder)
+    with Journal(folder / f".{INDEX}.journal", identity(dataset, "npz")) as journal:
+        journal.run(work, len(dataset.images), jobs, label)
+        write_index(dataset, folder, journal.results())
+        journal.finish()
     return {}
 
 
@@ -98,51 +96,47 @@ def read_npz(folder: str | Path, report: Report = stop) -> Segments:
 
 
 def _masks_of(folder: Path, images: list[ImageInfo], image_idx: Any, values: Any) -> "NpzMasks":
-    return NpzMasks([folder / _npz_name(image) for image in images], image_idx, values)
+    return NpzMasks([inside(folder, _npz_name(image)) for image in images], image_idx, values)
 
 
 def _npz_name(image: ImageInfo) -> str:
     return map_name(image.file_name).removesuffix(".png") + ".npz"
 
 
-def read_packed(path: Path) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Read the masks of a file, (N, H, ceil(W / 8)), and their (height, width).
+def check_packed(path: Path, arrays: Arrays) -> tuple[int, int]:
+    """Check that a file holds masks, by its headers; return their (height, width).
 
     Raises:
-        InputError: It is no such file.
+        InputError: It does not.
     """
-    arrays = read_arrays(path, ("masks", "size"))
-    masks, size = arrays["masks"], tuple(arrays["size"].ravel().tolist())
-    if masks.dtype != np.uint8 or masks.ndim != 3:
+    absent = [name for name in ("masks", "size") if name not in arrays.headers]
+    raise_all([InputError(path, name, "this array is missing.") for name in absent])
+    masks, size = arrays.headers["masks"], arrays.headers["size"]
+    hint = "They are uint8 (N, H, ceil(W / 8))."
+    if masks.dtype != np.uint8 or len(masks.shape) != 3:
         what = f"{masks.dtype} of shape {masks.shape} are no packed masks."
-        raise InputError(path, "masks", what, "They are uint8 (N, H, ceil(W / 8)).")
-    if len(size) != 2 or masks.shape[1:] != (size[0], (size[1] + 7) // 8):
-        what = f"shape {masks.shape} does not fit the file's size {size}."
-        raise InputError(path, "masks", what, "They are uint8 (N, H, ceil(W / 8)).")
-    return masks, size
+        raise InputError(path, "masks", what, hint)
+    if size.dtype.kind not in "iu" or math.prod(size.shape) != 2:
+        what = f"{size.dtype} of shape {size.shape} is no size."
+        raise InputError(path, "size", what, "It is (height, width), whole numbers.")
+    height, width = arrays.read("size", MOST_NUMBERS).ravel().tolist()
+    if masks.shape[1:] != (height, (width + 7) // 8):
+        what = f"shape {masks.shape} does not fit the file's size {(height, width)}."
+        raise InputError(path, "masks", what, hint)
+    if height * width > MOST_PIXELS:
+        what = f"{height} x {width} pixels are more than the {MOST_PIXELS:,} that are read."
+        raise InputError(path, "size", what)
+    return height, width
 
 
-def read_arrays(path: Path, names: Sequence[str], all_of: bool = True) -> dict[str, NDArray[Any]]:
-    """Read the named arrays of a file, or those of them that it has.
+def read_numbers(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Read those of the named arrays that a file has.
 
     Raises:
-        InputError: There is no such file, it is broken, or lacks one that it must have.
+        InputError: There is no such file, it is broken, or one is too large.
     """
-    try:
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array without a name")
-            found = {name: arrays[name] for name in names if name in arrays}
-    except FileNotFoundError:
-        raise InputError(path, "", "there is no such file.") from None
-    except BROKEN as error:
-        what = f"it is no file of masks: {error}."
-        raise InputError(path, "", what, "Write it again.") from None
-    if all_of:
-        absent = [name for name in names if name not in found]
-        raise_all([InputError(path, name, "this array is missing.") for name in absent])
-    return found
+    with opened_npz(path) as arrays:
+        return {name: arrays.read(name, MOST_NUMBERS) for name in names if name in arrays.headers}
 
 
 class NpzMasks(Masks):
@@ -178,29 +172,34 @@ class NpzMasks(Masks):
         """(N,) place of each mask in its file."""
         return self._state[2]
 
-    def _read(self, image_idx: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Read the masks of an image, and check that they are what the index asks for."""
+    def _read(self, image_idx: int, size: tuple[int, int]) -> dict[int, RLE]:
+        """Read the masks of an image that the index asks for, one at a time."""
         path = self._state[0][image_idx]
-        masks, found = read_packed(path)
-        if found != size:
-            raise size_fault(path, "", found, size)
-        wanted = self._state[2][self._state[1] == image_idx].tolist()
-        what = f"the file holds {len(masks)} masks, 0 first; the index asks for this one."
-        raise_all(
-            [
-                InputError(path, f"mask {at}", what, "File and index do not belong together.")
-                for at in wanted
-                if not 0 <= at < len(masks)
-            ]
-        )
-        return masks
+        wanted = set(self._state[2][self._state[1] == image_idx].tolist())
+        found: dict[int, RLE] = {}
+        with opened_npz(path) as arrays:
+            stated = check_packed(path, arrays)
+            if stated != size:
+                raise size_fault(path, "", stated, size)
+            n_masks = arrays.headers["masks"].shape[0]
+            what = f"the file holds {n_masks} masks, 0 first; the index asks for this one."
+            raise_all(
+                [
+                    InputError(path, f"mask {at}", what, "File and index do not belong together.")
+                    for at in sorted(wanted)
+                    if not 0 <= at < n_masks
+                ]
+            )
+            for at, packed in enumerate(arrays.rows("masks", max(wanted) + 1)):
+                if at in wanted:
+                    dense = np.unpackbits(packed, axis=1, count=size[1])
+                    found[at] = rle_codes.encode(dense)  # type: ignore[assignment]
+        return found
 
     def rle(self, idx: int, size: tuple[int, int]) -> RLE:
         """Return mask ``idx``."""
         _, image_idx, values = self._state
-        masks = self._read_once(int(image_idx[idx]), size)
-        dense = np.unpackbits(masks[int(values[idx])], axis=1, count=size[1])
-        return rle_codes.encode(dense)  # type: ignore[return-value]
+        return self._read_once(int(image_idx[idx]), size)[int(values[idx])]
 
 
 def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop) -> Opened:

@@ -36,6 +36,9 @@ class Inputs:
         gt_format: A name of `entityseg_bench.formats.FORMATS`; None looks.
         pred_format: The same for predictions.
         connected: Take each connected part of a class of an ADE20K map as an entity.
+        image_id: Image of predictions that name none.
+        score_from: What the score of predictions is: a key, or ``mean``, ``product``, ``min`` or
+            ``max`` of keys; None for ``score``, or what stands in its place.
     """
 
     task: Task | None = None
@@ -47,6 +50,8 @@ class Inputs:
     gt_format: str | None = None
     pred_format: str | None = None
     connected: bool = False
+    image_id: str | None = None
+    score_from: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,11 +1,10 @@
 """COCO panoptic: one RGB map an image, and JSON that says what each segment is."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,9 +12,11 @@ from entity_api import rle as rle_codes
 from entityseg_bench import categories as category_tables
 from entityseg_bench.check import Report, raise_all, stop, within
 from entityseg_bench.formats import png
-from entityseg_bench.formats.coco import category_row, image_row
+from entityseg_bench.formats.coco import category_row, image_row, table_of_content
+from entityseg_bench.formats.coco_rows import names_of_images
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.index import category_rows, image_rows
+from entityseg_bench.formats.json_files import read_records
 from entityseg_bench.formats.maps import (
     add_up,
     check_names,
@@ -26,7 +27,8 @@ from entityseg_bench.formats.maps import (
     paint_order,
     size_fault,
 )
-from entityseg_bench.formats.opened import Inputs, Opened, agree
+from entityseg_bench.formats.opened import Classes, Inputs, Opened, agree
+from entityseg_bench.formats.panoptic_lists import has_maps, read_predictions, records_of_maps
 from entityseg_bench.formats.panoptic_rows import (
     MOST_ID,
     File,
@@ -34,7 +36,8 @@ from entityseg_bench.formats.panoptic_rows import (
     checked_segments,
     image_segments,
 )
-from entityseg_bench.io import InputError, decode_json, read_bytes, write_json
+from entityseg_bench.formats.tolerant import Tally
+from entityseg_bench.io import InputError, write_json
 from entityseg_bench.masks import Masks
 from entityseg_bench.parallel import Journal
 from entityseg_bench.selection import rows_of
@@ -87,9 +90,10 @@ class PanopticMasks(Masks):
     def _read(self, image_idx: int, size: tuple[int, int]) -> dict[int, RLE]:
         path, name = self._state[0][image_idx], self._state[1][image_idx]
         with within(name):
+            # Before it is decoded: a small file can hold a large map.
+            if (stated := png.image_size(path)) != size:
+                raise size_fault(path, name, stated, size)
             pixels = png.read_ids(path)
-        if pixels.shape != size:
-            raise size_fault(path, name, pixels.shape, size)
         ids, masks = rle_codes.encode_id_map(pixels)
         found = dict(zip(ids.tolist(), masks, strict=True))
         found.pop(0, None)
@@ -137,19 +141,31 @@ def read_panoptic(
         InputError: A broken record, or no folder of maps; later, a map that is missing, of another
             size, or whose segments are not those of the JSON.
     """
-    path = Path(path)
-    content = decode_json(path, read_bytes(path), msgspec.json.Decoder(File))
-    predicted = images is not None
+    path, tally = Path(path), Tally()
+    content = read_records(path, File) if images is None else read_predictions(path, tally)
+    return _table(path, content, tally, maps, images, report)
+
+
+def _table(
+    path: Path,
+    content: File,
+    tally: Tally,
+    maps: str | Path | None,
+    images: Sequence[ImageInfo] | None,
+    report: Report,
+) -> Segments:
+    """Make the table of what a file holds; see `read_panoptic`."""
+    own = None if images is None else names_of_images(content.images)
     if images is None:
         if content.images is None:
             raise InputError(path, "images", "it is missing or no list.")
-        images = image_rows(content.images, path, report)
-    table = category_rows(content.categories, path, report)
-    of_images = image_segments(content.annotations, images, path, report, predicted)
+        images = image_rows(content.images, path, report, tally)
+    table = category_rows(content.categories or [], path, report, tally=tally)
+    of_images = image_segments(content.annotations, images, path, report, tally, own)
     rows = []
     for idx, row in of_images.items():
         place = f"image {row.image_id} ({row.file_name or images[idx].file_name})"
-        segments = checked_segments(row.segments_info, path, place, report)
+        segments = checked_segments(row.segments_info, path, place, report, tally)
         rows += [Row(idx, segment, extra) for segment, extra in segments]
     given = Path(maps) if maps else None
     # A file of no images has no maps that could be looked for.
@@ -158,7 +174,8 @@ def read_panoptic(
     found = [find_map(folder, named.get(i, image.file_name)) for i, image in enumerate(images)]
     info = {k: v for k in ("info", "licenses") if (v := getattr(content, k)) is not None}
     columns = _columns(rows, images, found, path)
-    return columns.replace(categories=table or category_tables.table("panoptic"), info=info)
+    table = table or category_tables.table("panoptic")
+    return columns.replace(categories=table, info=info, notes=tuple(tally.notes()))
 
 
 def _columns(
@@ -199,13 +216,15 @@ def write_panoptic(
     maps: str | Path,
     jobs: int = 1,
     label: str | None = None,
+    named: Literal["maps", "images"] = "maps",
 ) -> dict[str, int]:
     """Write panoptic JSON and RGB maps; a run that broke off goes on where it stopped.
 
     Lost where it occurs, and counted in the result: overlap (a pixel goes to the later annotation;
     crowds lie under all others), empty and entirely hidden masks, annotation ids that are no
-    segment ids (0, beyond 2**24, or twice in an image). Areas and boxes of cut masks are computed
-    anew. All else is kept.
+    segment ids (0, beyond 2**24, or twice in an image). Categories that are said to be neither
+    things nor stuff are written as things, and counted. Areas are the pixels', as
+    panopticapi needs them; boxes of cut masks are computed anew. All else is kept.
 
     Args:
         dataset: What to write.
@@ -213,29 +232,45 @@ def write_panoptic(
         maps: Folder of the PNGs.
         jobs: Processes.
         label: Title of a progress bar.
+        named: What ``file_name`` of an annotation names: its map, as COCO's tools (panopticapi,
+            detectron2) expect it, or its image, as the data set's own files have it.
 
     Returns:
         What was lost -> how often.
     """
     path, maps = Path(path), Path(maps)
     check_names(dataset.images, dataset.where_from)
-    journal = Journal(path.with_name(f".{path.name}.journal"), identity(dataset, str(maps)))
     work = functools.partial(_write_map, dataset, maps)
-    journal.run(work, len(dataset.images), jobs, label)
-    rows = (
-        {"image_id": image.id, "file_name": image.file_name, "segments_info": made["segments"]}
-        for image, made in zip(dataset.images, journal.results(), strict=True)
-    )
-    content = {
+    made = identity(dataset, str(maps))
+    with Journal(path.with_name(f".{path.name}.journal"), made) as journal:
+        journal.run(work, len(dataset.images), jobs, label)
+        write_json(path, _content(dataset, journal.results(), named))
+        untold = "categories written as things: nothing says that they are stuff"
+        n_untold = sum(category.type is None for category in dataset.categories)
+        lost = add_up([*journal.results(), {"lost": {untold: n_untold}}])
+        journal.finish()
+    return lost
+
+
+def _content(
+    dataset: AnnotatedImages, results: Iterable[dict[str, Any]], named: Literal["maps", "images"]
+) -> dict[str, Any]:
+    """Return the JSON of a dataset from what writing its maps has given."""
+    name_of = map_name if named == "maps" else str
+    rows = [
+        {
+            "image_id": image.id,
+            "file_name": name_of(image.file_name),
+            "segments_info": made["segments"],
+        }
+        for image, made in zip(dataset.images, results, strict=True)
+    ]
+    return {
         **dataset.info,
         "images": [image_row(image) for image in dataset.images],
-        "annotations": list(rows),
+        "annotations": rows,
         "categories": [_isthing_row(category) for category in dataset.categories],
     }
-    write_json(path, content)
-    lost = add_up(journal.results())
-    journal.finish()
-    return lost
 
 
 def _write_map(dataset: AnnotatedImages, maps: Path, idx: int) -> dict[str, Any]:
@@ -247,13 +282,20 @@ def _write_map(dataset: AnnotatedImages, maps: Path, idx: int) -> dict[str, Any]
     png.write_ids(maps / map_name(image.file_name), painted.pixels)
     measures = painted.measures(ids, annotations)
     segments = [
-        _segment_row(annotation, ids[k], *measures[k])
+        _segment_row(
+            annotation, ids[k], _area(measures[k][0], int(painted.areas[k])), measures[k][1]
+        )
         for k, annotation in enumerate(annotations)
         if painted.areas[k]
     ]
     lost = painted.losses()
     lost["annotation ids changed: a map holds 1..2**24 - 1, each once an image"] = renumbered
     return {"segments": segments, "lost": lost}
+
+
+def _area(stated: float, pixels: int) -> float:
+    """Keep a stated area, and how it is written, if it is that of the pixels."""
+    return stated if stated == pixels else pixels
 
 
 def _segment_row(annotation: Annotation, segment_id: int, area: float, bbox: Any) -> dict[str, Any]:
@@ -281,8 +323,7 @@ def segment_ids(annotations: Sequence[Annotation]) -> tuple[list[int], int]:
 
 def _isthing_row(category: Category) -> dict[str, Any]:
     row = category_row(category)
-    if "type" in row:
-        row["isthing"] = int(row.pop("type") == "thing")
+    row["isthing"] = int(row.pop("type", "thing") == "thing")
     return row
 
 
@@ -303,7 +344,13 @@ def open_dt(
     path: Path, truth: Segments, inputs: Inputs, *, some_images: bool, report: Report
 ) -> Opened:
     """Open predictions in panoptic JSON; its own list of images may be missing."""
+    classes: Classes = "all" if truth.task == "panoptic" else "none"
+    tally = Tally()
+    content = read_predictions(path, tally)
+    if has_maps(content.annotations):
+        records = list(records_of_maps(content.annotations, path, tally))
+        return Opened(table_of_content(path, records, inputs, truth, tally), [path], classes)
     maps = maps_folder(path, "panoptic", inputs.pred_maps, "--pred-maps")
-    table = read_panoptic(path, maps, images=truth.images, report=report)
+    table = _table(path, content, tally, maps, truth.images, report)
     table = table.replace(categories=truth.categories, predicted=True)
-    return Opened(table, [path, maps], "all" if truth.task == "panoptic" else "none")
+    return Opened(table, [path, maps], classes)

@@ -9,6 +9,7 @@ import msgspec
 from entityseg_bench.check import Report, reported
 from entityseg_bench.formats.coco_rows import Whole
 from entityseg_bench.formats.index import converted, placed
+from entityseg_bench.formats.tolerant import Tally, loosely_converted, settle_segment
 from entityseg_bench.io import InputError
 from entityseg_bench.types import ImageInfo
 
@@ -31,7 +32,7 @@ class File(msgspec.Struct):
 
     annotations: list[Any]
     images: list[Any] | None = None
-    categories: list[Any] = []
+    categories: list[Any] | None = None
     info: Any = None
     licenses: Any = None
 
@@ -55,7 +56,8 @@ def image_segments(
     images: Sequence[ImageInfo],
     path: Path,
     report: Report,
-    predicted: bool = False,
+    tally: Tally,
+    own: dict[Any, str] | None = None,
 ) -> dict[int, ImageRow]:
     """Give the position of each image its row; rows at fault are reported and left out.
 
@@ -64,7 +66,8 @@ def image_segments(
         images: Of the ground truth.
         path: The file.
         report: Takes the faults.
-        predicted: Whether the file is one of predictions.
+        tally: Counts what was turned.
+        own: Of a file of predictions, id -> name of the images that it lists itself; else None.
     """
     if rows and not any(isinstance(row, dict) and "segments_info" in row for row in rows):
         what = "no record has segments_info: this is no panoptic JSON."
@@ -72,8 +75,11 @@ def image_segments(
         report(InputError(path, "annotations", what, hint))
         return {}
     found: dict[int, ImageRow] = {}
-    read = converted(rows, ImageRow, path, report)
-    for image_idx, idx, row in placed(read, images, path, report, predicted):
+    read = converted(rows, ImageRow, path, report, tally)
+    if own is not None:
+        # The map of an image is called like the image.
+        own = {row.image_id: own.get(row.image_id, row.file_name) for _, row in read}
+    for image_idx, idx, row in placed(read, images, path, report, tally, own):
         if image_idx in found:
             place = f"annotations[{idx}] (image_id {images[image_idx].id!r})"
             report(InputError(path, place, "an image stands twice.", "Join its segments."))
@@ -83,7 +89,7 @@ def image_segments(
 
 
 def checked_segments(
-    rows: Sequence[Any], path: Path, place: str, report: Report
+    rows: Sequence[Any], path: Path, place: str, report: Report, tally: Tally
 ) -> list[tuple[Segment, dict[str, Any] | None]]:
     """Read the segments of one image, and other fields that they have; faults are reported."""
     found = []
@@ -92,7 +98,7 @@ def checked_segments(
         with reported(report):
             where = f"{place}, segments_info[{idx}]"
             try:
-                segment = msgspec.convert(fields, Segment)
+                segment = loosely_converted(fields, Segment, settle_segment, tally)
             except msgspec.ValidationError as error:
                 raise InputError(path, where, f"{error}.") from None
             if not 0 < segment.id <= MOST_ID:

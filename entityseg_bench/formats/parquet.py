@@ -11,15 +11,22 @@ import msgspec
 from entityseg_bench.categories import TASKS, Task
 from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.coco import category_row
-from entityseg_bench.formats.coco_rows import to_category
+from entityseg_bench.formats.coco_tables import to_category
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.opened import Inputs, Opened
 from entityseg_bench.formats.rows import features, from_row, image_bytes, to_row
-from entityseg_bench.io import InputError, atomic_path, decode_json, read_bytes, write_json
+from entityseg_bench.io import (
+    InputError,
+    atomic_path,
+    decode_json,
+    open_regular,
+    read_bytes,
+    write_json,
+)
 from entityseg_bench.layout import SPLITS, Resolution, Split
 from entityseg_bench.parallel import Journal
 from entityseg_bench.table import AnnotatedImages, Segments
-from entityseg_bench.types import ImageInfo
+from entityseg_bench.types import Annotation, ImageInfo
 
 __all__ = ["read_parquet", "write_parquet"]
 
@@ -117,27 +124,31 @@ def write_parquet(
     total = max(-(-len(dataset.images) // size), 1)
     own = folder / dataset.task
     own.mkdir(parents=True, exist_ok=True)
-    made = {**identity(dataset, "parquet"), "embedded": embed_images}
-    journal = Journal(own / f".{dataset.split}.journal", made)
-    if journal.n_done == 0:
-        for stale in own.glob(f"{dataset.split}-*.parquet"):
-            stale.unlink()
+    images = [dataset.image_path(image) for image in dataset.images] if embed_images else []
+    made = {**identity(dataset, "parquet", images), "embedded": embed_images}
     work = functools.partial(_write_shard, dataset, own, embed_images, total)
-    journal.run(work, total, jobs, label)
-    meta = Meta(
-        dataset.task,
-        dataset.split,
-        dataset.resolution,
-        [category_row(category) for category in dataset.categories],
-        dataset.info,
-    )
-    write_json(own / f"{dataset.split}.meta.json", meta)
-    _write_card(folder)
-    for path in sorted(licences.glob("LICEN[CS]E*")) if licences else ():
-        if path.is_file():
-            shutil.copyfile(path, folder / path.name)
-    journal.finish()
+    with Journal(own / f".{dataset.split}.journal", made) as journal:
+        if journal.n_done == 0:
+            for stale in own.glob(f"{dataset.split}-*.parquet"):
+                stale.unlink()
+        journal.run(work, total, jobs, label)
+        write_json(own / f"{dataset.split}.meta.json", _meta(dataset, dataset.split))
+        _write_card(folder)
+        _copy_licences(licences, folder)
+        journal.finish()
     return {}
+
+
+def _meta(dataset: SplitImages, split: Split) -> Meta:
+    rows = [category_row(category) for category in dataset.categories]
+    return Meta(dataset.task, split, dataset.resolution, rows, dataset.info)
+
+
+def _copy_licences(source: Path | None, folder: Path) -> None:
+    for path in sorted(source.glob("LICEN[CS]E*")) if source else ():
+        if path.is_file() and not path.is_symlink():
+            with atomic_path(folder / path.name) as temporary:
+                shutil.copyfile(path, temporary)
 
 
 def _write_shard(
@@ -201,7 +212,7 @@ def read_parquet(folder: str | Path, task: Task, split: str) -> ReadParquet:
     folder = Path(folder)
     path = folder / task / f"{split}.meta.json"
     meta = decode_json(path, read_bytes(path), msgspec.json.Decoder(Meta))
-    pairs = [from_row(row) for row in _rows(folder / task, split)]
+    pairs = list(_pairs(folder / task, split))
     segments = Segments.from_annotations(
         [annotation for _, annotations in pairs for annotation in annotations],
         [image for image, _ in pairs],
@@ -213,8 +224,27 @@ def read_parquet(folder: str | Path, task: Task, split: str) -> ReadParquet:
     return ReadParquet(segments, meta.split, meta.resolution)
 
 
-def _rows(folder: Path, split: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all shards, without images."""
+def _pairs(folder: Path, split: str) -> Iterator[tuple[ImageInfo, list[Annotation]]]:
+    """Yield each image with its annotations.
+
+    Raises:
+        InputError: A shard is missing or broken, or a row has not the columns of `write_parquet`.
+    """
+    for number, (path, row) in enumerate(_rows(folder, split)):
+        try:
+            image, annotations = from_row(row)
+            known = isinstance(image.id, int | str) and isinstance(image.file_name, str)
+            sizes = (image.height, image.width)
+            if not known or not all(type(n) is int and n >= 0 for n in sizes):
+                raise TypeError("image_id, file_name, height or width")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            what = f"its columns are not those of an export: {error}."
+            raise InputError(path, f"row {number}", what, "Export it again.") from None
+        yield image, annotations
+
+
+def _rows(folder: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the rows of all shards with their file, without images."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -226,12 +256,24 @@ def _rows(folder: Path, split: str) -> Iterator[dict[str, Any]]:
         )
     for path in shards:
         try:
-            file = parquet.ParquetFile(path)
-            names = [name for name in file.schema_arrow.names if name != "image"]
-            for batch in file.iter_batches(GROUP, columns=names):
-                yield from batch.to_pylist()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(path, "", f"the shard is broken: {error}.", "Copy it again.") from None
+            with open_regular(path) as opened:
+                file = parquet.ParquetFile(opened)
+                names = [name for name in file.schema_arrow.names if name != "image"]
+                batches = file.iter_batches(GROUP, columns=names)
+                while (batch := next(batches, None)) is not None:
+                    yield from [(path, row) for row in batch.to_pylist()]
+        except InputError:
+            raise
+        except (
+            pa.ArrowException,
+            OSError,
+            ValueError,
+            OverflowError,
+            KeyError,
+            TypeError,
+        ) as error:
+            what = f"the shard is broken: {' '.join(str(error).split())[:300]}."
+            raise InputError(path, "", what, "Copy it again.") from None
 
 
 def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop) -> Opened:

@@ -1,23 +1,46 @@
 """Label maps and images as files of pixels."""
 
+import contextlib
 import os
 import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from entityseg_bench.io import InputError, atomic_path, open_regular
+from entityseg_bench.formats.json_files import foreign
+from entityseg_bench.io import InputError, atomic_path, open_regular, read_bytes
 
-__all__ = ["png_size", "read_ids", "read_labels", "read_rgb", "write_ids", "write_labels"]
+__all__ = [
+    "MOST_PIXELS",
+    "holds_classes",
+    "png_size",
+    "read_ids",
+    "read_labels",
+    "read_rgb",
+    "write_ids",
+    "write_labels",
+]
 
 # What a picture may have for Pillow to read it; more is taken for an attack.
 MOST_PIXELS = 178_956_970
 # Deflate, by which PNG packs, makes no bytes shorter than by this factor.
 MOST_PACKED = 1032
+# A file that is no picture is looked at whether it is a pointer or a web page, if it is small.
+MOST_TEXT = 1 << 20
 # Colour type of a PNG -> samples of a pixel.
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+# What Pillow may take a file for. It knows more, and runs a program of its own for some.
+KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# What Pillow's decoders raise for broken files; SyntaxError for a PNG's chunks.
+UNDECODED = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+    AttributeError, RuntimeError, NotImplementedError, MemoryError, struct.error, zlib.error,
+)  # fmt: skip
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -39,34 +62,82 @@ def png_size(path: Path, where: str = "") -> tuple[int, int]:
         raise InputError(path, where, f"the map cannot be read: {what}.") from None
     width, height = struct.unpack(">II", head[16:24]) if len(head) == 26 else (0, 0)
     if not head.startswith(SIGNATURE) or not width or not height:
-        raise InputError(path, where, "this is no PNG.", "Write the map again.")
-    bits = head[24] * CHANNELS.get(head[25], 1)
-    packed = height * (1 + (width * bits + 7) // 8) / MOST_PACKED
-    if width * height > MOST_PIXELS or packed > n_bytes:
-        what = f"{n_bytes} bytes cannot hold the {height} x {width} pixels that its head promises."
-        if width * height > MOST_PIXELS:
-            what = f"{height} x {width} pixels are more than the {MOST_PIXELS:,} that are read."
-        raise InputError(path, where, what, "Is the file whole?")
+        what, hint = _other(path, head) or ("this is no PNG.", "Write the map again.")
+        raise InputError(path, where, what, hint)
+    _check_size(path, where, (height, width), n_bytes, head[24] * CHANNELS.get(head[25], 1))
     return height, width
 
 
-def _opened(path: Path) -> Any:
-    """Read an image file whole with Pillow."""
+def _check_size(
+    path: Path, where: str, size: tuple[int, int], n_bytes: int, bits: int | None
+) -> None:
+    """Refuse pixels that are too many, or that a PNG of so many bits a pixel cannot hold."""
+    height, width = size
+    if width * height > MOST_PIXELS:
+        what = f"{height} x {width} pixels are more than the {MOST_PIXELS:,} that are read."
+        raise InputError(path, where, what, "Is the file whole?")
+    if bits and height * (1 + (width * bits + 7) // 8) / MOST_PACKED > n_bytes:
+        what = f"{n_bytes} bytes cannot hold the {height} x {width} pixels that its head promises."
+        raise InputError(path, where, what, "Is the file whole?")
+
+
+def _other(path: Path, head: bytes) -> tuple[str, str] | None:
+    """Say what a file is that should be a picture, and what to do; None where it cannot be told."""
+    if not head or head.startswith(SIGNATURE) or path.stat().st_size > MOST_TEXT:
+        return None
+    fault = foreign(path, read_bytes(path))
+    return (fault.what, fault.hint) if fault else None
+
+
+@contextlib.contextmanager
+def opened_image(path: str | Path) -> Iterator[Any]:
+    """Open an image file with Pillow while the block runs; it is decoded when pixels are asked for.
+
+    Raises:
+        InputError: There is no such file, it is no image of `KINDS`, its head promises more pixels
+            than are read or than it can hold, or the block cannot decode it.
+    """
     from PIL import Image, UnidentifiedImageError
 
+    path = Path(path)
     try:
         with open_regular(path) as file:
-            image = Image.open(file)
-            image.load()
+            head = file.read(26)
+            file.seek(0)
+            image = Image.open(file, formats=KINDS)
+            is_png = image.format == "PNG" and len(head) == 26
+            bits = head[24] * CHANNELS.get(head[25], 1) if is_png else None
+            _check_size(path, "", image.size[::-1], os.fstat(file.fileno()).st_size, bits)
+            yield image
     except InputError:
         raise
     except FileNotFoundError:
         raise InputError(path, "", "there is no such file.") from None
     except UnidentifiedImageError:
-        raise InputError(path, "", "this is no image.", "Copy it again.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow raises SyntaxError for broken PNG chunks.
-        raise InputError(path, "", f"it cannot be read: {error}.", "Copy it again.") from None
+        what, hint = _other(path, head) or ("this is no image.", "Copy it again.")
+        raise InputError(path, "", what, hint) from None
+    except (*UNDECODED, Image.DecompressionBombError) as error:
+        # Pillow's own errors have no strerror; the system's would repeat the path.
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        what = f"it cannot be read: {reason}."
+        raise InputError(path, "", what, "Copy it again.") from None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) of an image or map of any kind, from its head.
+
+    Raises:
+        InputError: As `opened_image`.
+    """
+    with opened_image(path) as image:
+        width, height = image.size
+    return height, width
+
+
+def _opened(path: Path) -> Any:
+    """Read an image file whole with Pillow."""
+    with opened_image(path) as image:
+        image.load()
     return image
 
 
@@ -100,18 +171,46 @@ def read_ids(path: Path) -> NDArray[np.int32]:
 def read_labels(path: Path) -> NDArray[np.uint8]:
     """Read a map of classes, (H, W) in 0..255.
 
+    It may be stored in 16 bits, or as a grey picture in three or four channels.
+
     Raises:
-        InputError: Unreadable, or not of one 8-bit channel.
+        InputError: Unreadable, of several channels that differ, or with a value above 255.
     """
     image = _opened(path)
-    if image.mode not in ("L", "P"):
-        raise InputError(
-            path,
-            "",
-            f"a map of classes has one channel of 8 bits, not mode {image.mode}.",
-            "Is it a colour picture of the map?",
-        )
-    return np.asarray(image)
+    pixels = np.asarray(image)
+    if image.mode in ("L", "P"):
+        return pixels
+    if image.mode in ("RGB", "RGBA", "LA"):
+        pixels = _grey(pixels)
+    if pixels.ndim != 2 or image.mode == "F":
+        what = f"a map of classes has one channel, not mode {image.mode}."
+        raise InputError(path, "", what, "Is it a colour picture of the map?")
+    if pixels.max(initial=0) > 255 or pixels.min(initial=0) < 0:
+        value = int(pixels.max(initial=0))
+        what = f"its values go up to {value}; classes are 0..254, 255 is none."
+        raise InputError(path, "", what, "Is it a map of ids?")
+    return pixels.astype(np.uint8)
+
+
+def _grey(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the one channel of a grey picture, (H, W); colours stay as they are.
+
+    A channel of opacity must be the same everywhere.
+    """
+    colours = pixels[..., :-1] if pixels.shape[2] in (2, 4) else pixels
+    opaque = colours is pixels or pixels[..., -1].min() == pixels[..., -1].max()
+    if opaque and (colours == colours[..., :1]).all():
+        return colours[..., 0]
+    return pixels
+
+
+def holds_classes(path: Path) -> bool:
+    """Tell whether a map of 16 bits or several channels can be one of classes."""
+    try:
+        read_labels(path)
+    except InputError:
+        return False
+    return True
 
 
 def write_labels(path: Path, labels: NDArray[Any]) -> None:

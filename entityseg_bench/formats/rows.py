@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.table import AnnotatedImages
 from entityseg_bench.types import Annotation, Category, ImageInfo
 
@@ -136,7 +136,7 @@ def _text(extra: dict[str, Any] | None) -> str | None:
 
 
 def _fields(text: str | None) -> dict[str, Any] | None:
-    return msgspec.json.decode(text) if text else None
+    return msgspec.json.decode(text, type=dict[str, Any]) if text else None
 
 
 def image_bytes(path: Path) -> bytes:
@@ -146,6 +146,7 @@ def image_bytes(path: Path) -> bytes:
         InputError: It cannot be read.
     """
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read()
     except OSError as error:
         raise InputError(path, "", f"it cannot be read: {error.strerror}.") from None

@@ -11,6 +11,7 @@ from entityseg_bench.categories import IGNORE
 from entityseg_bench.check import Collector, Report, image_reported, stop
 from entityseg_bench.formats import png
 from entityseg_bench.formats.identity import identity
+from entityseg_bench.formats.json_files import decoded, foreign
 from entityseg_bench.formats.label_maps import (
     ClassRegions,
     LabelMaps,
@@ -97,10 +98,11 @@ def _listed_images(
 
 def _lines(list_file: Path, folder: Path, report: Report) -> Iterator[tuple[int, int, str, Path]]:
     """Yield id, line, name and map of each image; lines that name none are reported."""
-    try:
-        text = bytes(read_bytes(list_file)).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(list_file, "", f"it is not UTF-8: {error}.") from None
+    data = read_bytes(list_file)
+    fault = foreign(list_file, data)
+    if fault is not None:
+        raise fault
+    text = decoded(list_file, data)
     lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
     for image_id, (number, line) in enumerate(lines, start=1):
         names = None
@@ -165,13 +167,14 @@ def write_semantic(
     list_file, maps = Path(list_file), Path(maps)
     check_names(dataset.images, dataset.where_from)
     path = list_file.with_name(f".{list_file.name}.journal")
-    journal = Journal(path, identity(dataset, str(maps)))
-    journal.run(functools.partial(_write_map, dataset, maps), len(dataset.images), jobs, label)
     lines = [f"{image.file_name} {map_name(image.file_name)}\n" for image in dataset.images]
-    with atomic_path(list_file) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
-    lost = add_up(journal.results())
-    journal.finish()
+    work = functools.partial(_write_map, dataset, maps)
+    with Journal(path, identity(dataset, str(maps))) as journal:
+        journal.run(work, len(dataset.images), jobs, label)
+        with atomic_path(list_file) as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
+        lost = add_up(journal.results())
+        journal.finish()
     return lost
 
 

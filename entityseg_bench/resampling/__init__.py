@@ -10,6 +10,7 @@ from entityseg_bench.resampling.bootstrap import (
     interval_table,
     permutation_test,
     resampled_metrics,
+    state_intervals,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "interval_table",
     "permutation_test",
     "resampled_metrics",
+    "state_intervals",
 ]

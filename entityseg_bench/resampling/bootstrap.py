@@ -3,8 +3,7 @@
 Images are what was sampled, so images are what is resampled (Efron and Tibshirani, "An Introduction
 to the Bootstrap", 1993: percentile intervals and their bias, permutation tests).
 How a resampled set is scored without matching a mask again stands in
-`entityseg_bench.resampling.weighted`; by how much equal scores within an image move a resample
-stands in docs/compare.md.
+`entityseg_bench.resampling.weighted`.
 """
 
 import dataclasses
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import EvalResult
+from entity_api import EvalResult, EvalState
 from entity_api.groups import Groups
 from entity_api.names import Metric
 from entityseg_bench.resampling.measures import measure
@@ -39,6 +38,7 @@ __all__ = [
     "interval_table",
     "permutation_test",
     "resampled_metrics",
+    "state_intervals",
 ]
 
 Floats = NDArray[np.float64]
@@ -76,7 +76,48 @@ def confidence_intervals(
         Name -> interval. Resamples in which nothing can be measured are left out.
     """
     weights = image_weights(result.groups, n_resamples, seed)
-    drawn = resampled_metrics(result, scores, weights, names)
+    return _intervals(result, resampled_metrics(result, scores, weights, names), level)
+
+
+def state_intervals(
+    state: EvalState,
+    result: EvalResult,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Bound each metric of a state by the bootstrap over its images.
+
+    These are the `confidence_intervals` of one file whose images stand by rising id.
+
+    Args:
+        state: Of all images.
+        result: The state, finished.
+        n_resamples: As for `confidence_intervals`.
+        level: Likewise.
+        seed: Likewise.
+    """
+
+    def evidence(mark: str, area: int) -> list[Evidence]:
+        return [
+            Evidence.of_columns(
+                [Columns.of_state(state, mark == "e", k, area)],
+                [state.scores],
+                state.params,
+                as_ranks=False,
+            )
+            for k in range(len(state.category_ids))
+        ]
+
+    weights = _drawn(len(state.image_ids), n_resamples, seed)
+    alike = result.disjoint is result.submitted
+    drawn = measure(state.params, list(result.metrics), evidence, weights, alike)
+    return _intervals(result, drawn, level)
+
+
+def _intervals(
+    result: EvalResult, drawn: Mapping[str, Floats], level: float
+) -> dict[str, Interval]:
     return {
         name: Interval(result.metrics[name], *bounds(values, result.metrics[name], level))
         for name, values in drawn.items()
@@ -147,11 +188,15 @@ def image_weights(groups: Groups, n_resamples: int, seed: int) -> Ints:
     if n_resamples < 1:
         raise ValueError(f"there must be at least 1 resample, not {n_resamples}")
     weights = np.zeros((n_resamples, len(groups.place)), np.int64)
-    n = len(groups.images)
-    if n:
-        rng = np.random.default_rng(seed)
-        weights[:, groups.images] = rng.multinomial(n, np.full(n, 1 / n), size=n_resamples)
+    weights[:, groups.images] = _drawn(len(groups.images), n_resamples, seed)
     return weights
+
+
+def _drawn(n: int, n_resamples: int, seed: int) -> Ints:
+    """Draw n of n images with replacement, again and again: how often each is in, (B, n)."""
+    if not n:
+        return np.zeros((n_resamples, 0), np.int64)
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_resamples)
 
 
 def resampled_metrics(

@@ -5,26 +5,26 @@ no new matching: an image that is drawn w times adds each of its detections and 
 Detections are put in order once; every weighted set is then a cumulative sum of weights.
 
 The metric equals, to the last bit, that of a file in which image i is written w_i times under new
-ids that keep the order of the images, as long as no two detections *of one image* have equal
-scores. Where they do, the copies of the first come before the copies of the second here, while in
-such a file each copy of the image would have them in turn.
+ids that keep the order of the images, also where detections of one image have equal scores.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import EvalParams, EvalResult, _resample
+from entity_api import EvalParams, EvalResult, EvalState, _resample
 from entity_api.result import Matches
 
 __all__ = ["Columns", "Evidence", "matches_of", "precision_at_recall"]
 
 TRUE_POSITIVE, IGNORED = 1, 2
 
-# Weighted sets that one step computes: their precision arrays stay small.
-CHUNK = 64
+# Marks of events beside these two: the lowest and the highest of a stretch of true positives.
+LOWEST, HIGHEST = 4, 8
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -130,6 +130,35 @@ class Columns:
             n_gt=np.bincount(gt_image[counts], minlength=n_images),
         )
 
+    @classmethod
+    def of_state(cls, state: EvalState, removed: bool, k: int, area: int) -> "Columns":
+        """Cut one category and area range out of a state, whose images stand by rising id."""
+        found = state.ranked(removed)
+        own = state.group_category[found.group] == k
+        image_idx = state.group_image[found.group[own]]
+        groups = state.group_category == k
+        n_gt = np.zeros(len(state.image_ids), np.int64)
+        n_gt[state.group_image[groups]] = state.n_gt[groups, area]
+        return cls(
+            records=found.at[own],
+            image_idx=image_idx,
+            place=image_idx,
+            ranks=found.ranks[own],
+            outcome=state.patterns[:, int(removed), area][state.codes[found.at[own]]].T.view(
+                np.int8
+            ),
+            n_gt=n_gt,
+        )
+
+
+class Events(NamedTuple):
+    """Hold what a sweep over detections meets, as `_resample.weighted_precision` takes it."""
+
+    start: Ints
+    thr: NDArray[np.int32]
+    kind: NDArray[np.uint8]
+    ties: Ints
+
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
@@ -140,16 +169,16 @@ class Evidence:
     Attributes:
         source: (n,) of each detection that counts at some threshold.
         ranks: (n,) place in its image.
-        hits: (T,) lists of positions of the true positives.
-        ignored: (T,) lists of positions of the ignored.
+        outcome: (n, T) as in `Matches`.
+        tied: (n,) it has the source and the score of the one before.
         n_gt: (S,) entities that count.
         params: Of the results.
     """
 
     source: Ints
     ranks: Ints
-    hits: list[Ints]
-    ignored: list[Ints]
+    outcome: NDArray[np.uint8]
+    tied: NDArray[np.bool_]
     n_gt: Ints
     params: EvalParams
 
@@ -175,70 +204,111 @@ class Evidence:
         n_images = len(files[0].n_gt)
         source = np.concatenate([own.image_idx + f * n_images for f, own in enumerate(files)])
         place = np.concatenate([own.place for own in files])
-        ranks = np.concatenate([own.ranks for own in files])
-        outcome = np.concatenate([own.outcome for own in files], axis=1)
-        order = np.lexsort((ranks, place, np.concatenate(keys)))
-        order = order[(outcome[:, order] != IGNORED).any(axis=0)]
-        outcome = outcome[:, order]
+        ranks, key = np.concatenate([own.ranks for own in files]), np.concatenate(keys)
+        outcome = np.concatenate([own.outcome for own in files], axis=1).T
+        order = np.lexsort((ranks, place, key))
+        order = order[(outcome[order] != IGNORED).any(axis=1)]
+        source, key = source[order], key[order]
         return cls(
-            source=source[order],
+            source=source,
             ranks=ranks[order],
-            hits=[np.flatnonzero(row == TRUE_POSITIVE) for row in outcome],
-            ignored=[np.flatnonzero(row == IGNORED) for row in outcome],
+            outcome=np.ascontiguousarray(outcome[order], np.uint8),
+            tied=(np.diff(source, prepend=-1) == 0) & (np.diff(key, prepend=np.nan) == 0),
             n_gt=np.concatenate([own.n_gt for own in files]),
             params=params,
         )
 
+    @functools.cached_property
+    def events(self) -> Events:
+        """What a sweep meets; false positives are no events."""
+        n, kind = len(self.source), self.outcome.copy()
+        first = np.flatnonzero(~self.tied)
+        last = np.append(first[1:], n) - 1
+        lengths, ties = last - first + 1, []
+        for t, own in enumerate(kind.T):
+            # Where true and false positives of an image tie, its copies have them in turn.
+            has = [np.add.reduceat(own == code, first) > 0 for code in (0, TRUE_POSITIVE) if n]
+            mixed = np.flatnonzero(np.logical_and(*has)) if n else first
+            ties.append(np.stack([np.full(len(mixed), t), first[mixed], last[mixed]], axis=1))
+            counts = np.flatnonzero(own != IGNORED)
+            if len(mixed):
+                own[np.repeat(np.isin(np.arange(len(first)), mixed), lengths)] = 0
+            hit = np.pad(own[counts] == TRUE_POSITIVE, 1)
+            own[counts[hit[1:-1] & ~hit[2:]]] += LOWEST
+            own[counts[hit[1:-1] & ~hit[:-2]]] += HIGHEST
+        of_all = np.concatenate(ties)
+        i, thr = np.nonzero(kind)
+        start = np.concatenate([[0], np.cumsum(np.bincount(i, minlength=n))])
+        return Events(
+            start=start.astype(np.int64),
+            thr=thr.astype(np.int32),
+            kind=kind[i, thr],
+            ties=of_all[np.argsort(-of_all[:, 2], kind="stable")],
+        )
+
     def precision(self, weights: Ints) -> Iterator[tuple[slice, Floats]]:
         """Yield the precision of weighted sets in parts: rows of ``weights`` and (b, T, R)."""
-        per_source = np.bincount(self.source, minlength=len(self.n_gt))
-        if (weights @ per_source).max(initial=0) >= 2**31:
+        n_sources, n_thrs = len(self.n_gt), self.outcome.shape[1]
+        n_all = weights @ np.bincount(self.source, minlength=n_sources)
+        if n_all.max(initial=0) >= 2**31:
             raise ValueError("a weighted set of 2**31 detections or more is too large")
-        rec_thrs = np.array(self.params.rec_thrs)
+        n_hits, n_ignored = (self._weigh(weights, code) for code in (TRUE_POSITIVE, IGNORED))
+        rec_thrs, n_gt = np.array(self.params.rec_thrs), weights @ self.n_gt
         source = self.source.astype(np.int32)
-        for start in range(0, len(weights), CHUNK):
-            part = weights[start : start + CHUNK]
-            out = np.zeros((len(part), len(self.hits), len(rec_thrs)))
+        for start in range(0, len(weights), _resample.N_LANES):
+            rows = slice(start, min(start + _resample.N_LANES, len(weights)))
+            lanes = np.zeros((n_sources, _resample.N_LANES), np.int32)
+            lanes[:, : rows.stop - start] = weights[rows].T
+            out = np.zeros((rows.stop - start, n_thrs, len(rec_thrs)))
+            needed = hits_needed(rec_thrs, n_gt[rows])
             _resample.weighted_precision(
-                np.ascontiguousarray(part, np.int32),
-                source,
-                *self._lists(self.hits, part),
-                *self._lists(self.ignored, part),
-                hits_needed(rec_thrs, part @ self.n_gt),
-                out,
-            )
-            yield slice(start, start + CHUNK), out
+                lanes, source, *self.events, self.outcome,
+                n_all[rows], n_hits[rows], n_ignored[rows], needed, out,
+            )  # fmt: skip
+            yield rows, out
 
-    def _lists(self, lists: Sequence[Ints], weights: Ints) -> tuple[NDArray[np.int32], Ints, Ints]:
-        """Join the lists of all thresholds; say where each begins, and what it weighs, (B, T)."""
-        n = len(self.n_gt)
-        per_source = [np.bincount(self.source[at], minlength=n) for at in lists]
-        joined = np.concatenate(lists).astype(np.int32)
-        starts = np.cumsum([0, *map(len, lists)])
-        return joined, starts, np.ascontiguousarray(weights @ np.stack(per_source, axis=1))
+    def _weigh(self, weights: Ints, code: int, chosen: NDArray[np.bool_] | None = None) -> Ints:
+        """Sum the weights of the detections of an outcome, (B, T)."""
+        n_sources = len(self.n_gt)
+        per_source = [
+            np.bincount(self.source[own if chosen is None else own & chosen], minlength=n_sources)
+            for own in (self.outcome == code).T
+        ]
+        # Whole numbers below 2**53 are exact as floating point, whose products are much faster.
+        sums = weights.astype(np.float64) @ np.stack(per_source, axis=1)
+        return np.ascontiguousarray(sums.astype(np.int64))
 
     def precision_by_definition(self, weights: Ints) -> Floats:
         """Compute `precision` in the readable way, for the tests to compare the kernel with."""
-        weight = weights[:, self.source]
-        total = np.cumsum(weight, axis=1)
-        rows = []
-        for hits, ignored in zip(self.hits, self.ignored, strict=True):
-            skipped = np.cumsum(np.pad(weight[:, ignored], ((0, 0), (1, 0))), axis=1)
-            counted = total[:, hits] - skipped[:, np.searchsorted(ignored, hits)]
-            found = np.cumsum(weight[:, hits], axis=1)
-            rows.append(precision_at_recall(found, counted, weights @ self.n_gt, self.params))
-        return np.stack(rows, axis=1)
+        group = np.cumsum(~self.tied)
+        sets = []
+        for weight in weights:
+            n_copies = weight[self.source]
+            written = np.repeat(np.arange(len(n_copies)), n_copies)
+            copy = np.arange(len(written)) - np.repeat(np.cumsum(n_copies) - n_copies, n_copies)
+            written = written[np.lexsort((written, copy, group[written]))]
+            n_gt, curves = np.array([weight @ self.n_gt]), []
+            for outcome in self.outcome[written].T:
+                hits = np.flatnonzero(outcome == TRUE_POSITIVE)
+                found, counted = np.arange(1, len(hits) + 1), np.cumsum(outcome != IGNORED)[hits]
+                curves.append(precision_at_recall(found[None], counted[None], n_gt, self.params)[0])
+            sets.append(curves)
+        return np.array(sets)
 
     def best(self, max_det: int) -> "Evidence":
         """Leave out the detections of an image that rank below the first ``max_det``."""
         kept = self.ranks < max_det
         if kept.all():
             return self
-        position = np.cumsum(kept) - 1
-        hits, ignored = ([position[at[kept[at]]] for at in lists]
-                         for lists in (self.hits, self.ignored))  # fmt: skip
-        source, ranks = self.source[kept], self.ranks[kept]
-        return Evidence(source, ranks, hits, ignored, self.n_gt, self.params)
+        # Equal scores of an image stand one after the other, the best ranks first: what is left of
+        # them still begins with the first.
+        return dataclasses.replace(
+            self,
+            source=self.source[kept],
+            ranks=self.ranks[kept],
+            outcome=self.outcome[kept],
+            tied=self.tied[kept],
+        )
 
     def average_precision(self, weights: Ints, parts: Sequence[Sequence[int]]) -> list[Floats]:
         """Average precision over recalls and some thresholds, for several choices of those.
@@ -263,9 +333,6 @@ class Evidence:
     def average_recall(self, weights: Ints, max_det: int) -> Floats:
         """Average the final recall over thresholds, (B,), nan in sets without entities."""
         n_gt = weights @ self.n_gt
-        recall = np.empty((len(weights), len(self.hits)))
-        for t, hits in enumerate(self.hits):
-            kept = self.source[hits[self.ranks[hits] < max_det]]
-            recall[:, t] = weights @ np.bincount(kept, minlength=len(self.n_gt))
+        found = self._weigh(weights, TRUE_POSITIVE, self.ranks < max_det)
         with np.errstate(invalid="ignore"):
-            return (recall / n_gt[:, None]).mean(axis=1)
+            return (found / n_gt[:, None]).mean(axis=1)

@@ -11,6 +11,7 @@ from baselines.checkpoint import save_checkpoint
 from baselines.original import read_original
 from baselines.original.commands import translate_demo
 from baselines.predict import main
+from entityseg_bench.io import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -75,12 +76,28 @@ def test_the_binary_masks_of_the_other_script(place, tmp_path):
     assert {path.name for path in (tmp_path / "out/binary").glob("*.png")} == {"a.png", "b.png"}
 
 
+def test_keys_and_values_change_the_file(place, tmp_path):
+    command = (
+        "--config-file CONFIG --input DIR/100m_crop_sample --output DIR/out --opts "
+        "MODEL.WEIGHTS DIR/w.pth INPUT.MIN_SIZE_TEST 48 "
+        "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD 0.7"
+    )
+    config = translate_demo(typed(place, command))[1]
+    assert config == str(tmp_path / "out/config_given.yaml")
+    changed = read_original(config, training=False).model
+    plain = read_original(place["CONFIG"], training=False).model
+    assert changed.min_size_test == 48 != plain.min_size_test
+    assert changed.panoptic_overlap_threshold == 0.7
+    typed_wrong = command.replace("48", "tall")
+    with pytest.raises(InputError, match=r"INPUT\.MIN_SIZE_TEST is 'tall'"):
+        read_original(translate_demo(typed(place, typed_wrong))[1], training=False)
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
         ("--opts MODEL.WEIGHT w.pth", "unknown keys: MODEL.WEIGHT"),
         ("--opts MODEL.WEIGHTS", "do not come in pairs"),
-        ("--opts MODEL.WEIGHTS w.pth SOLVER.BASE_LR 1", "SOLVER.BASE_LR: set it in the file"),
         ("", "no weights are named"),
         ("--thread-num 4 --opts MODEL.WEIGHTS w.pth", "torchrun --nproc-per-node 4"),
     ],

@@ -59,12 +59,20 @@ def test_a_command_is_read(datasets):
     ]  # fmt: skip
 
 
+def test_keys_and_values_change_the_file(data, tmp_path):
+    words = ["--config-file", data / "original/cropformer.yaml", "--eval-only"]
+    words += ["OUTPUT_DIR", tmp_path, "INPUT.MIN_SIZE_TEST", 48, "MODEL.WEIGHTS", "w.pth"]
+    read = read_command([str(word) for word in words])
+    assert read.config == str(tmp_path / "config_given.yaml") == read.train[1]
+    assert read.weights == "w.pth"
+    assert read_original(read.config, training=False).model.min_size_test == 48
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
         (["OUTPUT_DIRS", "x"], "unknown keys: OUTPUT_DIRS"),
         (["OUTPUT_DIR"], "do not come in pairs"),
-        (["INPUT.MIN_SIZE_TEST", "3"], "INPUT.MIN_SIZE_TEST: set it in the file"),
         (["--eval-only"], "no weights are named"),
         (["--data", "/no/such/folder"], "no data set is there"),
     ],

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from baselines.crops import ViewLayout, corner_boxes_xyxy, plan_views
 from baselines.modeling import paste
-from baselines.modeling.paste import MaskCanvas, tiles
+from baselines.modeling.paste import MaskCanvas, Tile, tiles
 from baselines.modeling.postprocess import (
     SegmentMap,
     disjoint_segments,
@@ -35,6 +35,26 @@ def masks_of(segments: SegmentMap) -> np.ndarray:
     return segments.id_map.numpy()[None] == ids[:, None, None]
 
 
+def certain_pixels(canvas: MaskCanvas) -> np.ndarray:
+    """Find where no query's mask lies so near the threshold that rounding decides, (H, W) bool.
+
+    Processors sum the same products in another order, so the resized logits differ in their last
+    digits, and the original's pixels there are another processor's.
+    """
+    height, width = canvas.size
+    queries = torch.arange(len(canvas.logits))
+    values = canvas.tile_masks(Tile(0, height, 0, width)).values(queries)
+    certain = ((values - canvas.threshold).abs() > 1e-5).all(0).numpy()
+    assert certain.mean() > 0.99
+    return certain
+
+
+def check_masks(canvas, masks, want):
+    """Compare (N, H, W) masks with the original's where rounding does not decide."""
+    certain = certain_pixels(canvas)
+    np.testing.assert_array_equal(masks[:, certain], want.astype(bool)[:, certain])
+
+
 def load_case(folder, name) -> tuple[dict[str, np.ndarray], list[tuple[Tensor, MaskCanvas]]]:
     """Load a golden case of one view: its arrays, and logits and canvas of each image."""
     golden = dict(np.load(folder / f"case_{name}.npz"))
@@ -50,14 +70,13 @@ def load_case(folder, name) -> tuple[dict[str, np.ndarray], list[tuple[Tensor, M
     return golden, outputs
 
 
-def check_instances(instances, masks, scores, class_idxs):
+def check_instances(canvas, instances, masks, scores, class_idxs):
     """Compare in order of score; the original's own order is that of an unsorted top-k."""
     order = np.argsort(scores, kind="stable")
     ours = sorted(instances, key=lambda instance: instance.score)
     np.testing.assert_allclose([i.score for i in ours], scores[order], atol=1e-6)
     assert [i.class_idx for i in ours] == class_idxs[order].tolist()
-    for instance, mask in zip(ours, masks[order], strict=True):
-        np.testing.assert_array_equal(rle.decode(instance.segmentation), mask)
+    check_masks(canvas, np.stack([rle.decode(i.segmentation) for i in ours]), masks[order])
 
 
 @pytest.mark.parametrize("name", ["n1", "n2_topk"])
@@ -68,10 +87,11 @@ def test_paths_without_and_with_overlap_agree_with_the_original(shared, name):
     canvas = MaskCanvas(masks, one_view(masks.shape[-2:]))
     top_k = int(golden["topk"])
     segments = disjoint_segments(logits, canvas, top_k=top_k)
-    np.testing.assert_array_equal(masks_of(segments), golden["nonoverlap_pred_masks"])
+    check_masks(canvas, masks_of(segments), golden["nonoverlap_pred_masks"])
     np.testing.assert_allclose(segments.scores, golden["nonoverlap_scores"], atol=1e-6)
     np.testing.assert_array_equal(segments.class_idxs, golden["nonoverlap_pred_classes"])
     check_instances(
+        canvas,
         overlapping_instances(logits, canvas, top_k=top_k),
         golden["overlap_pred_masks"],
         golden["overlap_scores"],
@@ -90,7 +110,7 @@ def test_fused_views_agree_with_the_original(shared):
     )
     canvas = MaskCanvas(torch.from_numpy(golden["mask_logits_lowres"]), layout)
     segments = disjoint_segments(torch.from_numpy(golden["cls3d"]), canvas)
-    np.testing.assert_array_equal(masks_of(segments), golden["pred_masks"])
+    check_masks(canvas, masks_of(segments), golden["pred_masks"])
     np.testing.assert_allclose(segments.scores, golden["scores"], atol=1e-6)
 
 
@@ -103,7 +123,7 @@ def test_cropformer_agrees_with_the_original(shared, case):
     )
     canvas = MaskCanvas(torch.from_numpy(golden["d3.pred_masks"][0]), layout)
     segments = disjoint_segments(torch.from_numpy(golden["d3.pred_logits"][0]), canvas)
-    np.testing.assert_array_equal(masks_of(segments), golden["inst.pred_masks"])
+    check_masks(canvas, masks_of(segments), golden["inst.pred_masks"])
     np.testing.assert_allclose(segments.scores, golden["inst.scores"], atol=1e-6)
 
 
@@ -113,7 +133,7 @@ def test_entity_mask2former_agrees_with_the_original(shared, name, case):
     golden, outputs = load_case(shared / "golden/tiny" / name, case)
     for i, (logits, canvas) in enumerate(outputs):
         segments = disjoint_segments(logits, canvas, top_k=20)
-        np.testing.assert_array_equal(masks_of(segments), golden[f"inst{i}.pred_masks"])
+        check_masks(canvas, masks_of(segments), golden[f"inst{i}.pred_masks"])
         np.testing.assert_allclose(segments.scores, golden[f"inst{i}.scores"], atol=1e-6)
 
 
@@ -122,6 +142,7 @@ def test_instance_mask2former_agrees_with_the_original(shared, case):
     golden, outputs = load_case(shared / "golden/tiny/m2f_r50_instance", case)
     for i, (logits, canvas) in enumerate(outputs):
         check_instances(
+            canvas,
             overlapping_instances(logits, canvas, top_k=30),
             *(golden[f"inst{i}.{key}"] for key in ("pred_masks", "scores", "pred_classes")),
         )
@@ -135,7 +156,11 @@ def test_semantic_mask2former_agrees_with_the_original(shared):
     np.testing.assert_allclose(class_scores, golden["sem_seg0"], atol=1e-5)
     segments = semantic_segments(logits, canvas)
     labels = np.concatenate([[-1], segments.class_idxs])[segments.id_map]
-    np.testing.assert_array_equal(labels, golden["sem_seg0"].argmax(0))
+    # Where two classes are this close, rounding decides.
+    runner_up, best = np.sort(golden["sem_seg0"], axis=0)[-2:]
+    certain = best - runner_up > 2e-5
+    assert certain.mean() > 0.99
+    np.testing.assert_array_equal(labels[certain], golden["sem_seg0"].argmax(0)[certain])
 
 
 def test_panoptic_mask2former_agrees_with_the_original(shared):
@@ -369,7 +394,7 @@ def test_panoptic_without_any_sure_query():
 
 
 def test_a_layout_of_other_views_is_refused():
-    with pytest.raises(ValueError, match=r"\(Q, 1, h, w\) is wanted"):
+    with pytest.raises(ValueError, match=r"needs \(Q, 1, h, w\)"):
         MaskCanvas(torch.zeros(3, 5, 4, 4), one_view((4, 4)))
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets_read import read_id_png, read_npz, read_panoptic
 from PIL import Image
 from tiny_models import CONFIGS, build
 
@@ -21,7 +20,6 @@ from baselines.predict import main
 from baselines.predictor import Predictor
 from baselines.progress import Finished, Progress
 from entity_api import rle
-from entityseg_bench.formats.coco import write_results
 from entityseg_bench.io import InputError
 from entityseg_bench.score import evaluate_files
 
@@ -126,39 +124,69 @@ def test_every_kind_of_file(tmp_path, weights, pictures):
 
 @pytest.mark.parametrize("kind", ["ids", "npz", "panoptic"])
 @pytest.mark.parametrize("model", ["entity", "views"])
-def test_every_kind_scores_like_the_results_file(tmp_path, weights, pictures, model, kind):
-    """The ground truth is what another model sees there, so that the AP is no 0 and no 1."""
+@pytest.mark.parametrize("source", ["coco", "folder"])
+def test_every_kind_scores_like_the_results_file(tmp_path, weights, pictures, model, kind, source):
+    """The ground truth is some of what the model sees there, so that the AP is no 0 and no 1."""
     names = sorted(path.name for path in pictures.iterdir())
     images = [{"id": 7 + i, "file_name": name} for i, name in enumerate(names)]
     for image in images:
         image["height"], image["width"] = image_size(pictures / image["file_name"])
     (tmp_path / "val.json").write_text(json.dumps({"images": images}))
     out = tmp_path / "out"
-    args = ("--weights", weights[model], "--images", tmp_path / "val.json", "--image-root")
-    assert predict(*args, pictures, "--out", out, "--write", "json", kind) == 0
+    where = {"coco": (tmp_path / "val.json", "--image-root", pictures), "folder": (pictures,)}
+    args = ("--weights", weights[model], "--out", out, "--write", "json", kind)
+    assert predict(*args, "--images", *where[source]) == 0
     records = read(out / "results.json")
+    number = {image["file_name"]: image["id"] for image in images}
     rng = np.random.default_rng(0)
     kept = [row for row in records if rng.random() < 0.6]
     rows = [
-        {"id": i + 1, "image_id": row["image_id"], "category_id": 0, "iscrowd": 0}
+        {"id": i + 1, "image_id": number.get(row["image_id"], row["image_id"])}
+        | {"category_id": 0, "iscrowd": 0, "area": rle.area(row["segmentation"])}
         | {"segmentation": row["segmentation"], "bbox": row["bbox"]}
-        | {"area": rle.area(row["segmentation"])}
         for i, row in enumerate(kept)
     ]
     truth = {"images": images, "annotations": rows, "categories": [{"id": 0, "name": "entity"}]}
     (tmp_path / "gt.json").write_text(json.dumps(truth))
-    read_back = {
-        "ids": lambda: read_id_png(out / "ids"),
-        "npz": lambda: read_npz(out / "npz"),
-        "panoptic": lambda: read_panoptic(out / "panoptic.json", out / "panoptic"),
-    }[kind]()
-    write_results(read_back, tmp_path / "again.json")
+    written = out / "panoptic.json" if kind == "panoptic" else out / kind
     want, got = (
-        evaluate_files(tmp_path / "gt.json", path)
-        for path in (out / "results.json", tmp_path / "again.json")
+        evaluate_files(tmp_path / "gt.json", path) for path in (out / "results.json", written)
     )
     assert 0 < want.result.metrics["APe"] < 1
     assert got.result.metrics == want.result.metrics
+
+
+@pytest.mark.parametrize("kind", ["ids", "npz", "panoptic", "json"])
+def test_predictions_of_a_folder_are_scored(tmp_path, weights, pictures, kind):
+    """They call images by name; the ground truth has ids of its own, and other endings."""
+    names = sorted(path.name for path in pictures.iterdir())
+    images = [{"id": 7 + i, "file_name": name} for i, name in enumerate(names)]
+    for image in images:
+        image["height"], image["width"] = image_size(pictures / image["file_name"])
+    (tmp_path / "val.json").write_text(json.dumps({"images": images}))
+    kinds = dict.fromkeys(["json", kind])
+    args = ("--weights", weights["entity"], "--write", *kinds, "--out")
+    of_file, of_folder = tmp_path / "file", tmp_path / "folder"
+    source = ("--images", tmp_path / "val.json", "--image-root", pictures)
+    assert predict(*args, of_file, *source) == 0
+    assert predict(*args, of_folder, "--images", pictures) == 0
+    file = {"json": "results.json", "panoptic": "panoptic.json"}.get(kind, kind)
+    rows = [
+        {"id": i + 1, "image_id": row["image_id"], "category_id": 0, "iscrowd": 0}
+        | {"segmentation": row["segmentation"], "area": rle.area(row["segmentation"])}
+        for i, row in enumerate(read(of_file / "results.json")[::2])
+    ]
+    for ending in (".png", ".jpg"):
+        for image in images:
+            image["file_name"] = f"val/{image['file_name'][:-4]}{ending}"
+        truth = {"images": images, "annotations": rows, "categories": [{"id": 0, "name": "x"}]}
+        (tmp_path / "gt.json").write_text(json.dumps(truth))
+        want, got = (
+            evaluate_files(tmp_path / "gt.json", folder / file) for folder in (of_file, of_folder)
+        )
+        assert 0 < want.result.metrics["APe"] < 1
+        assert got.result.metrics == want.result.metrics
+        assert any("file names" in str(warning) for warning in got.warnings)
 
 
 def test_a_broken_image_is_listed_and_the_rest_finishes(tmp_path, weights, pictures, capsys):
@@ -173,7 +201,7 @@ def test_a_broken_image_is_listed_and_the_rest_finishes(tmp_path, weights, pictu
         args = ("--weights", weights["entity"], "--images", folder, "--out", out)
         assert predict(*args, "--batch-size", batch_size) == 1
         err = capsys.readouterr().err
-        assert "p1.png: the image is broken" in err
+        assert "p1.png: it cannot be read" in err
         assert "p9.jpg: it is no image" in err
         assert "2 images have no result" in err
         assert {row["image_id"] for row in read(out)} == {"p0.png", "p2.png", "p3.png", "p4.png"}

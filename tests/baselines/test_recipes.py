@@ -5,14 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_models import TINY, build
 
 import baselines
 from baselines.config import ModelConfig
 from baselines.data import TrainingSamples
 from baselines.guess import guess_presets
 from baselines.presets import PRESETS, get_preset
+from baselines.ranks import Ranks
 from baselines.train import _only
 from baselines.train_config import AugmentConfig, TrainConfig
+from baselines.train_eval import evaluate_model
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.demo import write_demo
 from entityseg_bench.io import InputError
@@ -76,3 +79,20 @@ def test_one_category_keeps_every_image(dataset):
     assert _only(None, [name]) is None
     with pytest.raises(InputError, match="there is none called unicorn"):
         _only(dataset, ["unicorn"])
+
+
+def test_a_person_has_the_id_of_cocos_person():
+    model = build(replace(TINY, task="instance", num_classes=1))
+    predictor = baselines.Predictor(model=model)
+    assert [(row.id, row.name) for row in predictor.categories] == [(1, "person")]
+
+
+def test_an_evaluation_at_each_distance(dataset):
+    """The clean numbers stay; each distance adds its own, and the same air gives the same again."""
+    model = build(replace(TINY, task="instance", num_classes=len(dataset.categories)))
+    plain = evaluate_model(model, dataset, Ranks())
+    far = [evaluate_model(model, dataset, Ranks(), distances=(0.0, 150.0)) for _ in range(2)]
+    assert far[0].keys() - plain.keys() == {"APe_150m", "class_AP_150m"}
+    np.testing.assert_equal(far[0], far[1])
+    np.testing.assert_equal({name: far[0][name] for name in plain}, plain)
+    assert model.training

@@ -80,7 +80,7 @@ def main() -> None:
         print(f"{name:28} x {n}: {seconds[name]:7.2f} s CPU")
     start = time.process_time()
     for _ in image_weights(first.groups, 3, 0):
-        accumulate(first.matches, first.groups, first_scores, first.params)
+        accumulate(first.matches, first_scores, first.params)
     naive = (time.process_time() - start) / 3 * n
     ratio = naive / seconds["intervals of all 12"]
     print(f"{'accumulating each set anew':28} x {n}: {naive:7.2f} s CPU ({ratio:.1f} x all 12)")

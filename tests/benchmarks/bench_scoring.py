@@ -33,7 +33,7 @@ import sys
 from pathlib import Path
 from vernier.instance import Evaluator, Segm
 result = Evaluator(iou=Segm()).evaluate(
-    Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]).with_suffix(".boxes.json").read_bytes()
+    Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]).read_bytes()
 )
 print("AP", result)
 """
@@ -75,13 +75,18 @@ def commands(gt: Path, dt: Path, peers: str, slow: bool) -> dict[str, list[str]]
         "ours, both, 2 threads": [*own, "--threads", "2"],
     }
     for name, script in PEERS.items():
-        module = name.replace("-", "_")
-        check = [peers, "-c", f"import {module}"]
-        if subprocess.run(check, capture_output=True, check=False).returncode:
+        if not installed(peers, name):
             print(f"{name}: not installed, not measured")
         elif slow or name != "pycocotools":
-            found[name] = [peers, "-c", script, str(gt), str(dt)]
+            boxes = dt.with_suffix(".boxes.json") if name == "vernier" else dt
+            found[name] = [peers, "-c", script, str(gt), str(boxes)]
     return found
+
+
+def installed(python: str, name: str) -> bool:
+    """Tell whether a Python has a peer."""
+    check = [python, "-c", f"import {name.replace('-', '_')}"]
+    return not subprocess.run(check, capture_output=True, check=False).returncode
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ from flat_masks import SETTINGS, bounds_of, flat_masks, runs_of, write_counts
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from entity_api import _cover, _events, _match, _reach, _rle, _sweep
+from entity_api import _cover, _events, _match, _near, _rle, _sweep
 
-# --- _sweep, _reach, _events, _cover --------------------------------------------------------------
+# --- _sweep, _near, _events, _cover ---------------------------------------------------------------
 
 
 @st.composite
@@ -44,45 +44,60 @@ def test_intersections(sides):
     assert regions.intersections(runs_of(dt)).tolist() == common_pixels(dt, gt).tolist()
 
 
-def ious_of(common, dt, gt, crowd):
+def near_of(dt, gt, crowd, least_iou, dt_group, gt_group):
+    """List for each dt mask the gt of its group whose IoU is reached, and that IoU."""
+    common = common_pixels(dt, gt)
     union = dt.sum(axis=1)[:, None] + (gt.sum(axis=1) - common) * ~crowd
-    return common / np.maximum(union, 1)
+    iou = common / np.maximum(union, 1)
+    return [
+        [
+            (g, iou[d, g])
+            for g in range(len(gt))
+            if iou[d, g] >= least_iou and 0 <= dt_group[d] == gt_group[g]
+        ]
+        for d in range(len(dt))
+    ]
 
 
 @SETTINGS
-@given(two_sides(), st.sampled_from([0.0, 0.3, 0.5, 0.75, 1.0]), st.integers(0, 2**32 - 1))
-def test_intersections_that_matter(sides, least_iou, seed):
-    """Counts are exact where the IoU is reached, and nowhere too high."""
+@given(
+    two_sides(), st.sampled_from([1e-9, 0.3, 0.5, 0.75, 1.0]), st.integers(0, 2**32 - 1),
+    st.sampled_from([1, 7, 50, 300]),
+)  # fmt: skip
+@example((np.zeros((1, 1), bool), np.zeros((2, 1), bool)), 0.5, 1, 1)
+@example((np.ones((3, 9), bool), np.ones((3, 9), bool)), 1.0, 5, 3)
+def test_near(sides, least_iou, seed, height):
+    """The pairs, and IoUs to the last bit, of masks that overlap one another as they like."""
     dt, gt = sides
+    # Whole columns, as images have them.
+    dt, gt = (np.pad(side, [(0, 0), (0, -side.shape[1] % height)]) for side in (dt, gt))
     # Some masks like those of the other side: independent ones hardly ever reach an IoU.
     rng = np.random.default_rng(seed)
     for mask in dt[: len(gt)]:
         mask[:] = gt[rng.integers(len(gt))] ^ (rng.random(gt.shape[1]) < rng.choice([0, 0.05, 0.3]))
     crowd = rng.random(len(gt)) < 0.2
-    common = common_pixels(dt, gt)
-    reached = ious_of(common, dt, gt, crowd) >= least_iou
-    dt_runs, gt_runs = runs_of(dt), runs_of(gt)
-    needed_px, wanted = _reach.within_reach(dt_runs, gt_runs, crowd.view(np.uint8), least_iou)
-    assert (needed_px[reached] <= common[reached]).all()
-    assert wanted.tolist() == (needed_px < 2**40).any(axis=0).tolist()
-    found = _sweep.Regions(gt_runs, wanted).intersections(dt_runs, needed_px)
-    assert found[reached].tolist() == common[reached].tolist()
-    assert (found <= common).all()
+    dt_group, gt_group = (rng.integers(-1, 2, len(side)) for side in (dt, gt))
+    if rng.random() < 0.6:
+        dt_group[:], gt_group[:] = 0, 0
+    found = _near.near(
+        runs_of(dt), runs_of(gt), crowd.view(np.uint8), height, least_iou, dt_group, gt_group
+    )
+    expected = near_of(dt, gt, crowd, least_iou, dt_group, gt_group)
+    assert found.rows() == expected
 
 
-def test_masks_are_not_compared_in_vain():
-    flat = np.arange(400)
-    gt = np.array([flat < 100, (flat >= 240) & (flat < 340)])
-    dt = np.array([flat < 48, flat < 51, flat >= 300, (flat % 2 == 0) & (flat < 380)])
-    runs, no_crowd = [runs_of(dt), runs_of(gt)], np.zeros(2, np.uint8)
-    needed_px, wanted = _reach.within_reach(*runs, no_crowd, 0.5)
-    # Too small; (51 + 100) / 3 pixels; 40 beside the other gt; (190 + 100) / 3.
-    assert (needed_px < 2**40).tolist() == [[0, 0], [1, 0], [0, 0], [1, 1]]
-    assert (needed_px[1, 0], needed_px[3, 1]) == (50, 96)
-    assert wanted.tolist() == [1, 1]
-    found = _sweep.Regions(runs[1], wanted).intersections(runs[0], needed_px)
-    # Of the last, 160 runs are counted: the 30 that are left cannot make 96 of 50 or 40.
-    assert found.tolist() == [[0, 0], [51, 0], [0, 0], [50, 40]]
+def test_near_among_many():
+    """More masks than a row is made for, in no order of their columns."""
+    rng = np.random.default_rng(3)
+    at = rng.permutation(200)
+    gt = (np.arange(2000) // 10) == at[:, None]
+    dt = np.roll(gt, 2, axis=1)[:150]
+    no_crowd, groups = np.zeros(200, np.uint8), np.zeros(200, int)
+    found = _near.near(runs_of(dt), runs_of(gt), no_crowd, 5, 0.5, groups[:150], groups)
+    # Of 10 pixels each, 8 are shared: 8 of 12.
+    assert found.rows() == [[(d, 8 / 12)] for d in range(150)]
+    every = _near.near(runs_of(dt), runs_of(gt | True), no_crowd, 5, 0.004, groups[:150], groups)
+    assert every.rows() == [[(g, 10 / 2000) for g in range(200)]] * 150
 
 
 def test_regions_are_labelled_by_the_set_of_masks():
@@ -102,15 +117,16 @@ def visible_of(masks, order):
 
 
 @SETTINGS
-@given(flat_masks(most=10))
-@example(np.ones((70, 3), bool))
-@example(np.ones((2, 130), bool))
-@example(np.eye(3, dtype=bool).repeat(64, axis=1))
-@example(np.array([[1] * 64 + [0] * 64, [0] * 63 + [1] * 65], bool))
-@example(np.eye(130, 200, dtype=bool) | (np.arange(200) > 150))
-def test_visible(masks):
+@given(masks=flat_masks(most=10))
+@example(masks=np.ones((70, 3), bool))
+@example(masks=np.ones((2, 130), bool))
+@example(masks=np.eye(3, dtype=bool).repeat(64, axis=1))
+@example(masks=np.array([[1] * 64 + [0] * 64, [0] * 63 + [1] * 65], bool))
+@example(masks=np.eye(130, 200, dtype=bool) | (np.arange(200) > 150))
+@pytest.mark.parametrize("by_events", [False, True])
+def test_visible(by_events, masks):
     runs = runs_of(masks)
-    visible, crowded_px = _cover.visible(runs)
+    visible, crowded_px = _cover.visible(runs, by_events)
     expected = visible_of(masks, range(len(masks)))
     for idx, flat in enumerate(expected):
         assert visible.bounds_of(idx).tolist() == bounds_of(flat)
@@ -159,21 +175,6 @@ def test_pairs_are_not_counted_beyond_their_table():
 # --- _match -------------------------------------------------------------------------------------
 
 
-@SETTINGS
-@given(st.integers(0, 2**32 - 1), st.integers(0, 6), st.integers(0, 6))
-def test_ious(seed, n_dt, n_gt):
-    rng = np.random.default_rng(seed)
-    dt_area, gt_area = rng.integers(0, 9, n_dt), rng.integers(0, 9, n_gt)
-    common = (rng.random((n_dt, n_gt)) * (np.minimum(dt_area[:, None], gt_area) + 1)).astype(int)
-    crowd = rng.integers(0, 2, n_gt).astype(np.uint8)
-    ours = _match.ious(common, dt_area, gt_area, crowd)
-    assert ours.shape == (n_dt, n_gt)
-    for d in range(n_dt):
-        for g in range(n_gt):
-            union = dt_area[d] if crowd[g] else dt_area[d] + gt_area[g] - common[d, g]
-            assert ours[d, g] == (common[d, g] / union if common[d, g] else 0.0)
-
-
 def match_one(iou, thr, least, most, rows, columns, dt_area, gt_area, crowd):
     """Match as cocoapi does: (outcome, gt) of each row, the last row of each matched gt."""
     ignored = {g: crowd[g] or not least <= gt_area[g] <= most for g in columns}
@@ -199,56 +200,67 @@ def match_one(iou, thr, least, most, rows, columns, dt_area, gt_area, crowd):
 
 @SETTINGS
 @given(st.integers(0, 2**32 - 1), st.integers(0, 9), st.integers(0, 7))
-def test_match_group(seed, n_dt, n_gt):
+def test_match_image(seed, n_dt, n_gt):
     rng = np.random.default_rng(seed)
     # Few different values: equal IoUs, IoUs equal to thresholds, IoU 1 below the threshold 1.
     iou = rng.choice([0.0, 0.3, 0.5, 0.75, 0.75, 0.9, 1.0], (n_dt, n_gt))
     thrs, ranges = np.array([0.5, 0.75, 1.0, 0.0]), np.array([[0, 1e10], [0, 5], [5, 8]], float)
     dt_area, gt_area = (rng.integers(0, 12, n).astype(float) for n in (n_dt, n_gt))
     crowd = (rng.random(n_gt) < 0.3).astype(np.uint8)
-    rows = np.flatnonzero(rng.random(n_dt) < 0.8)
-    columns = np.flatnonzero(rng.random(n_gt) < 0.8)
+    dt_group, gt_group = (rng.integers(-1, rng.integers(1, 3), n) for n in (n_dt, n_gt))
     dt_records, gt_records = rng.permutation(n_dt + 4)[:n_dt], rng.permutation(n_gt + 3)[:n_gt]
-    start, shape = 2, (len(ranges), len(thrs))
+    # By group, or in any order.
+    columns = np.full(n_dt, -1)
+    rows = np.flatnonzero(dt_group >= 0)
+    rows = rows[np.argsort(dt_group[rows], kind="stable")] if seed % 2 else rng.permutation(rows)
+    columns[rows] = 2 + np.arange(len(rows))
+    shape = (len(ranges), len(thrs))
     outcome = np.full((*shape, n_dt + 4), -9, np.int8)
     dt_gt = np.full((*shape, n_dt + 4), -9, np.int32)
     gt_dt = np.full((*shape, n_gt + 3), -1, np.int32)
     gt_ignored = np.full((len(ranges), n_gt + 3), 7, np.uint8)
-    _match.match_group(
-        iou, thrs, ranges, rows, columns, dt_records, gt_records, dt_area, gt_area, crowd, start,
-        outcome, dt_gt, gt_dt, gt_ignored,
+    _match.match_image(
+        _near.of_dense(iou, 0.0, dt_group, gt_group),
+        _match.Target(thrs, ranges, outcome, dt_gt, gt_dt, gt_ignored),
+        columns, dt_records, gt_records, dt_area, gt_area, crowd, gt_group,
     )  # fmt: skip
     for a, (least, most) in enumerate(ranges):
+        # Nothing outside the image's own columns is written.
+        expected = [np.full(n_dt + 4, -9), np.full(n_dt + 4, -9), np.full(n_gt + 3, -1)]
+        ignored = np.full(n_gt + 3, 7)
         for t, thr in enumerate(thrs):
-            found, taken = match_one(
-                iou, thr, least, most, rows.tolist(), columns.tolist(), dt_area, gt_area, crowd
-            )
-            # Nothing outside the group's own columns is written.
-            expected = np.full(n_dt + 4, -9)
-            expected[start : start + len(rows)] = [what for what, _ in found]
-            assert outcome[a, t].tolist() == expected.tolist()
-            expected[start : start + len(rows)] = [
-                -1 if g is None else gt_records[g] for _, g in found
-            ]
-            assert dt_gt[a, t].tolist() == expected.tolist()
-            expected = np.full(n_gt + 3, -1)
-            for g, d in taken.items():
-                expected[gt_records[g]] = dt_records[d]
-            assert gt_dt[a, t].tolist() == expected.tolist()
-        expected = np.full(n_gt + 3, 7)
-        for g in columns:
-            expected[gt_records[g]] = bool(crowd[g] or not least <= gt_area[g] <= most)
-        assert gt_ignored[a].tolist() == expected.tolist()
+            for array, value in zip(expected, (-9, -9, -1), strict=True):
+                array[:] = value
+            for group in (0, 1):
+                own = np.flatnonzero(gt_group == group)
+                rows = np.flatnonzero(dt_group == group)
+                found, taken = match_one(
+                    iou, thr, least, most, rows.tolist(), own.tolist(), dt_area, gt_area, crowd
+                )
+                expected[0][columns[rows]] = [what for what, _ in found]
+                matched = [-1 if g is None else gt_records[g] for _, g in found]
+                expected[1][columns[rows]] = matched
+                for g, d in taken.items():
+                    expected[2][gt_records[g]] = dt_records[d]
+                for g in own:
+                    ignored[gt_records[g]] = bool(crowd[g] or not least <= gt_area[g] <= most)
+            for array, written in zip((outcome, dt_gt, gt_dt), expected, strict=True):
+                assert array[a, t].tolist() == written.tolist()
+        assert gt_ignored[a].tolist() == ignored.tolist()
 
 
 def test_of_equal_ious_the_later_ground_truth_matches():
     """A quirk of cocoapi that parity rests on."""
     outcome, dt_gt = np.zeros((1, 1, 1), np.int8), np.zeros((1, 1, 1), np.int32)
-    gt_dt, one, two = np.full((1, 1, 2), -1, np.int32), np.array([0]), np.array([0, 1])
-    _match.match_group(
-        np.array([[0.8, 0.8]]), np.array([0.5]), np.array([[0.0, 99.0]]), one, two, one, two,
-        np.array([4.0]), np.array([4.0, 4.0]), np.zeros(2, np.uint8), 0,
-        outcome, dt_gt, gt_dt, np.zeros((1, 2), np.uint8),
+    gt_dt, one, two = np.full((1, 1, 2), -1, np.int32), np.zeros(1, int), np.array([0, 1])
+    _match.match_image(
+        _near.of_dense(np.array([[0.8, 0.8]]), 0.5, one, np.zeros(2, int)),
+        _match.Target(
+            np.array([0.5]), np.array([[0.0, 99.0]]), outcome, dt_gt, gt_dt,
+            np.zeros((1, 2), np.uint8),
+        ),
+        one, one, two, np.array([4.0]), np.array([4.0, 4.0]), np.zeros(2, np.uint8),
+        np.zeros(2, int),
     )  # fmt: skip
     assert dt_gt.item() == 1
     assert gt_dt.tolist() == [[[-1, 0]]]

@@ -1,5 +1,7 @@
 """Python values that are no COCO: an error that names them, never one from inside."""
 
+import pickle
+
 import pytest
 
 from entity_api import RecordError, evaluate
@@ -34,3 +36,9 @@ def test_records_that_are_none(row):
         evaluate({"images": images, "annotations": [row]}, [])
     with pytest.raises(RecordError, match="dt record 0: it is"):
         evaluate({"images": images, "annotations": []}, [row])
+
+
+def test_an_error_passes_from_process_to_process():
+    error = pickle.loads(pickle.dumps(RecordError("dt", 7, "its score is nan")))
+    assert (error.side, error.idx, error.what) == ("dt", 7, "its score is nan")
+    assert str(error) == "dt record 7: its score is nan"

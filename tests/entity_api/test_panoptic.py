@@ -203,11 +203,26 @@ def test_map_overlaps_count_every_pixel(seed, dtype):
     shape = rng.integers(1, 12, 2)
     first = rng.integers(0, 4, shape).astype(dtype)
     second = rng.integers(0, 3, shape) * 1000 - 1000
-    rows, columns, pixels = map_overlaps(first, second)
-    for i, row in enumerate(rows):
-        for j, column in enumerate(columns):
-            assert pixels[i, j] == ((first == row) & (second == column)).sum()
+    rows, columns, row_idx, column_idx, pixels = map_overlaps(first, second)
+    found = zip(row_idx.tolist(), column_idx.tolist(), pixels.tolist(), strict=True)
+    assert list(found) == [
+        (i, j, ((first == row) & (second == column)).sum())
+        for i, row in enumerate(rows)
+        for j, column in enumerate(columns)
+        if ((first == row) & (second == column)).any()
+    ]
     assert pixels.sum() == first.size
+
+
+def test_map_overlaps_of_many_labels():
+    """More pairs than are counted in a table: every pixel has its own label in one map."""
+    rng = np.random.default_rng(3)
+    first, second = rng.permutation(30000).reshape(150, 200), rng.integers(0, 900, (150, 200))
+    rows, columns, row_idx, column_idx, pixels = map_overlaps(first, second)
+    assert (rows.tolist(), columns.tolist()) == (list(range(30000)), list(range(900)))
+    assert (row_idx == np.arange(30000)).all()
+    assert (column_idx == second.reshape(-1)[np.argsort(first.reshape(-1))]).all()
+    assert (pixels == 1).all()
 
 
 def test_map_overlaps_reject_labels_beyond_32_bits():

@@ -160,7 +160,7 @@ def test_plain_wrapped_and_packed_predictions_are_one(paths, tmp_path, contents)
     [
         (["--max-dets", "a,b"], "--max-dets 'a,b' is not N,N,..."),
         (["--max-dets", ""], "--max-dets '' is not"),
-        (["--max-dets", "10,1"], "max_dets must hold at least one value, rising"),
+        (["--max-dets", "10,1"], "max_dets must hold at least one value, in ascending"),
         (["--max-dets", "0"], "max_dets must be at least 1"),
         (["--area-ranges", "small"], "--area-ranges 'small' is not LABEL:LEAST:GREATEST"),
         (["--area-ranges", "a:5:1"], "area_ranges must hold"),

@@ -8,7 +8,8 @@ import pytest
 
 from entity_api import Detections, GroundTruth, evaluate, rle
 from entityseg_bench.formats.coco import read_coco, read_results
-from entityseg_bench.formats.coco_rows import bad_records
+from entityseg_bench.formats.coco_faults import bad_records
+from entityseg_bench.formats.coco_rows import TRUTH_ROWS, ResultRow
 from entityseg_bench.io import InputError
 
 POLYGON = [[0.5, 0.5, 3.5, 0.5, 3.0, 3.25]]
@@ -135,13 +136,11 @@ def test_where_names_a_record(contents, tmp_path):
 
 def test_a_record_that_cannot_be_read_is_named(contents, tmp_path):
     gt, dt = contents
-    dt[3]["score"] = "0.5"
+    dt[3]["score"] = "x"
     gt_path, dt_path = write(tmp_path, gt, dt)
     with pytest.raises(InputError) as caught:
         read_predictions(dt_path, read_ground_truth(gt_path))
-    assert str(caught.value).startswith(
-        f"{dt_path}: annotations record 3 (id 4, image_id 1): score is '0.5': Expected `float`"
-    )
+    assert str(caught.value).startswith(f"{dt_path}: record 3 (image_id 1): its score is 'x'")
 
 
 def test_bad_records_names_each(contents, tmp_path):
@@ -150,17 +149,18 @@ def test_bad_records_names_each(contents, tmp_path):
     dt[1] = 17
     del dt[2]["image_id"]
     gt["images"][1]["height"] = -5
-    gt["annotations"][4]["segmentation"] = {"size": [9, 7]}
+    gt["annotations"][4]["image_id"] = [7]
     gt["categories"][0]["id"] = "five"
     gt_path, dt_path = write(tmp_path, gt, dt)
-    assert [where for where, _ in bad_records(dt_path.read_bytes(), predictions=True)] == [
+    kinds = {"annotations": ResultRow}
+    assert [where for where, *_ in bad_records(dt_path.read_bytes(), kinds)] == [
         "annotations record 0 (image_id 'x')",
         "annotations record 1",
         "annotations record 2",
     ]
-    found = dict(bad_records(gt_path.read_bytes(), predictions=False))
+    found = {where: what for where, what, _ in bad_records(gt_path.read_bytes(), TRUTH_ROWS)}
     assert found["images record 1 (id 'x')"] == "height is -5: Expected `int` >= 1"
-    assert "`counts`" in found["annotations record 4 (id 't', image_id 3)"]
+    assert "got `array`" in found["annotations record 4 (id 't', image_id [7])"]
     assert "id is 'five'" in found["categories record 0 (id 'five')"]
     assert len(found) == 3
 

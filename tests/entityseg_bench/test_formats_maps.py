@@ -123,9 +123,30 @@ def test_panoptic_image_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["RGBA", "1", "LA"])
 def test_maps_of_other_modes(tmp_path: Path, mode: str) -> None:
     path = save(tmp_path / "x.png", np.zeros((2, 3), np.uint8), mode)
-    for reader in (png.read_ids, png.read_labels):
-        with pytest.raises(InputError, match=f"not mode {mode}"):
-            reader(path)
+    with pytest.raises(InputError, match=f"not mode {mode}"):
+        png.read_ids(path)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16", "L", "1"])
+def test_class_maps_are_grey_in_any_mode(tmp_path: Path, mode: str) -> None:
+    classes = np.array([[0, 1, 1], [1, 0, 1]], np.uint8) * (255 if mode == "1" else 7)
+    path = save(tmp_path / "x.png", classes, mode)
+    found = png.read_labels(path)
+    assert found.dtype == np.uint8
+    assert found.tolist() == (classes // 255 if mode == "1" else classes).tolist()
+
+
+def test_coloured_or_translucent_maps_are_none_of_classes(tmp_path: Path) -> None:
+    pixels = np.full((2, 3, 4), 7, np.uint8)
+    for channel in (1, 3):
+        odd = pixels.copy()
+        odd[0, 0, channel] = 8
+        path = save(tmp_path / "x.png", odd)
+        with pytest.raises(InputError, match="one channel, not mode RGBA"):
+            png.read_labels(path)
+    path = save(tmp_path / "x.png", np.full((2, 3), 256, np.uint16))
+    with pytest.raises(InputError, match="values go up to 256"):
+        png.read_labels(path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty"])
@@ -216,7 +237,7 @@ def test_semantic_classes_are_not_split(tmp_path: Path) -> None:
 def test_semantic_faults(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing\.png: line 1 of val\.txt: the map cannot be"):
         semantic(tmp_path, [[1]], "a.b.jpg missing.png\n")
-    dataset = semantic(tmp_path, np.zeros((2, 2, 3)))
+    dataset = semantic(tmp_path, np.arange(12).reshape(2, 2, 3))
     with pytest.raises(InputError, match=r"a\.b\.png.*not mode RGB"):
         dataset.annotations(0)
     (tmp_path / "maps/a.b.png").write_bytes(b"text")

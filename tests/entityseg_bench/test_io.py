@@ -16,12 +16,15 @@ import pytest
 from entityseg_bench.io import (
     InputError,
     atomic_path,
+    check_folder,
     check_writable,
     decode_json,
     open_regular,
     printable,
     read_bytes,
+    read_text,
     sha256,
+    trusted_cache,
     write_json,
 )
 
@@ -240,8 +243,20 @@ def test_targets_that_cannot_be_are_found_before_the_work(tmp_path, name):
 
 def test_targets_that_can_be_leave_no_trace(tmp_path):
     check_writable(tmp_path / "a.json")
-    check_writable(tmp_path / "new/folder/a.json")
+    check_writable(tmp_path / "new/folder/a.json", makes_folders=True)
+    check_writable(None, tmp_path / "b.json")
+    check_folder(tmp_path / "new/folder")
+    check_folder(tmp_path)
     assert names_in(tmp_path) == []
+
+
+def test_a_folder_that_nobody_makes_has_to_be_there(tmp_path):
+    with pytest.raises(InputError, match=r"new/a\.json: it cannot be written: No such file"):
+        check_writable(tmp_path / "a.json", tmp_path / "new/a.json")
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file/below/it"):
+        with pytest.raises(InputError, match="it cannot be written: Not a directory"):
+            check_folder(path)
 
 
 @posix
@@ -272,3 +287,33 @@ def test_a_full_disk_is_said_of_the_target(tmp_path):
     assert said[1] == str(path)
     assert path.read_text() == "old"
     assert names_in(tmp_path) == ["a.json"]
+
+
+@posix
+def test_a_device_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for use in (check_writable, lambda path: write_json(path, [])):
+        with pytest.raises(InputError, match="pipe: it cannot be written: It is a device or a"):
+            use(tmp_path / "pipe")
+    assert names_in(tmp_path) == ["pipe"]
+
+
+def test_text_is_utf8(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfa\xc3\xa9\r\n")
+    assert read_text(path) == "aé\r\n"
+    path.write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"a\.txt: it is not UTF-8"):
+        read_text(path)
+
+
+@posix
+def test_a_cache_that_others_can_write_is_not_trusted(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENTITYSEG_CACHE", str(tmp_path / "cache"))
+    assert trusted_cache() == tmp_path / "cache"
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+    for mode in (0o777, 0o770, 0o702):
+        (tmp_path / "cache").chmod(mode)
+        assert trusted_cache() is None
+    (tmp_path / "cache").chmod(0o755)
+    assert trusted_cache() == tmp_path / "cache"

@@ -15,7 +15,13 @@ from entityseg_bench.resampling.bootstrap import (
     resampled_metrics,
 )
 from entityseg_bench.resampling.measures import measures
-from entityseg_bench.resampling.weighted import Columns, Evidence, hits_needed, matches_of
+from entityseg_bench.resampling.weighted import (
+    IGNORED,
+    Columns,
+    Evidence,
+    hits_needed,
+    matches_of,
+)
 
 SIZE = 64
 
@@ -101,20 +107,21 @@ def test_resample_equals_scoring_the_resampled_set(seed, class_aware):
             assert found[name][b] == pytest.approx(value, abs=tolerance, rel=0, nan_ok=True), name
 
 
-def test_equal_scores_within_an_image_change_little():
-    """The size that docs/compare.md states; without such ties there is no difference at all."""
-    rng = np.random.default_rng(0)
-    gt, dt = squares(rng, n_images=100, n_gt=6, n_dt=12, shake=0.12)
-    dt = dataclasses.replace(dt, scores=dt.scores.round(1))
-    params = EvalParams(iou_type="bbox")
+@pytest.mark.parametrize("class_aware", [False, True])
+@pytest.mark.parametrize("digits", [0, 1])
+def test_equal_scores_within_an_image_are_resampled_exactly(digits, class_aware):
+    rng = np.random.default_rng(digits)
+    gt, dt = squares(rng, n_images=30, n_gt=6, n_dt=12, shake=0.12)
+    dt = dataclasses.replace(dt, scores=dt.scores.round(digits))
+    params = EvalParams(iou_type="bbox", class_aware=class_aware, category_ids=[0, 1, 2])
     result = evaluate(gt, dt, params)
-    weights = image_weights(result.groups, 10, 0)
-    found = resampled_metrics(result, dt.scores, weights, ["AP", "AP50", "AP75"])
-    written = [evaluate(*written_out(gt, dt, row), params).metrics for row in weights]
-    for name, values in found.items():
-        differences = np.abs(values - [metrics[name] for metrics in written])
-        assert differences.max() < 0.002
-    assert (found["AP"] != [metrics["AP"] for metrics in written]).any()
+    weights = image_weights(result.groups, 20, 0)
+    found = resampled_metrics(result, dt.scores, weights)
+    for b, row in enumerate(weights):
+        metrics = evaluate(*written_out(gt, dt, row), params).metrics
+        tolerance = 1e-12 if class_aware else 0
+        for name, value in metrics.items():
+            assert found[name][b] == pytest.approx(value, abs=tolerance, rel=0, nan_ok=True), name
 
 
 def test_masks_with_and_without_overlaps_are_resampled_each_from_their_own_matches():
@@ -146,35 +153,37 @@ def test_masks_with_and_without_overlaps_are_resampled_each_from_their_own_match
         assert each[image_id] == alone.metrics["APe"]
 
 
-def test_kernel_equals_its_definition():
+@pytest.mark.parametrize("digits", [None, 1, 0])
+def test_kernel_equals_its_definition(digits):
     rng = np.random.default_rng(3)
     gt, dt = squares(rng, n_images=20, n_gt=5, n_dt=10, shake=0.1)
+    if digits is not None:
+        dt = dataclasses.replace(dt, scores=dt.scores.round(digits))
     result = evaluate(gt, dt, EvalParams(iou_type="bbox"))
     weights = rng.integers(0, 4, (70, 20))
     weights[3] = 0
     for area in range(4):
         columns = Columns.of(result, matches_of(result, ""), 0, area)
         evidence = Evidence.of_columns([columns], [dt.scores], result.params, as_ranks=False)
-        assert area == 0 or any(map(len, evidence.ignored))
+        assert area == 0 or (evidence.outcome == IGNORED).any()
+        assert area or (len(evidence.events.ties) > 0) == (digits is not None)
         kernel = np.concatenate([part for _, part in evidence.precision(weights)])
         assert (kernel == evidence.precision_by_definition(weights)).all()
 
 
-def test_scores_that_tie_within_an_image_stand_together():
-    # One entity, found by the second of two detections with the same score. Written out, two copies
-    # of the image rank miss, hit, miss, hit; weighted, they rank miss, miss, hit, hit.
-    gt = {"images": [{"id": 1, "height": 4, "width": 4}], "annotations": []}
-    gt["annotations"].append(
-        {"id": 1, "image_id": 1, "category_id": 1, "segmentation": {"size": [4, 4],
-         "counts": [0, 8, 8]}}
-    )  # fmt: skip
-    dt = [
-        {"image_id": 1, "score": 0.5, "segmentation": {"size": [4, 4], "counts": [8, 8]}},
-        {"image_id": 1, "score": 0.5, "segmentation": {"size": [4, 4], "counts": [0, 8, 8]}},
-    ]
-    result = evaluate(gt, dt)
-    twice = resampled_metrics(result, np.array([0.5, 0.5]), np.array([[2]]))
-    assert twice["AP"][0] == pytest.approx(1 / 2)
+def test_copies_of_an_image_have_their_ties_in_turn():
+    # One entity, found by the first of two detections with the same score.
+    evidence = Evidence(
+        source=np.array([0, 0]),
+        ranks=np.array([0, 1]),
+        outcome=np.array([[1], [0]], np.uint8),
+        tied=np.array([False, True]),
+        n_gt=np.array([1]),
+        params=EvalParams(iou_thrs=(0.5,)),
+    )
+    # Hit, miss, hit, miss: 1 up to recall 1/2, then 2/3; not hit, hit, miss, miss.
+    ((_, precision),) = evidence.precision(np.array([[2]]))
+    assert precision[0, 0] == pytest.approx([1.0] * 51 + [2 / 3] * 50, abs=1e-12)
 
 
 def naive_permutation(gt, files, results, n_permutations, seed, name):

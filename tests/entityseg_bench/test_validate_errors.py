@@ -95,14 +95,14 @@ ERRORS = {
         [("pan.json", "", "the folder of its maps is not beside it")]),
     # Panoptic JSON.
     "segment_twice": (edit("pan.json", one_more_segment()),
-        PAN, [("pan.json", f"({A}.jpg), segments_info[", "stands twice")]),
+        PAN, [("pan.json", f"({A}.png), segments_info[", "stands twice")]),
     "segment_id_0": (edit("pan.json", one_more_segment(id=0)),
         PAN, [("pan.json", "segments_info[", "segment id 0 must lie in 1..")]),
     "segment_id_huge": (edit("pan.json", one_more_segment(id=10**30)),
         PAN, [("pan.json", "segments_info[", "Expected `int` <= 9223372036854775807")]),
     "segment_category": (edit("pan.json", segment(category_id=999)), PAN,
         [("pan.json", f"({A}.jpg), segment ", "category 999 is not among the")]),
-    "segment_category_text": (edit("pan.json", one_more_segment(category_id="1")), PAN,
+    "segment_category_text": (edit("pan.json", one_more_segment(category_id="a")), PAN,
         [("pan.json", "segments_info[", "Expected `int`, got `str`")]),
     "annotation_of_no_image": (edit("pan.json", one_more("annotations", image_id=99)), PAN,
         [("pan.json", "annotations[5]", "its image_id 99 is not among the images")]),
@@ -127,7 +127,7 @@ ERRORS = {
     "predicted_category": (edit("pan.json", segment(category_id=999)), PAN_PRED,
         [("pan.json", f"({A}.jpg), segment ", "category 999 is not among the")]),
     "predicted_segment_twice": (edit("pan.json", one_more_segment()), PAN_PRED,
-        [("pan.json", f"({A}.jpg), segments_info[", "stands twice")]),
+        [("pan.json", f"({A}.png), segments_info[", "stands twice")]),
     "predicted_image_unknown": (edit("pan.json", one_more("annotations", image_id=99)), PAN_PRED,
         [("pan.json", "annotations[5]", "its image_id 99 is not among the images")]),
     "predicted_scores_of_some": (edit("pan.json", segment(score=0.5)), PAN_PRED,
@@ -142,14 +142,14 @@ ERRORS = {
     "class_unknown": (paint(f"sem/{A}.png", class_200), SEM,
         [("sem.txt", f"({A}.jpg)", "category 200 is not among the 150")]),
     "class_maps_of_colours": (paint(f"sem/{A}.png", colours), SEM,
-        [(f"{A}.png", "", "one channel of 8 bits, not mode RGB")]),
+        [(f"{A}.png", "", "one channel, not mode RGB")]),
     "class_map_missing": (remove(f"sem/{A}.png"), SEM,
         [(f"{A}.png", "line 1 of sem.txt", "the map cannot be read: No such file")]),
     "class_map_cut": (cut(f"sem/{A}.png"), SEM, [(f"{A}.png", "", "it cannot be read")]),
     "list_of_one_name": (lambda: Path("sem.txt").write_text(
         Path("sem.txt").read_text() + "lonely.jpg\n"), SEM,
         [("sem.txt", "line 6", "'lonely.jpg' is not the name of an image, a space")]),
-    "list_no_text": (lambda: Path("sem.txt").write_bytes(b"\xff\xfe\x80"), SEM,
+    "list_no_text": (lambda: Path("sem.txt").write_bytes(b"a\xff\xfe\x80"), SEM,
         [("sem.txt", "", "it is not UTF-8")]),
     "folder_with_a_text": (text("sem/z.png", "no map"), MAPS,
         [("z.png", "", "this is no PNG")]),
@@ -172,15 +172,14 @@ ERRORS = {
     "results_score": (edit("panoptic.json", lambda c: [c[0].update(score="high"),
         c[2].update(score=None)]), PAN,
         [("panoptic.json", "record 0", "score is 'high'"),
-         ("panoptic.json", "record 2", "score is None")]),
+         ("panoptic.json", "record 2", "no `score`")]),
     "results_masks": (edit("panoptic.json", lambda c: [
         c[0]["segmentation"].update(counts="04"), c[3]["segmentation"].update(size=[9, 9])]), PAN,
         [("panoptic.json", "record 0", "covers 4 of the"),
          ("panoptic.json", "record 3", "size [9, 9] is not its image's")]),
     "results_of_unknown_images": (edit("semantic.json", lambda c: [
         c[0].update(image_id=77), c[1].update(image_id=78)]), SEM,
-        [("semantic.json", "image_id 77", "not among the images"),
-         ("semantic.json", "image_id 78", "not among the images")]),
+        [("semantic.json", "image_id 77", "not among the images of the ground truth. (2 of ")]),
     "results_category_huge": (edit("panoptic.json", lambda c: c[0].update(category_id=10**30)), PAN,
         [("panoptic.json", "record 0", "category_id is 1000")]),
     # NPZ and id maps with their index.
@@ -204,7 +203,7 @@ ERRORS = {
         [(f"{A}.npz", "mask 1", "the file holds 1 masks"),
          (f"{A}.npz", "mask 2", "the file holds 1 masks")]),
     "index_missing": (remove(INDEX), NPZ_PRED,
-        [("entity_npz", "", "no PNG maps in this folder, nor an index")]),
+        [("entity_npz", "", "the index (annotations.json) of these packed masks is")]),
     "index_rows": (edit(INDEX, lambda c: [
         c["annotations"].insert(0, {"id": 5}),
         c["annotations"].insert(1, {**c["annotations"][1], "image_id": 99}),
@@ -237,8 +236,7 @@ ERRORS = {
     "bare_ids_of_an_endless_name": (lambda: [remove("instance_ids/annotations.json")(),
         edit("entity_npz/annotations.json", lambda c: c["images"][0].update(
             file_name="x" * 999 + ".jpg"))()], ("entity_npz", "instance_ids"),
-        [("x" * 999 + ".npz", "", "File name too long"),
-         ("instance_ids", "image 1 (xxx", "is missing (1 of 5 are)")]),
+        [("annotations.json", "image 1", "has 1003 bytes; 255 is the most")]),
     # Data sets.
     "no_json": (lambda: Path("set/annotations/panoptic_segmentation/"
         "entityv2_01_panoptic_train.json").unlink(), PAN_PRED,
@@ -252,7 +250,7 @@ ERRORS = {
     "type_unsaid": (lambda: None, ("set", "pan.json"),
         [("set", "", "has annotations of the types")]),
     "results_for_ground_truth": (lambda: None, ("entity.json", "entity_npz"),
-        [("entity.json", "", "it holds list, not the records of COCO")]),
+        [("entity.json", "", "these are results (predictions), not ground truth")]),
 }  # fmt: skip
 
 

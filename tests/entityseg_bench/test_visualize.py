@@ -221,7 +221,7 @@ def test_errors_name_the_image(files, capsys):
     assert "it is 10 x 15 pixels" in capsys.readouterr().err
     (files / "images/c.png").write_bytes(b"no image")
     assert run(files, files / "gt.json") == 2
-    assert "c.png: image x/2: it cannot be read" in capsys.readouterr().err
+    assert "c.png: image x/2: it is no image" in capsys.readouterr().err
     (files / "images/c.png").unlink()
     assert run(files, files / "gt.json") == 2
     assert "no such image file" in capsys.readouterr().err

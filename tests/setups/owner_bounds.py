@@ -7,20 +7,32 @@ to the threshold and between competing scores, are below the errors that the pre
 """
 
 from typing import NamedTuple
+from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from baselines.crops import ViewLayout
+from baselines.modeling import constants
 from baselines.modeling.paste import MaskCanvas, Tile
 from baselines.modeling.postprocess import _best_pairs, disjoint_segments
+from baselines.predictor import Entities, Predictor
 
-__all__ = ["Errors", "Output", "impossible_pixels", "owners", "rounding_errors"]
+__all__ = [
+    "Errors",
+    "Observation",
+    "Output",
+    "impossible_pixels",
+    "observe",
+    "owners",
+    "rounding_errors",
+]
 
-# Half the distance between neighbouring numbers of bfloat16, relative to them.
-BFLOAT16 = 2.0**-8
+# Half the distance between neighbouring numbers, relative to them.
+ROUNDING = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
 # Errors of roundings add up to a bell curve, nearly: of a million pixels one may lie this far out.
 DEVIATIONS = 5.0
 
@@ -53,17 +65,47 @@ class Errors(NamedTuple):
     masks: Tensor
 
 
+class Observation(NamedTuple):
+    """What a predictor's network saw and made on the way to an image's entities.
+
+    Attributes:
+        entities: of the image.
+        images: (1, V, 3, H, W), the network's input.
+        output: the network's output, which may be of a lower precision.
+        layout: of the views.
+    """
+
+    entities: Entities
+    images: Tensor
+    output: Output
+    layout: ViewLayout
+
+
+def observe(predictor: Predictor, image: np.ndarray) -> Observation:
+    """Predict the entities of an image, (H, W, 3) uint8, and keep what the network made."""
+    calls: list[tuple[Tensor, dict[str, Tensor]]] = []
+    hook = predictor.model.register_forward_hook(
+        lambda _, inputs, outputs: calls.append((inputs[0], outputs))
+    )
+    entities = predictor(image)
+    hook.remove()
+    ((images, outputs),) = calls
+    output = Output(outputs["pred_logits"][0], outputs["pred_masks"][0])
+    return Observation(entities, images, output, predictor.layout(*image.shape[:2]))
+
+
 class _Roundings(TorchDispatchMode):
     """Change what every operator computes by a random relative error, as rounding would."""
 
-    def __init__(self, seed: int, device: torch.device):
+    def __init__(self, seed: int, device: torch.device, dtype: torch.dtype):
         super().__init__()
+        self._most = ROUNDING[dtype]
         self._random = torch.Generator(device).manual_seed(seed)
 
     def change(self, tensor: Tensor) -> Tensor:
         if tensor.dtype != torch.float32:
             return tensor
-        noise = torch.empty_like(tensor).uniform_(-BFLOAT16, BFLOAT16, generator=self._random)
+        noise = torch.empty_like(tensor).uniform_(-self._most, self._most, generator=self._random)
         return tensor * noise.add_(1)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -75,23 +117,33 @@ class _Roundings(TorchDispatchMode):
 
 
 @torch.no_grad()
-def rounding_errors(model: nn.Module, images: Tensor, want: Output, runs: int = 8) -> Errors:
-    """Estimate what bfloat16 can make of an output, whatever the processor.
+def rounding_errors(
+    model: nn.Module,
+    images: Tensor,
+    want: Output,
+    runs: int = 8,
+    dtype: torch.dtype = torch.bfloat16,
+) -> Errors:
+    """Estimate what a precision can make of an output, whatever the processor.
 
     The float32 model runs several times. Each time its weights and the results of all operators
-    are changed at random, by at most as much as rounding to bfloat16 changes a number.
+    are changed at random, by at most as much as rounding to the precision changes a
+    number.
 
     Args:
         model: the model, in float32.
         images: (1, V, 3, H, W) float32.
         want: what the model makes of them in float32.
         runs: how many times it runs.
+        dtype: the precision, bfloat16 or float16.
     """
     confidence, masks = [], []
     for seed in range(runs):
-        roundings = _Roundings(seed, images.device)
+        roundings = _Roundings(seed, images.device, dtype)
         weights = {name: roundings.change(weight) for name, weight in model.named_parameters()}
-        with roundings:
+        # Positions are kept for all models of a process. Those with random changes in them must not
+        # be: other tests would then see a wrong model.
+        with patch.dict(constants._kept, clear=True), roundings:
             outputs = torch.func.functional_call(model, weights, (images,))
         got = Output(outputs["pred_logits"][0], outputs["pred_masks"][0])
         confidence.append((got.confidence() - want.confidence()).square().mean())

@@ -123,7 +123,7 @@ class MaskFormer(Mask2Former):
         return RESULTS[self.config.task](self, logits, canvas)
 
     def _views(self, given: Mapping[str, Any]) -> list[Tensor]:
-        """Give the views (3, h, w) of one input."""
+        """Return the views (3, h, w) of one input."""
         if self.config.num_views == 1:
             return [given["image"]]
         if "image_crop" not in given:
@@ -207,7 +207,7 @@ def _dense(masks: Any) -> Tensor:
 
 
 def _things(cfg: CfgNode, num_classes: int) -> frozenset[int]:
-    """Give the classes that are things: what the data set's metadata say, or the published table.
+    """Return the classes that are things: what the data set's metadata say, or the published table.
 
     The first data set of DATASETS.TEST that says it counts, then of TRAIN.
     """

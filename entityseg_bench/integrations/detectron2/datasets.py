@@ -15,7 +15,7 @@ from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.maps import find_map
 from entityseg_bench.formats.semantic import split_names
 from entityseg_bench.integrations.dataset_names import DATASETS, Subset
-from entityseg_bench.io import InputError, read_bytes
+from entityseg_bench.io import InputError, read_text
 from entityseg_bench.types import ImageInfo
 
 __all__ = ["Registered", "open_registered", "register_entityseg"]
@@ -188,7 +188,7 @@ def _semantic(
     task, split, resolution, parts = source.subset
     file = layout.find_sources(Path(source.root), task, split, resolution, parts)[0]
     assert file.maps is not None
-    lines = bytes(read_bytes(file.annotations)).decode("utf-8-sig").splitlines()
+    lines = read_text(file.annotations).splitlines()
     for line_number, line in enumerate(lines, start=1):
         if line.strip():
             _, name = split_names(line, file.annotations, line_number)

@@ -1,0 +1,267 @@
+"""What an evaluation leaves of its images, small and mergeable: parts give the whole's numbers.
+
+A detection is its score and a code into a table of outcome patterns, of which some hundreds occur;
+an image is its id, its countable ground truth and what overlapped. Images go by their ids, so it
+does not matter how they were split nor in which order the parts are merged: not a bit differs.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api.curves import precision_and_recall
+from entity_api.groups import group
+from entity_api.overlap import Overlap
+from entity_api.result import EvalResult, Matches, Scored, summarize
+from entity_api.state_arrays import ABSENT, KEYS, StateArrays, StateError, bare
+from entity_api.tables import Detections, GroundTruth
+
+__all__ = ["EvalState", "Pass"]
+
+Ints = NDArray[np.int64]
+
+
+class Pass(NamedTuple):
+    """Hold the detections of one pass, by category, image and falling score.
+
+    Attributes:
+        at: (N,) positions among the detections of the state.
+        ranks: (N,) place in its image, 0 = highest score.
+        group: (N,) which group of the state each belongs to.
+    """
+
+    at: Ints
+    ranks: Ints
+    group: Ints
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvalState(StateArrays):
+    """Hold what the metrics of some images need, and no mask; `StateArrays` has the attributes.
+
+    Examples:
+        >>> from entity_api import Detections, GroundTruth, evaluate
+        >>> mask, parts = np.ones((1, 8, 8), bool), []
+        >>> for image_id in (7, 3):
+        ...     gt = GroundTruth.from_masks([mask], image_ids=[image_id])
+        ...     dt = Detections.from_masks({image_id: (mask, [0.9])}, gt)
+        ...     parts.append(EvalState.of(evaluate(gt, dt), [image_id]))
+        >>> result = EvalState.merge(parts).finish()
+        >>> round(result.metrics["APe"], 6)
+        1.0
+    """
+
+    @classmethod
+    def of(cls, result: EvalResult, image_ids: Sequence[Any]) -> "EvalState":
+        """Keep of a result what its metrics need.
+
+        Args:
+            result: As `entity_api.evaluate` returned it.
+            image_ids: (I,) of its ground truth.
+
+        Raises:
+            StateError: Class-aware without ``EvalParams.category_ids``: a shard would leave out
+                detections of the categories that its own ground truth lacks.
+        """
+        params, groups = result.params, result.groups
+        if params.class_aware and params.category_ids is None:
+            raise StateError("class-aware states need category_ids, those of the whole set")
+        n_images, n_areas = len(image_ids), len(params.area_ranges)
+        by_place = np.argsort(groups.place)
+        is_scored = np.zeros(n_images, bool)
+        is_scored[groups.images] = True
+        scored = by_place[is_scored[by_place]]
+        position = np.full(n_images, -1, np.int64)
+        position[scored] = np.arange(len(scored))
+        records, rows = _outcomes(result)
+        dt_key = groups.dt_category[records] * len(scored) + position[result.dt.image_idx[records]]
+        gt_image = np.empty(len(groups.gt_order), np.int64)
+        gt_image[groups.gt_order] = np.repeat(np.arange(n_images), np.diff(groups.gt_start))
+        counted = groups.gt_category >= 0
+        gt_key = groups.gt_category * len(scored) + position[gt_image]
+        keys = np.union1d(dt_key, gt_key[counted])
+        n_gt = np.zeros((len(keys), n_areas), np.int64)
+        for area, ignored in enumerate(result.matches.gt_ignored):
+            at = np.searchsorted(keys, gt_key[counted & ~ignored])
+            n_gt[:, area] = np.bincount(at, minlength=len(keys))
+        category, image = np.divmod(keys, max(len(scored), 1))
+        patterns, codes = _distinct(rows)
+        removed = result.overlap is not None
+        parts = dataclasses.astuple(result.overlap) if result.overlap is not None else ()
+        return cls(
+            params=bare(params),
+            category_ids=list(groups.category_ids),
+            image_ids=[image_ids[idx] for idx in scored.tolist()],
+            overlap=np.stack(parts, axis=1)[scored]
+            if removed
+            else np.zeros((len(scored), 0), np.int64),
+            group_category=category,
+            group_image=image,
+            n_gt=n_gt,
+            n_dt=np.bincount(np.searchsorted(keys, dt_key), minlength=len(keys)),
+            scores=result.dt.scores[records],
+            codes=codes.astype(np.int32),
+            patterns=patterns.reshape(len(patterns), 2, n_areas, len(params.iou_thrs)),
+        )
+
+    @staticmethod
+    def merge(states: "Sequence[EvalState]") -> "EvalState":
+        """Join the states of parts of a set, whatever the split and the order.
+
+        Raises:
+            StateError: No state, states of different parameters, or an image in two of them.
+        """
+        if not states:
+            raise StateError("there is no state to merge")
+        first = states[0]
+        for other in states[1:]:
+            for key in KEYS:
+                values = getattr(first.params, key), getattr(other.params, key)
+                if values[0] != values[1]:
+                    raise StateError(f"states differ in {key}: {values[0]} and {values[1]}")
+        ids = [image_id for state in states for image_id in state.image_ids]
+        order = sorted(range(len(ids)), key=lambda idx: (isinstance(ids[idx], str), ids[idx]))
+        for idx, after in itertools.pairwise(order):
+            if ids[idx] == ids[after]:
+                raise StateError(f"image {ids[idx]!r} is in two states")
+        position = np.empty(len(ids), np.int64)
+        position[order] = np.arange(len(ids))
+        starts = np.cumsum([0, *(len(state.image_ids) for state in states)])
+        group_image = np.concatenate(
+            [position[at + state.group_image] for at, state in zip(starts, states, strict=False)]
+        )
+        group_category = np.concatenate([state.group_category for state in states])
+        by_group = np.lexsort((group_image, group_category))
+        n_dt = np.concatenate([state.n_dt for state in states])
+        by_detection = _spread(np.cumsum(n_dt) - n_dt, n_dt, by_group)
+        tables = np.concatenate([_rows(state.patterns) for state in states])
+        patterns, code_of = np.unique(tables, axis=0, return_inverse=True)
+        starts = np.cumsum([0, *(len(state.patterns) for state in states)])
+        codes = np.concatenate(
+            [code_of.reshape(-1)[at + own.codes] for at, own in zip(starts, states, strict=False)]
+        )
+        return dataclasses.replace(
+            first,
+            image_ids=[ids[idx] for idx in order],
+            overlap=np.concatenate([state.overlap for state in states])[order],
+            group_category=group_category[by_group],
+            group_image=group_image[by_group],
+            n_gt=np.concatenate([state.n_gt for state in states])[by_group],
+            n_dt=n_dt[by_group],
+            scores=np.concatenate([state.scores for state in states])[by_detection],
+            codes=codes[by_detection].astype(np.int32),
+            patterns=patterns.reshape(len(patterns), *first.patterns.shape[1:]),
+        )
+
+    def ranked(self, removed: bool) -> Pass:
+        """Rank the detections of a pass, with overlaps ``removed`` or as submitted."""
+        group = np.repeat(np.arange(len(self.n_dt)), self.n_dt)
+        at = np.flatnonzero(self.patterns[:, int(removed), 0, 0][self.codes] != ABSENT)
+        group = group[at]
+        first = np.flatnonzero(np.diff(group, prepend=-1))
+        ranks = np.arange(len(at)) - np.repeat(first, np.diff(first, append=len(at)))
+        return Pass(at, ranks, group)
+
+    def finish(self) -> EvalResult:
+        """Compute the metrics of all images.
+
+        Returns:
+            What `entity_api.evaluate` gives for them, equal to the last bit, but without the arrays
+            of records: matches and groups are empty. `EvalResult.overlap` is in the order of
+            ``image_ids``.
+        """
+        submitted, disjoint, overlap = self._scored(removed=False), None, None
+        if self.overlap.shape[1]:
+            overlap = Overlap(*np.ascontiguousarray(self.overlap.T))
+            disjoint = self._scored(removed=True) if overlap.n_images else submitted
+        return EvalResult(
+            params=self.params,
+            metrics=summarize(submitted, disjoint, self.params),
+            submitted=submitted,
+            disjoint=disjoint,
+            overlap=overlap,
+            groups=submitted.matches.groups,
+            dt=_no_detections(),
+            on_void=np.zeros(0, bool),
+        )
+
+    def _scored(self, removed: bool) -> Scored:
+        found = self.ranked(removed)
+        n_areas, n_thrs = self.patterns.shape[2:]
+        codes, n_cats = self.codes[found.at], len(self.category_ids)
+        n_gt = np.zeros((n_cats, n_areas), np.int64)
+        np.add.at(n_gt, self.group_category, self.n_gt)
+        category_start = np.searchsorted(self.group_category[found.group], np.arange(n_cats + 1))
+        arrays = precision_and_recall(
+            lambda a, t: self.patterns[:, int(removed), a, t].view(np.int8)[codes],
+            self.scores[found.at],
+            found.ranks,
+            category_start,
+            n_gt,
+            self.params,
+        )
+        gt = GroundTruth(
+            [], np.zeros((0, 2), np.int64), np.zeros(0, np.int64), [], np.zeros(0, np.int64),
+            np.zeros(0, bool), np.zeros(0), [],
+        )  # fmt: skip
+        params = self.params
+        if params.class_aware:
+            params = dataclasses.replace(params, category_ids=self.category_ids)
+        groups = group(gt, _no_detections(), params)
+        return Scored(*arrays, Matches.empty(n_areas, n_thrs, groups, 0, keep=False))
+
+
+def _outcomes(result: EvalResult) -> tuple[Ints, NDArray[np.uint8]]:
+    """Gather the detections with a rank in either pass, and their outcomes, (N, 2 x A x T).
+
+    They stand by category, image and falling score.
+    """
+    groups = result.groups
+    passes = [result.submitted.matches]
+    if result.disjoint is not None:
+        passes.append(result.disjoint.matches)
+    place = np.full(len(groups.dt_category), -1, np.int64)
+    place[groups.dt_order] = np.arange(len(groups.dt_order))
+    records = np.unique(np.concatenate([found.records for found in passes]))
+    records = records[np.lexsort((place[records], groups.dt_category[records]))]
+    where = np.full(len(place), -1, np.int64)
+    where[records] = np.arange(len(records))
+    n_areas, n_thrs, _ = passes[0].outcome.shape
+    rows = np.full((len(records), 2, n_areas * n_thrs), ABSENT, np.uint8)
+    for k, found in enumerate(passes):
+        rows[where[found.records], k] = found.outcome.reshape(n_areas * n_thrs, -1).T
+    return records, rows.reshape(len(records), 2 * n_areas * n_thrs)
+
+
+def _distinct(rows: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Ints]:
+    """List the distinct rows of numbers below 4, rising, and which of them each row is."""
+    code = np.zeros(len(rows), np.int64)
+    # Words of 31 numbers sort much faster than rows.
+    for start in range(0, rows.shape[1], 31):
+        part = rows[:, start : start + 31].astype(np.int64)
+        _, word = np.unique(part @ 4 ** np.arange(part.shape[1]), return_inverse=True)
+        _, code = np.unique(code * (word.max(initial=0) + 1) + word, return_inverse=True)
+    _, first = np.unique(code, return_index=True)
+    table, place = np.unique(rows[first], axis=0, return_inverse=True)
+    return table, place.reshape(-1)[code]
+
+
+def _spread(starts: Ints, lengths: Ints, order: Ints) -> Ints:
+    """List the members of groups that stand one after the other, the groups in another order."""
+    starts, lengths = starts[order], lengths[order]
+    ends = np.cumsum(lengths)
+    return np.arange(int(lengths.sum())) + np.repeat(starts - (ends - lengths), lengths)
+
+
+def _rows(patterns: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay out each pattern in one row."""
+    return patterns.reshape(len(patterns), int(np.prod(patterns.shape[1:])))
+
+
+def _no_detections() -> Detections:
+    nothing = np.zeros(0, np.int64)
+    return Detections(nothing, [], nothing, np.zeros(0))

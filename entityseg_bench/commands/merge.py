@@ -1,0 +1,32 @@
+"""Merge what `evaluate --save-state` wrote of shards into the result of the whole set."""
+
+import argparse
+
+from entityseg_bench.io import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("states", metavar="STATE", nargs="+", help="files of evaluate --save-state")
+    parser.add_argument("--json", metavar="FILE", help="write metrics and provenance here")
+    parser.add_argument(
+        "--save-state", metavar="FILE", help="write the merged state, to be merged again"
+    )
+    parser.add_argument(
+        "--ci", type=int, nargs="?", const=1000, metavar="N",
+        help="print 95 %% confidence intervals, too, from N resamples of the images (1000), seeded",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Merge, print the table, write the result."""
+    from entityseg_bench.commands._merged import tell
+    from entityseg_bench.saved import merge_files
+
+    if args.ci is not None and args.ci < 1:
+        raise InputError("arguments", "", f"--ci {args.ci} must be at least 1.")
+    merged = merge_files(args.states)
+    if args.save_state:
+        merged.save(args.save_state)
+    tell(merged, args.ci, args.json)
+    return 0

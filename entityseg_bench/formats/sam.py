@@ -1,0 +1,274 @@
+"""Segment Anything: what its automatic mask generator writes, and SA-1B.
+
+A folder of one JSON file an image (``amg.py --convert-to-rle``, SA-1B), or a folder an image with
+one PNG a mask and ``metadata.csv`` (``amg.py``). One JSON file is read as results (`formats.coco`).
+Masks of both overlap, and no record has a score: ``predicted_iou`` is taken, or what
+``--score-from`` says.
+"""
+
+import csv
+import functools
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from entity_api import rle as rle_codes
+from entityseg_bench.check import IMAGE_UNNAMED, Report, reported, stop
+from entityseg_bench.formats import png
+from entityseg_bench.formats.coco import table_of_content, truth_of_content
+from entityseg_bench.formats.coco_images import match_ids
+from entityseg_bench.formats.json_files import read_json, read_records
+from entityseg_bench.formats.maps import size_fault
+from entityseg_bench.formats.opened import Inputs, Opened, agree
+from entityseg_bench.formats.score_from import ScoreFrom, known_key
+from entityseg_bench.formats.tolerant import Tally
+from entityseg_bench.formats.tolerant_results import named_image
+from entityseg_bench.formats.tolerant_truth import is_sa1b
+from entityseg_bench.io import InputError
+from entityseg_bench.masks import Masks
+from entityseg_bench.table import Segments
+from entityseg_bench.types import RLE, ImageInfo
+
+__all__ = ["PngMasks", "read_png_folders", "tells"]
+
+METADATA = "metadata.csv"
+ORDER = "Are GT and PRED exchanged? GT comes first; entityseg convert takes --gt FILE."
+# Words near the start of what the generator writes, and of SA-1B.
+SIGNS = (b'"predicted_iou"', b'"stability_score"')
+HEAD = 1 << 16
+
+
+def tells(folder: Path) -> bool:
+    """Tell a folder of masks or of JSON files of Segment Anything, by the first of its files."""
+    if png_folders(folder):
+        return True
+    first = next(json_files(folder), None)
+    if first is None:
+        return False
+    with first.open("rb") as file:
+        head = file.read(HEAD)
+    return any(sign in head for sign in SIGNS) and b'"images"' not in head
+
+
+def json_files(folder: Path) -> "itertools.chain[Path]":
+    """Yield the JSON files of a folder, by name, else those of the folders in it."""
+    found = (
+        sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+        for pattern in ("*.json", "*/*.json")
+    )
+    return itertools.chain.from_iterable(found)
+
+
+def png_folders(folder: Path) -> list[Path]:
+    """List the folders of masks: the folder itself, or those in it."""
+    if (folder / METADATA).is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob(f"*/{METADATA}"))
+
+
+def read_json_folder(
+    folder: Path, inputs: Inputs, truth: Segments | None, report: Report
+) -> Segments:
+    """Read predictions of one JSON file an image; a file that names none is called like it."""
+    tally, content = Tally(), []
+    for path in json_files(folder):
+        with reported(report):
+            found = _parsed(path)
+            if is_sa1b(found):
+                content.append(found)
+                continue
+            tally.once("each file is of the image that it is called like.")
+            content += [
+                {"image_id": path.stem, **row} if isinstance(row, dict) else row for row in found
+            ]
+    return table_of_content(folder, content, inputs, truth, tally)
+
+
+def _parsed(path: Path) -> Any:
+    found = read_records(path, object)
+    if not is_sa1b(found) and not isinstance(found, list):
+        what = "it is neither a list of masks nor a file of SA-1B, as others in the folder are."
+        raise InputError(path, "", what, "Take it out of the folder.")
+    return found
+
+
+class PngMasks(Masks):
+    """Read masks that are a PNG each, 0 where there is nothing.
+
+    Args:
+        paths: (N,) file of each mask.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+
+    def rle(self, idx: int, size: tuple[int, int]) -> RLE:
+        """Return mask ``idx``."""
+        path = self._paths[idx]
+        pixels = png.read_labels(path)
+        if pixels.shape != size:
+            raise size_fault(path, "", pixels.shape, size)
+        if len(np.unique(pixels)) > 2:
+            what = "it is no mask: it has more than two values."
+            raise InputError(path, "", what, "A mask is 0 and 255.")
+        return rle_codes.encode(pixels)  # type: ignore[return-value]
+
+
+def read_png_folders(
+    folder: Path, inputs: Inputs, images: Sequence[ImageInfo], report: Report = stop
+) -> Segments:
+    """Read predictions of a folder an image, with one PNG a mask and its row of metadata.csv.
+
+    Args:
+        folder: Of the images' folders, or that of one image.
+        inputs: What the user says of it.
+        images: Of the ground truth.
+        report: Takes the faults of single files.
+
+    Raises:
+        InputError: Folders of no image, or rows that are broken.
+    """
+    folders = png_folders(folder)
+    where, notes = _images_of(folder, folders, inputs, images)
+    score = _Score(inputs.score_from)
+    image_idx: list[int] = []
+    unknown: dict[int, Any] = {}
+    paths: list[Path] = []
+    scores: list[float] = []
+    extras: list[dict[str, Any]] = []
+    for own in folders:
+        for line, row in _rows(own / METADATA):
+            with reported(report):
+                path = own / f"{row['id']}.png"
+                if not path.is_file():
+                    raise InputError(own / METADATA, f"line {line}", f"{path.name} is missing.")
+                value = score(row, own / METADATA, line)
+                at = where.get(own.name, -1)
+                if at < 0:
+                    unknown[len(paths)] = own.name
+                image_idx.append(at)
+                paths.append(path)
+                scores.append(value)
+                extras.append(row)
+    unused = len({path for own in folders for path in own.glob("*.png")} - set(paths))
+    if unused:
+        notes.append(f"{unused} masks have no row in their {METADATA}: not read.")
+    if score.key and paths:
+        notes.append(
+            f"there is no score: {score.key} was taken (--score-from "
+            '"mean(predicted_iou, stability_score)" takes another).'
+        )
+    return Segments.make(
+        images,
+        np.array(image_idx, np.int64),
+        PngMasks(paths),
+        np.arange(len(paths), dtype=np.int64),
+        scores=np.array(scores, np.float64),
+        extras=extras,
+        predicted=True,
+        where_from=str(folder),
+        unknown=unknown,
+        notes=tuple(notes),
+        score_from=score.text,
+    )
+
+
+def _images_of(
+    folder: Path, folders: Sequence[Path], inputs: Inputs, images: Sequence[ImageInfo]
+) -> tuple[dict[Any, int], list[str]]:
+    """Return the position of the image of each folder by its name, and how that was found."""
+    names = [own.name for own in folders]
+    if inputs.image_id is not None:
+        if folders != [folder]:
+            what = "it has a folder for each image, and --image-id says which one it is of."
+            raise InputError(folder, "", what, "Leave --image-id out.")
+        image_id = named_image(inputs.image_id, images)
+        return {names[0]: [image.id for image in images].index(image_id)}, []
+    where, _ = match_ids(names, images, folder)
+    if folders == [folder] and not where:
+        hint = "Say which image they are of: --image-id ID."
+        what = f"its masks are of one image, but none is called {folder.name}."
+        raise InputError(folder, "", what, hint, IMAGE_UNNAMED)
+    return where, ["each folder is of the image that it is called like."]
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Return the rows of a metadata.csv with their lines; cells are numbers where they can be."""
+    try:
+        text = bytes(read_json(path)).decode("utf-8")
+        rows = list(csv.DictReader(text.splitlines(), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(path, "", f"it cannot be read: {error}.", "Write it again.") from None
+    for line, row in enumerate(rows, start=2):
+        if not row.get("id") or "/" in row["id"] or "\\" in row["id"] or None in row:
+            what = "it is no row of id and measures of a mask."
+            raise InputError(path, f"line {line}", what)
+    return [(k, {n: _number(cell) for n, cell in row.items()}) for k, row in enumerate(rows, 2)]
+
+
+def _number(cell: Any) -> Any:
+    try:
+        return float(cell) if "." in cell else int(cell)
+    except (TypeError, ValueError):
+        return cell
+
+
+class _Score:
+    """Take the score of a row of metadata.csv.
+
+    Attributes:
+        key: The field that was taken for want of a score; "" where one was named.
+        text: What was taken.
+    """
+
+    def __init__(self, text: str | None) -> None:
+        self._given = ScoreFrom(text) if text else None
+        self.key, self.text = "", self._given.text if self._given else "score"
+
+    def __call__(self, row: dict[str, Any], path: Path, line: int) -> float:
+        if self._given is None and "score" not in row:
+            self.key = self.key or known_key(row) or "predicted_iou"
+            self.text = self.key
+        take = self._given or _score_of(self.text)
+        found = take(row)
+        if found is None:
+            what = f"it has no number {take.text}; its columns are {', '.join(row)}."
+            raise InputError(path, f"line {line}", what, "Say what the score is: --score-from KEY.")
+        return found
+
+
+@functools.cache
+def _score_of(text: str) -> ScoreFrom:
+    return ScoreFrom(text)
+
+
+def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop) -> Opened:
+    """Open a folder of SA-1B as ground truth; see `entityseg_bench.formats.open`."""
+    agree(path, "entity", inputs.task)
+    if not path.is_dir():
+        raise InputError(path, "", "this is no folder of masks or JSON files.", "Name the folder.")
+    files, content = list(json_files(path)), []
+    for file in files:
+        with reported(report):
+            found = _parsed(file)
+            if not is_sa1b(found):
+                what = "these are masks of a generator, not ground truth: no image is in it."
+                raise InputError(file, "", what, ORDER)
+            content.append(found)
+    if not files:
+        what = "these are predictions (masks and metadata.csv), not ground truth."
+        raise InputError(path, "", what, ORDER)
+    return Opened(truth_of_content(path, content, whole), [path])
+
+
+def open_dt(
+    path: Path, truth: Segments, inputs: Inputs, *, some_images: bool, report: Report
+) -> Opened:
+    """Open predictions: folders of masks, or of JSON files; see `entityseg_bench.formats.open`."""
+    if png_folders(path):
+        table = read_png_folders(path, inputs, truth.images, report)
+        return Opened(table.replace(categories=truth.categories), [path], "none")
+    return Opened(read_json_folder(path, inputs, truth, report), [path], "none")

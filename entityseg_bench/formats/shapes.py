@@ -1,0 +1,231 @@
+"""Masks in other shapes than COCO's: nested and flat polygons, lists of zeros and ones, codes.
+
+What can be meant in one way is read, and counted for a note; the rest is refused in words.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from entity_api import rle as rle_codes
+from entity_api.counts import RLEError
+from entityseg_bench.formats.tolerant import Tally, whole
+
+__all__ = ["NoMask", "plain_shape", "printed_bytes"]
+
+# How Python shows bytes; neither quote is a character of a run-length code.
+BYTES = re.compile(r"""b(['"])(.*)\1""", re.DOTALL)
+
+LEAST_POINTS = 3
+# A polygon has that many numbers at least.
+LEAST_NUMBERS = 2 * LEAST_POINTS
+POLYGON = "a polygon is a flat list of at least three finite x, y pairs"
+# Polygons of points stand in three lists; some tools add one for each mask or contour.
+MOST_NESTED = 3
+
+
+class NoMask(RLEError):
+    """Say that a record has no mask at all."""
+
+
+def plain_shape(value: Any, size: tuple[int, int], tally: Tally) -> Any:
+    """Return a segmentation as COCO writes it: a run-length code, or a list of flat polygons.
+
+    Args:
+        value: As the file has it.
+        size: (height, width) of the image.
+        tally: Counts what was turned.
+
+    Raises:
+        RLEError: It is no mask, or may be meant in several ways.
+    """
+    if isinstance(value, str):
+        value = _parsed(value, tally)
+    if value is None or value in ([], {}, [[]]):
+        raise NoMask(
+            f"segmentation is {value!r}: a segmentation of no polygons says nothing, at most a "
+            "bounding box is known"
+        )
+    if isinstance(value, dict):
+        return _plain_code(value, tally)
+    if not isinstance(value, list):
+        raise RLEError(f"segmentation is {value!r:.80}, which is no mask")
+    if isinstance(value[0], dict) and not _is_point(value[0]):
+        if len(value) > 1:
+            raise RLEError(f"it has {len(value)} run-length codes: which is meant, or all?")
+        return plain_shape(value[0], size, tally)
+    dense = _dense(value, size)
+    if dense is not None:
+        tally.add(
+            "{n}: the mask is a list of rows of zeros and ones of the image's shape, read so."
+        )
+        return rle_codes.encode(dense)
+    return _polygons(value, tally)
+
+
+def printed_bytes(text: str) -> str | None:
+    """Return the code in a text that shows bytes as Python does, None where it is none."""
+    found = BYTES.fullmatch(text)
+    return found[2].replace("\\\\", "\\") if found else None
+
+
+def _parsed(text: str, tally: Tally) -> Any:
+    """Read a segmentation that is JSON within a text."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = text
+    if isinstance(value, str) or value is None:
+        printed = text.lstrip().startswith(("{'", "[", "array(", "tensor("))
+        why = "a mask as Python prints it: write it with json.dump" if printed else "no mask"
+        raise RLEError(f"segmentation is {text[:50]!r}, which is {why}")
+    tally.add("{n}: the segmentation is JSON within a text, read so.")
+    return value
+
+
+def _plain_code(value: dict[str, Any], tally: Tally) -> dict[str, Any]:
+    """Return a run-length code whose numbers are whole and whose counts are no printed bytes."""
+    inner = value.get("value")
+    brush = inner if isinstance(inner, dict) else value
+    if "rle" in brush and ("original_width" in value or brush.get("format") == "rle"):
+        raise RLEError(
+            "this is Label Studio's brush format, another run-length code: export as COCO, or turn "
+            "it by label_studio_sdk.converter.brush.decode_rle"
+        )
+    if set(value) >= {"x", "y", "width", "height"} and "counts" not in value:
+        raise RLEError("segmentation is a bounding box, not a mask")
+    for name in ("rle", "segmentation", "mask"):
+        if "counts" not in value and isinstance(value.get(name), dict):
+            return _plain_code(value[name], tally)
+    if "counts" not in value or "size" not in value:
+        keys = ", ".join(map(str, list(value)[:6]))
+        raise RLEError(
+            f'a run-length code is {{"size": [height, width], "counts": ...}}, not one of {keys}'
+        )
+    sides = value["size"]
+    sides = [whole(n, "size", tally) for n in sides] if isinstance(sides, list) else sides
+    if not isinstance(sides, list) or len(sides) != 2 or any(type(n) is not int for n in sides):
+        raise RLEError(f"size {value['size']!r:.60} must be two whole numbers, height and width")
+    return {"size": sides, "counts": _plain_counts(value["counts"], tally)}
+
+
+def _plain_counts(counts: Any, tally: Tally) -> Any:
+    if isinstance(counts, str):
+        code = printed_bytes(counts)
+        if code is not None:
+            tally.add("{n}: counts are bytes as Python prints them (b'...'), read without b''.")
+        return counts if code is None else code
+    if isinstance(counts, list):
+        found = [whole(n, "counts", tally) for n in counts]
+        if not all(type(n) is int for n in found):
+            odd = next(n for n in found if type(n) is not int)
+            raise RLEError(f"counts must be a string or a list of whole numbers, not {odd!r:.40}")
+        return found
+    raise RLEError("counts must be a string or a list of whole numbers")
+
+
+def _dense(value: list[Any], size: tuple[int, int]) -> Any:
+    """Return a mask from rows of zeros and ones, None where the lists are no such rows."""
+    rows = value[0] if len(value) == 1 and _is_table(value[0]) else value
+    if not _is_table(rows):
+        return None
+    values = np.array(rows, np.float64)
+    found = np.unique(values)
+    # No polygon has all its corners at 0 and 1; 255 is what pictures have for 1.
+    binary = bool(np.isin(found, (0, 1)).all() or np.isin(found, (0, 255)).all())
+    if values.shape == size and (binary or min(size) > LEAST_NUMBERS):
+        if not binary:
+            least, most = found[0], found[-1]
+            raise RLEError(
+                f"it has the image's shape, but values from {least:g} to {most:g}: write 0 and 1 "
+                "(or true and false), a threshold is not guessed"
+            )
+        return values != 0
+    if binary and values.size > LEAST_NUMBERS and 1 in found:
+        height, width = values.shape
+        turned = " (height and width are swapped)" if values.shape == size[::-1] else ""
+        raise RLEError(
+            f"it is a mask of {height} rows of {width} zeros and ones, but the image has "
+            f"{size[0]} x {size[1]} pixels{turned}"
+        )
+    return None
+
+
+def _is_table(rows: Any) -> bool:
+    """Tell lists of numbers, all of one length."""
+    if not isinstance(rows, list) or len(rows) < 2:
+        return False
+    if not all(isinstance(row, list) for row in rows):
+        return False
+    width = len(rows[0])
+    if width == 0 or any(len(row) != width for row in rows):
+        return False
+    return all(isinstance(x, bool | int | float) for row in rows for x in row)
+
+
+def _polygons(value: list[Any], tally: Tally) -> list[list[float]]:
+    """Return flat polygons; those of fewer than three points enclose nothing, and are passed over.
+
+    Raises:
+        RLEError: None encloses anything, or their numbers are none.
+    """
+    if _is_numbers(value):
+        if set(value) <= {0, 1} and len(value) > LEAST_NUMBERS:
+            raise RLEError("it is a flat list of zeros and ones: write it as rows")
+        tally.add("{n}: the polygon is a flat list without its outer bracket, read as one polygon.")
+        outlines = [value]
+    elif all(map(_is_numbers, value)) and not all(len(part) == 2 for part in value):
+        outlines = value
+    else:
+        tally.add("{n}: polygons are lists of points, read as x, y, x, y, ...")
+        outlines = list(_outlines(value))
+    kept = [outline for outline in outlines if len(outline) >= LEAST_NUMBERS]
+    for outline in outlines:
+        if len(outline) % 2:
+            raise RLEError(f"{POLYGON}, not {len(outline)} numbers")
+    if not kept:
+        raise RLEError(f"{POLYGON}: fewer enclose nothing")
+    if len(kept) < len(outlines):
+        tally.add("{n}: a polygon of fewer than three points was passed over beside good ones.")
+    return kept
+
+
+def _outlines(value: list[Any], depth: int = 0) -> Iterator[list[float]]:
+    """Flatten lists of points, as deep as they may stand, into one list of numbers an outline."""
+    if depth > MOST_NESTED:
+        raise RLEError("its polygons are nested too deeply")
+    points = [_point(part) for part in value]
+    if all(point is not None for point in points):
+        yield [x for point in points if point for x in point]
+        return
+    for part in value:
+        if not isinstance(part, list) or not part:
+            raise RLEError(f"{POLYGON}, not {part!r:.40}")
+        if _is_numbers(part):
+            yield part
+        else:
+            yield from _outlines(part, depth + 1)
+
+
+def _point(value: Any) -> list[float] | None:
+    """Return a point, which may stand in a list of its own as OpenCV writes it, else None."""
+    if isinstance(value, dict) and _is_point(value):
+        return [value["x"], value["y"]]
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+        value = value[0]
+    return value if isinstance(value, list) and len(value) == 2 and _is_numbers(value) else None
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"x", "y"} and _is_numbers([*value.values()])
+
+
+def _is_numbers(value: Any) -> bool:
+    if not isinstance(value, list):
+        return False
+    kinds = (isinstance(x, int | float) and not isinstance(x, bool) for x in value)
+    return all(kinds) and all(math.isfinite(x) for x in value)

@@ -1,0 +1,230 @@
+"""Fields of loosely typed records: whole numbers as floats or text, null and NaN for nothing.
+
+What cannot be meant otherwise is turned, and counted for a note; what can stays as it is, and the
+strict reader names it.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+__all__ = [
+    "RESULT",
+    "Tally",
+    "loosely_converted",
+    "settle",
+    "settle_annotation",
+    "settle_category",
+    "settle_image",
+    "settle_row",
+    "settle_segment",
+    "whole",
+]
+
+T = TypeVar("T")
+
+WHOLE_TEXT = re.compile(r"[+-]?\d{1,18}(\.0*)?")
+# Text of a tensor, as json.dump(default=str) writes it.
+TENSOR_TEXT = re.compile(r"tensor\(\s*\[?([^,\]()]+)\]?\s*(,[^()]*)?\)")
+
+
+class Tally:
+    """Count what was done to the records of a file, one note for each kind of thing."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, what: str) -> None:
+        """Count a record; ``what`` is a sentence with {n} for how many there are."""
+        self._counts[what] += 1
+
+    def once(self, what: str) -> None:
+        """Take a sentence about the whole file."""
+        self._counts[what] = 1
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each kind of thing."""
+        return [
+            what.replace("{n}", f"{n} record{'s' * (n != 1)}") for what, n in self._counts.items()
+        ]
+
+
+Settler = Callable[[Any, str, Tally], Any]
+
+
+def whole(value: Any, name: str, tally: Tally) -> Any:
+    """Return a whole number that stands as a float or as text as one."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+        return int(value)
+    if isinstance(value, str) and WHOLE_TEXT.fullmatch(value.strip()):
+        tally.add(f"{name} is text in {{n}}: read as a number.")
+        return int(value.strip().partition(".")[0])
+    return value
+
+
+def own_id(value: Any, name: str, tally: Tally) -> Any:
+    """Return an id; text stays text, since it may be a name."""
+    return whole(value, name, tally) if isinstance(value, float) else value
+
+
+def number(value: Any, name: str, tally: Tally) -> Any:
+    """Return a number that stands as text, or alone in a list, as one."""
+    if isinstance(value, list) and len(value) == 1:
+        tally.add(f"{name} is a list of one number in {{n}}: that number was taken.")
+        while isinstance(value, list) and len(value) == 1:
+            value = value[0]
+    if isinstance(value, str):
+        text = value.strip()
+        tensor = TENSOR_TEXT.fullmatch(text)
+        try:
+            found = float(tensor[1] if tensor else text)
+        except ValueError:
+            return value
+        tally.add(f"{name} is text in {{n}}: read as a number.")
+        return found
+    return value
+
+
+def measure(value: Any, name: str, tally: Tally) -> Any:
+    """Return a number, None for one that is not finite: what the mask says is taken then."""
+    found = number(value, name, tally)
+    if isinstance(found, float) and not math.isfinite(found):
+        tally.add(f"{name} is {found} in {{n}}: taken as missing, the mask's own counts.")
+        return None
+    return found
+
+
+def flag(value: Any, name: str, tally: Tally) -> Any:
+    """Return a yes or no; null and NaN are no."""
+    if value is None or value != value:
+        return 0
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        tally.add(f"{name} is text in {{n}}: read as true or false.")
+        return int(value.strip().lower() == "true")
+    return whole(value, name, tally)
+
+
+def box(value: Any, name: str, tally: Tally) -> Any:
+    """Return a bbox, None where it says nothing (null or NaN): the mask's is taken then."""
+    if not isinstance(value, list) or len(value) not in (0, 4):
+        return value
+    numbers = [x for x in value if isinstance(x, int | float) and math.isfinite(x)]
+    told = [x for x in value if x is not None and not isinstance(x, int | float)]
+    return value if told or (value and len(numbers) == len(value)) else None
+
+
+def category(value: Any, name: str, tally: Tally) -> Any:
+    """Return a category id; a name is no id, and is left out with a note."""
+    found = whole(value, name, tally)
+    if isinstance(found, str):
+        tally.add(f"{name} is text that is no number in {{n}}: left out, it is not an id.")
+        return None
+    return found
+
+
+def text(value: Any, name: str, tally: Tally) -> Any:
+    """Return a text; a number is written as one."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+# Field -> how it is settled. None drops the field, which is then as if it were missing.
+ANNOTATION: Mapping[str, Settler] = {
+    "id": own_id, "image_id": own_id, "category_id": category, "iscrowd": flag, "area": measure,
+    "bbox": box,
+}  # fmt: skip
+RESULT: Mapping[str, Settler] = {
+    "id": own_id, "image_id": own_id, "category_id": category, "score": number,
+}  # fmt: skip
+IMAGE: Mapping[str, Settler] = {"id": own_id, "height": whole, "width": whole, "file_name": text}
+CATEGORY: Mapping[str, Settler] = {
+    "id": whole, "name": text, "supercategory": text, "isthing": flag,
+}  # fmt: skip
+ROW: Mapping[str, Settler] = {
+    "image_id": own_id,
+    "file_name": text,
+    "category_id": whole,
+    "id": whole,
+    "value": whole,
+    "area": number,
+    "iscrowd": flag,
+}
+SEGMENT: Mapping[str, Settler] = {
+    "id": whole, "category_id": whole, "iscrowd": flag, "area": measure, "bbox": box,
+    "score": number,
+}  # fmt: skip
+
+
+def settle(record: Any, fields: Mapping[str, Settler], tally: Tally) -> Any:
+    """Return a record with its fields in the types of the format; null is as missing.
+
+    Args:
+        record: As the file has it; what is no object stays as it is.
+        fields: How each field is settled; others stay as they are.
+        tally: Counts what was turned.
+    """
+    if not isinstance(record, dict):
+        return record
+    found = dict(record)
+    for name, settler in fields.items():
+        if name in found:
+            value = settler(found[name], name, tally)
+            if value is None:
+                del found[name]
+            else:
+                found[name] = value
+    return found
+
+
+def settle_annotation(record: Any, tally: Tally) -> Any:
+    """Return a record of ground truth; one without a segmentation gets one that says nothing."""
+    found = settle(record, ANNOTATION, tally)
+    if isinstance(found, dict) and found.get("segmentation") is None:
+        # Named with all that is known of the record when its mask is asked for.
+        found["segmentation"] = []
+    return found
+
+
+def settle_image(record: Any, tally: Tally) -> Any:
+    """Return an image's record."""
+    return settle(record, IMAGE, tally)
+
+
+def settle_category(record: Any, tally: Tally) -> Any:
+    """Return a category's record."""
+    return settle(record, CATEGORY, tally)
+
+
+def settle_segment(record: Any, tally: Tally) -> Any:
+    """Return a segment of panoptic JSON; Hugging Face calls its category ``label_id``."""
+    if isinstance(record, dict) and "category_id" not in record and "label_id" in record:
+        tally.add("category_id is missing in {n}: label_id was taken (Hugging Face).")
+        record = {**record, "category_id": record["label_id"]}
+    return settle(record, SEGMENT, tally)
+
+
+def settle_row(record: Any, tally: Tally) -> Any:
+    """Return a record of an index or of panoptic JSON that has an ``image_id``, or a name."""
+    if isinstance(record, dict) and "image_id" not in record and record.get("file_name"):
+        tally.add("image_id is missing in {n}: file_name was taken.")
+        record = {**record, "image_id": record["file_name"]}
+    return settle(record, ROW, tally)
+
+
+def loosely_converted(
+    fields: Any, kind: type[T], settled: Callable[[Any, Tally], Any], tally: Tally
+) -> T:
+    """Convert an object to a struct, with its fields settled where that is needed.
+
+    Raises:
+        msgspec.ValidationError: It cannot be converted even so.
+    """
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError:
+        return msgspec.convert(settled(fields, tally), kind)

@@ -1,0 +1,326 @@
+"""Rules of what was read: each takes a table and yields its problems."""
+
+import dataclasses
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from entity_api import rle as rle_codes
+from entity_api.counts import MAX_PIXELS, RLEError, pack
+from entityseg_bench.check import IMAGE_UNKNOWN, NOTE, Problem, SeveralFaults, problem_of
+from entityseg_bench.io import InputError
+from entityseg_bench.table import VOID_TASKS, Segments, plain
+
+__all__ = ["masks", "problems"]
+
+VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(\.\d+)?")
+# Boxes of less in common are of other places; of more, of the same.
+LEAST_OVERLAP, SURE_OVERLAP = 0.5, 0.9
+
+Rule = Callable[[Segments], Iterator[Problem]]
+
+
+def _error(table: Segments, row: int, what: str, hint: str, code: str) -> Problem:
+    return Problem(table.where_from, table.where(row), what, hint, code=code)
+
+
+def _warning(table: Segments, what: str, hint: str, code: str, where: str = "") -> Problem:
+    return Problem(table.where_from, where, what, hint, "warning", code)
+
+
+def repeated_images(gt: Segments) -> Iterator[Problem]:
+    """Find image ids that stand twice: their annotations cannot be told apart."""
+    for image_id, n in Counter(image.id for image in gt.images).items():
+        if n > 1:
+            yield Problem(
+                gt.where_from,
+                f"image_id {image_id!r}",
+                f"it stands {n} times among the images.",
+                "Give every image an id of its own; joined parts must be re-keyed.",
+                code="image-twice",
+            )
+
+
+def huge_images(gt: Segments) -> Iterator[Problem]:
+    """Find images of more pixels than the run-length codes of masks can count."""
+    for image in gt.images:
+        if image.height * image.width > MAX_PIXELS:
+            what = f"{image.height} x {image.width} pixels are too many: the limit is 2**32."
+            hint = "Are height and width in pixels?"
+            yield Problem(gt.where_from, f"image_id {image.id!r}", what, hint, code="image-huge")
+
+
+def repeated_ids(gt: Segments) -> Iterator[Problem]:
+    """Find annotation ids that stand twice in an image: an entity may be listed twice.
+
+    Ids that begin anew in each image, and one id for all, are how some exporters write; no metric
+    reads them.
+    """
+    if isinstance(gt.ids, np.ndarray) and len(np.unique(gt.ids)) == len(gt):
+        return
+    ids = [plain(own) for own in gt.ids]
+    if len(ids) == len(set(map(repr, ids))) or not set(ids) - {None}:
+        return
+    filler = len(set(ids)) == 1
+    seen: dict[object, int] = {}
+    copies = []
+    for row, own in enumerate(ids):
+        if own is not None and not filler:
+            first = seen.setdefault((int(gt.image_idx[row]), own), row)
+            if first != row:
+                copies.append((row, first))
+    for row, first in copies:
+        what = f"its id stands at record {first} already, for the same image."
+        hint = "If it is a copy, take it out; if it is another entity, give it an id of its own."
+        yield _error(gt, row, what, hint, "annotation-twice")
+    if not copies:
+        what = "annotation ids repeat: they begin anew in each image."
+        if filler:
+            what = f"all {len(ids)} annotations have the id {ids[0]!r}."
+        yield _warning(gt, what, "No metric reads them.", "annotation-ids-repeat")
+
+
+def negative_areas(gt: Segments) -> Iterator[Problem]:
+    """Find stated areas below 0, which are in no range of sizes, not even that of all."""
+    rows = np.flatnonzero(gt.areas < 0)
+    if len(rows):
+        what = f"{len(rows)} annotations state an area below 0: they count as of no size."
+        hint = "Leave area out, and that of the mask is taken."
+        yield _warning(gt, what, hint, "areas-negative", gt.where(int(rows[0])))
+
+
+def all_crowds(gt: Segments) -> Iterator[Problem]:
+    """Find ground truth in which nothing is to be found."""
+    if len(gt) and gt.iscrowd.all():
+        what = f"all {len(gt)} annotations are crowds (iscrowd 1): there is nothing to find."
+        hint = "Some exporters (CVAT's) write iscrowd 1 for every mask: single entities have 0."
+        yield _warning(gt, what, hint, "all-crowds")
+
+
+def unlike_boxes(table: Segments) -> Iterator[Problem]:
+    """Find masks that lie elsewhere than the boxes beside them; of the first records of a file.
+
+    Run lengths count pixels column by column. Masks that were coded row by row are of the right
+    area and size, but lie where nobody meant them; their boxes tell.
+    """
+    checked, elsewhere, by_rows = 0, [], 0
+    for row, box in table.masks.sampled_boxes().items():
+        if table.image_idx[row] < 0 or row in table.counts_and_faults[1]:
+            continue
+        try:
+            mask = table.rle(row)
+            own, turned = rle_codes.bbox(mask), _bbox_by_rows(mask)
+        except (InputError, RLEError):
+            # Named by another rule.
+            continue
+        x, y, w, h = box
+        # Some tools write two corners: then nothing is wrong with the mask.
+        corners = x, y, w - x, h - y
+        checked += 1
+        if max(_overlap(own, box), _overlap(own, corners)) < LEAST_OVERLAP:
+            elsewhere.append(row)
+            by_rows += max(_overlap(turned, box), _overlap(turned, corners)) > SURE_OVERLAP
+    if 2 * len(elsewhere) <= checked:
+        return
+    n = f"{len(elsewhere)} of the first {checked} masks lie elsewhere than their boxes"
+    if by_rows >= SURE_OVERLAP * len(elsewhere):
+        what = f"{n}, but fit them if they are read row by row: they were coded in the wrong order."
+        hint = "Codes count column by column: pycocotools.mask.encode(np.asfortranarray(mask))."
+        yield _error(table, elsewhere[0], what, hint, "masks-by-rows")
+    else:
+        where = table.where(elsewhere[0])
+        yield _warning(table, f"{n}.", "Masks are scored.", "masks-unlike-boxes", where)
+
+
+def _bbox_by_rows(mask: Any) -> list[float]:
+    """Return the box of a mask whose code counts its pixels row by row, COCO xywh."""
+    height, width = mask["size"]
+    y, x, h, w = rle_codes.bbox({"size": [width, height], "counts": mask["counts"]})
+    return [x, y, w, h]
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return intersection over union of two boxes, COCO xywh."""
+    wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    common = max(wide, 0.0) * max(high, 0.0)
+    union = a[2] * a[3] + b[2] * b[3] - common
+    return common / union if union > 0 else 0.0
+
+
+def noted(table: Segments) -> Iterator[Problem]:
+    """Repeat what was done to read a file that is not quite of its format."""
+    _ = table.counts_and_faults
+    for note in (*table.notes, *table.masks.notes()):
+        yield _warning(table, note, "", NOTE)
+
+
+def unknown_images(table: Segments) -> Iterator[Problem]:
+    """Find records of images that the ground truth does not list."""
+    lost = np.flatnonzero(table.image_idx < 0).tolist()
+    for row in lost[:1]:
+        n_ids = len({str(table.unknown.get(idx)) for idx in lost})
+        more = f" ({len(lost)} of {len(table)} records, {n_ids} ids.)" if len(lost) > 1 else ""
+        what = f"its image is not among the images of the ground truth.{more}"
+        hint = "Is this the right split, and are the ids of this file's own numbering?"
+        yield _error(table, row, what, hint, IMAGE_UNKNOWN)
+
+
+def broken_masks(table: Segments) -> Iterator[Problem]:
+    """Find masks that cannot be read from their file."""
+    alike: dict[tuple[str, str, str, str], list[InputError]] = {}
+    for fault in dict.fromkeys(table.counts_and_faults[1].values()):
+        for one in fault.faults if isinstance(fault, SeveralFaults) else (fault,):
+            # Records are alike where the same is said of them; other places are told apart.
+            place = "" if one.where.startswith("record ") else one.where
+            alike.setdefault((one.file, place, _cause(one.what), one.hint), []).append(one)
+    for found in alike.values():
+        first = problem_of(found[0])
+        more = f" ({len(found)} are so.)" if len(found) > 1 else ""
+        yield dataclasses.replace(first, what=first.what + more)
+
+
+def _cause(what: str) -> str:
+    """Return a sentence without what differs from record to record: numbers and quoted values."""
+    return VALUES.sub("#", what)
+
+
+def equal_scores(dt: Segments) -> Iterator[Problem]:
+    """Find scores that rank nothing. (JSON has no word for a score that is not finite.)"""
+    if len(dt) > 1 and (dt.scores == dt.scores[0]).all():
+        what = f"all {len(dt)} scores are {dt.scores[0]:g}."
+        hint = "AP ranks by score: ties go by the order of the file."
+        yield _warning(dt, what, hint, "scores-equal")
+
+
+def unknown_categories(table: Segments) -> Iterator[Problem]:
+    """Find categories that the ground truth does not list; class-aware scoring needs them."""
+    known = {category.id for category in table.categories}
+    for category_id in np.unique(table.category_ids).tolist() if known else []:
+        if category_id not in known:
+            row = int(np.argmax(table.category_ids == category_id))
+            n = int(np.count_nonzero(table.category_ids == category_id))
+            name = "no category" if category_id == -1 else f"category_id {category_id}"
+            what = f"{name} (in {n} records) is not among the categories of the ground truth."
+            hint = "Class-aware scoring needs the ground truth's own ids."
+            yield _error(table, row, what, hint, "category-unknown")
+
+
+def unknown_classes(table: Segments) -> Iterator[Problem]:
+    """Find categories that the table of semantic or panoptic ground truth does not have."""
+    known = {category.id for category in table.categories}
+    ids = table.category_ids
+    for row in np.flatnonzero(~np.isin(ids, list(known))).tolist():
+        what = f"category {ids[row]} is not among the {len(known)} categories of the ground truth."
+        semantic = table.task == "semantic"
+        hint = "Is this map of the same table, and 255 where there is no class?" * semantic
+        yield _error(table, row, what, hint, "category-unknown")
+
+
+def coverage(dt: Segments) -> Iterator[Problem]:
+    """Find images without predictions, and files without any."""
+    if not len(dt):
+        yield _warning(dt, "it holds no predictions: every metric is 0.", "", "no-predictions")
+        return
+    missing = np.flatnonzero(dt.n_per_image == 0)
+    if len(missing):
+        what = (
+            f"{len(missing)} of {len(dt.images)} images have no predictions, "
+            f"image_id {dt.images[missing[0]].id!r} first."
+        )
+        hint = "They count as missed, unless --predicted-images-only leaves them out."
+        yield _warning(dt, what, hint, "images-without-predictions")
+
+
+def too_many(dt: Segments, max_det: int = 100) -> Iterator[Problem]:
+    """Find images with more predictions than AP reads."""
+    over = np.flatnonzero(dt.n_per_image > max_det)
+    if len(over):
+        what = (
+            f"{len(over)} images have more than {max_det} predictions, "
+            f"image_id {dt.images[over[0]].id!r} first with {dt.n_per_image[over[0]]}."
+        )
+        hint = f"Only the {max_det} highest scores of an image count."
+        yield _warning(dt, what, hint, "too-many-predictions")
+
+
+def unannotated(gt: Segments) -> Iterator[Problem]:
+    """Find images without ground truth."""
+    missing = np.flatnonzero(gt.n_per_image == 0)
+    if len(missing):
+        what = (
+            f"{len(missing)} of {len(gt.images)} images have no annotations, "
+            f"image_id {gt.images[missing[0]].id!r} first."
+        )
+        hint = (
+            "They are void: nothing predicted on them counts."
+            if gt.task in VOID_TASKS
+            else "Every prediction on them is a false positive."
+        )
+        yield _warning(gt, what, hint, "images-without-annotations")
+
+
+def masks(table: Segments) -> Iterator[Problem]:
+    """Decode every mask: find broken and empty ones, and areas that are not what the file says.
+
+    Masks that cannot even be read are those of `broken_masks`.
+    """
+    counts, faults = table.counts_and_faults
+    outlined = table.masks.outlined(table)
+    for row, image_idx in enumerate(table.image_idx.tolist()):
+        if image_idx < 0 or row in faults:
+            continue
+        try:
+            area = int(pack([counts[row]], table.size_of_image(image_idx)).areas()[0])
+        except RLEError as error:
+            yield _error(table, row, f"{error}.", "Write the mask again.", "mask-broken")
+            continue
+        said = float(table.areas[row])
+        if area == 0:
+            what = "its mask is empty."
+            yield _warning(table, what, "", "mask-empty", table.where(row))
+        elif not table.predicted and abs(said - area) > 0.05 * area and row not in outlined:
+            what = f"its area is {said:g}, but its mask has {area} pixels."
+            hint = "The file's area decides whether it counts as small, medium or large."
+            yield _warning(table, what, hint, "area-unlike-mask", table.where(row))
+
+
+GT_RULES: tuple[Rule, ...] = (
+    repeated_images, huge_images, unknown_images, repeated_ids, broken_masks, unlike_boxes, noted,
+    all_crowds, negative_areas, unannotated,
+)  # fmt: skip
+DT_RULES: tuple[Rule, ...] = (
+    unknown_images, broken_masks, unlike_boxes, noted, equal_scores, coverage,
+)  # fmt: skip
+
+
+def problems(
+    gt: Segments,
+    dt: Segments | None,
+    class_aware: bool = False,
+    max_det: int = 100,
+    all_classes: bool = False,
+) -> Iterator[Problem]:
+    """Run the rules that cost little on both sides.
+
+    Args:
+        gt: Ground truth.
+        dt: Predictions, where there are any.
+        class_aware: Whether categories matter.
+        max_det: Most predictions of an image that AP reads.
+        all_classes: Whether the predictions are in a format of classes, as maps are.
+    """
+    extra = (unknown_categories,) if class_aware else ()
+    limit = () if class_aware else (functools.partial(too_many, max_det=max_det),)
+    of_maps = (unknown_classes,) if gt.task in VOID_TASKS else ()
+    sides: list[tuple[Segments, Iterable[Rule]]] = [(gt, (*GT_RULES, *of_maps, *extra))]
+    if dt is not None:
+        own = of_maps if all_classes else ()
+        sides.append((dt, (*DT_RULES, *own, *limit, *extra)))
+    for side, rules in sides:
+        for rule in rules:
+            yield from rule(side)
