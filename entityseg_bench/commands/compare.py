@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from entityseg_bench.compare import compare, comparison_record, write_figures
     from entityseg_bench.compare.paper import comparison_csv, comparison_tex, write_text
     from entityseg_bench.compare.tables import comparison_table
-    from entityseg_bench.io import check_writable, write_json
+    from entityseg_bench.io import check_folder, write_json
     from entityseg_bench.score import evaluate_files
 
     labels = args.labels.split(",") if args.labels else None
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if args.figures:
         # What is missing is named before the work.
         importlib.import_module("matplotlib")
-        check_writable(Path(args.figures) / "sizes.pdf")
+        check_folder(args.figures)
     params = EvalParams(threads=args.threads, keep_matches=bool(args.figures))
     scorings, inputs = [], inputs_of(args)
     for path in args.preds:
