@@ -3,6 +3,7 @@
 COCO instance files (polygons, crowds) are read as they are; their categories stay COCO's.
 """
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -27,7 +28,7 @@ from entityseg_bench.formats.maps import map_name
 from entityseg_bench.formats.opened import Inputs, Opened, agree, base_name
 from entityseg_bench.io import InputError, atomic_path, read_bytes
 from entityseg_bench.parallel import Journal
-from entityseg_bench.table import AnnotatedImages, Segments
+from entityseg_bench.table import AnnotatedImages, Segments, plain
 from entityseg_bench.types import Annotation, Category, ImageInfo
 
 __all__ = [
@@ -59,17 +60,17 @@ def read_coco(path: str | Path, task: Task = "entity", *, whole: bool = True) ->
     path = Path(path)
     data = read_bytes(path)
     content = decode_ground_truth(path, data, whole)
-    rows = content.rows
-    image_idx, unknown = _positions(content.images, rows)
+    columns = content.columns
+    image_idx, unknown = _positions(content.images, columns.image_ids)
     return Segments.make(
         content.images,
         image_idx,
-        JsonMasks(path, [row.segmentation for row in rows], data),
-        _ids([row.id for row in rows]),
-        category_ids=_category_ids(rows),
-        areas=np.array([np.nan if r.area is None else r.area for r in rows], np.float64),
+        columns.masks(path, data),
+        columns.ids,
+        category_ids=columns.category_ids,
+        areas=columns.areas,
         boxes=content.boxes,
-        iscrowd=np.array([bool(row.iscrowd) for row in rows], bool),
+        iscrowd=columns.iscrowd,
         extras=content.extras,
         categories=content.categories,
         task=task,
@@ -97,18 +98,18 @@ def read_results(
     """
     path = Path(path)
     data = read_bytes(path)
-    rows = decode_results(path, data)
-    masks = JsonMasks(path, [row.segmentation for row in rows], data)
+    columns = decode_results(path, data)
+    masks = columns.masks(path, data)
     if images is None:
-        images = _images_named(rows, masks, path)
-    image_idx, unknown = _positions(images, rows)
+        images = _images_named(columns.image_ids, masks, path)
+    image_idx, unknown = _positions(images, columns.image_ids)
     return Segments.make(
         images,
         image_idx,
         masks,
-        _ids([row.id for row in rows]),
-        category_ids=_category_ids(rows),
-        scores=np.array([row.score for row in rows], np.float64),
+        columns.ids,
+        category_ids=columns.category_ids,
+        scores=columns.scores,
         predicted=True,
         categories=categories,
         where_from=str(path),
@@ -117,40 +118,43 @@ def read_results(
 
 
 def _positions(
-    images: Sequence[ImageInfo], rows: Sequence[Any]
+    images: Sequence[ImageInfo], image_ids: Sequence[Any] | NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], dict[int, Any]]:
-    """Return the position of each row's image, -1 where it is unknown, and what those name."""
-    where = {image.id: idx for idx, image in enumerate(images)}
-    image_idx = np.array([where.get(row.image_id, -1) for row in rows], np.int64)
+    """Return the position of each record's image, -1 where it is unknown, and what those name."""
+    known = [image.id for image in images]
+    image_idx = None
+    if isinstance(image_ids, np.ndarray) and known and set(map(type, known)) == {int}:
+        with contextlib.suppress(OverflowError):
+            image_idx = _located(np.array(known, np.int64), image_ids)
+    if image_idx is None:
+        where = {image_id: idx for idx, image_id in enumerate(known)}
+        wanted = image_ids.tolist() if isinstance(image_ids, np.ndarray) else image_ids
+        image_idx = np.array([where.get(image_id, -1) for image_id in wanted], np.int64)
     lost = np.flatnonzero(image_idx < 0).tolist()
-    return image_idx, {idx: rows[idx].image_id for idx in lost}
+    return image_idx, {idx: plain(image_ids[idx]) for idx in lost}
 
 
-def _ids(ids: list[Any]) -> NDArray[np.int64] | list[Any]:
-    """Return ids as an array where all are whole numbers that it holds."""
-    if not set(map(type, ids)) <= {int}:
-        return ids
-    try:
-        return np.array(ids, np.int64)
-    except OverflowError:
-        return ids
+def _located(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each wanted id stands among those known, the last of several, else -1."""
+    order = np.argsort(known, kind="stable")
+    at = order[np.searchsorted(known, wanted, side="right", sorter=order) - 1]
+    return np.where(known[at] == wanted, at, -1)
 
 
-def _category_ids(rows: Sequence[Any]) -> NDArray[np.int64]:
-    return np.array([-1 if r.category_id is None else r.category_id for r in rows], np.int64)
-
-
-def _images_named(rows: Sequence[Any], masks: JsonMasks, path: Path) -> list[ImageInfo]:
+def _images_named(
+    image_ids: Sequence[Any] | NDArray[np.int64], masks: JsonMasks, path: Path
+) -> list[ImageInfo]:
     """Make up the images that the records name, of the size of their first mask."""
     images: dict[int | str, ImageInfo] = {}
-    for idx, row in enumerate(rows):
-        if row.image_id in images:
+    for idx, image_id in enumerate(image_ids):
+        image_id = plain(image_id)
+        if image_id in images:
             continue
         size = masks.stated_size(idx)
         if size is None:
-            place = f"record {idx}, image {row.image_id}"
+            place = f"record {idx}, image {image_id}"
             raise InputError(path, place, "its mask states no size.", "Give the ground truth.")
-        images[row.image_id] = ImageInfo(row.image_id, f"{row.image_id}.jpg", *size)
+        images[image_id] = ImageInfo(image_id, f"{image_id}.jpg", *size)
     return list(images.values())
 
 

@@ -14,12 +14,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from entity_api import _records
 from entityseg_bench.check import raise_all
-from entityseg_bench.formats.coco_masks import CodedMask, TextExtras
-from entityseg_bench.io import InputError, decode_json
+from entityseg_bench.formats.coco_masks import (
+    CodedMask,
+    JsonMasks,
+    Spans,
+    Split,
+    TextExtras,
+    address_of,
+)
+from entityseg_bench.io import InputError, collector_paused, decode_json
 from entityseg_bench.types import Category, ImageInfo
 
 __all__ = [
+    "Columns",
     "Content",
     "Whole",
     "decode_ground_truth",
@@ -99,11 +108,47 @@ class WrappedResults(msgspec.Struct):
     annotations: list[ResultRow]
 
 
+class Head(msgspec.Struct):
+    """Hold a ground-truth file whose annotations stay text."""
+
+    images: list[ImageRow]
+    annotations: msgspec.Raw
+    categories: list[CategoryRow] = []
+
+
+class Columns(NamedTuple):
+    """Hold what N records say.
+
+    Attributes:
+        image_ids: (N,) as in the file.
+        ids: (N,) likewise, None where there is none.
+        category_ids: (N,) -1 where none is said.
+        texts: (N,) the segmentations as JSON.
+        split: What is known of them.
+        scores: (N,) of predictions.
+        areas: (N,) of annotations, nan where none is said.
+        iscrowd: (N,) of annotations.
+    """
+
+    image_ids: Sequence[Any] | NDArray[np.int64]
+    ids: Sequence[Any] | NDArray[np.int64]
+    category_ids: NDArray[np.int64]
+    texts: Sequence[Any]
+    split: Split | None = None
+    scores: NDArray[np.float64] | None = None
+    areas: NDArray[np.float64] | None = None
+    iscrowd: NDArray[np.bool_] | None = None
+
+    def masks(self, path: Path, data: bytes) -> JsonMasks:
+        """Return the masks of the records of a file."""
+        return JsonMasks(path, self.texts, data, self.split)
+
+
 class Content(NamedTuple):
     """Hold what a COCO file says; ``boxes`` and ``extras`` only where all fields were wanted."""
 
     images: list[ImageInfo]
-    rows: Sequence[Any]
+    columns: Columns
     categories: list[Category]
     info: dict[str, Any]
     boxes: NDArray[np.float64] | None = None
@@ -111,23 +156,68 @@ class Content(NamedTuple):
 
 
 FILE = msgspec.json.Decoder(File)
+HEAD = msgspec.json.Decoder(Head)
 RESULTS = msgspec.json.Decoder(list[ResultRow] | WrappedResults)
 
 
-def decode_results(path: Path, data: Any) -> Sequence[ResultRow]:
+def decode_results(path: Path, data: bytes) -> Columns:
     """Decode predictions, a list or one under ``annotations``.
 
     Raises:
         InputError: No JSON (with the byte), or every record that is wrong.
     """
+    # Most files are read by the kernel; of others this tells what they hold, or what is wrong.
+    found = _records.scan(data, 0, len(data), True)
+    if found is not None:
+        return _scanned(found, data, scores=found.scores)
     try:
         content = decode_json(path, data, RESULTS)
     except InputError as error:
         raise _named(path, data, True, error) from None
-    return content.annotations if isinstance(content, WrappedResults) else content
+    rows = content.annotations if isinstance(content, WrappedResults) else content
+    return _decoded(rows, scores=np.array([row.score for row in rows], np.float64))
 
 
-def decode_ground_truth(path: Path, data: Any, whole: bool) -> Content:
+def _scanned(found: _records.Records, data: bytes, **columns: Any) -> Columns:
+    """Return the columns of records that the kernel has read."""
+    ids = [None] * found.n if found.ids is None else found.ids
+    split = found.codes, found.sizes, list[int]()
+    texts = Spans(data, found.places)
+    return Columns(found.image_ids, ids, found.category_ids, texts, split, **columns)
+
+
+def _decoded(rows: Sequence[Any], **columns: Any) -> Columns:
+    """Return the columns of records that were decoded."""
+    category_ids = [-1 if row.category_id is None else row.category_id for row in rows]
+    return Columns(
+        [row.image_id for row in rows],
+        _whole_ids([row.id for row in rows]),
+        np.array(category_ids, np.int64),
+        [row.segmentation for row in rows],
+        **columns,
+    )
+
+
+def _whole_ids(ids: list[Any]) -> NDArray[np.int64] | list[Any]:
+    """Return ids as an array where all are whole numbers that it holds."""
+    if not set(map(type, ids)) <= {int}:
+        return ids
+    try:
+        return np.array(ids, np.int64)
+    except OverflowError:
+        return ids
+
+
+def _annotations(rows: Sequence[Any]) -> Columns:
+    """Return the columns of annotations that were decoded."""
+    return _decoded(
+        rows,
+        areas=np.array([np.nan if r.area is None else r.area for r in rows], np.float64),
+        iscrowd=np.array([bool(row.iscrowd) for row in rows], bool),
+    )
+
+
+def decode_ground_truth(path: Path, data: bytes, whole: bool) -> Content:
     """Decode a ground-truth file.
 
     Args:
@@ -141,12 +231,33 @@ def decode_ground_truth(path: Path, data: Any, whole: bool) -> Content:
     try:
         if whole:
             return _decode_whole(path, data)
+        scanned = _scan_ground_truth(data)
+        if scanned is not None:
+            return scanned
         content = decode_json(path, data, FILE)
     except InputError as error:
         raise _named(path, data, False, error) from None
-    images = [ImageInfo(row.id, row.file_name, row.height, row.width) for row in content.images]
-    table = [Category(row.id, row.name) for row in content.categories]
-    return Content(images, content.annotations, table, {})
+    return _content(content, _annotations(content.annotations))
+
+
+def _scan_ground_truth(data: bytes) -> Content | None:
+    """Read a file whose annotations the kernel can read; None for another."""
+    try:
+        with collector_paused():
+            head = HEAD.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    start = address_of(head.annotations) - address_of(data)
+    found = _records.scan(data, start, start + len(memoryview(head.annotations)), False)
+    if found is None:
+        return None
+    columns = _scanned(found, data, areas=found.areas, iscrowd=found.iscrowd.astype(bool))
+    return _content(head, columns)
+
+
+def _content(head: File | Head, columns: Columns) -> Content:
+    images = [ImageInfo(row.id, row.file_name, row.height, row.width) for row in head.images]
+    return Content(images, columns, [Category(row.id, row.name) for row in head.categories], {})
 
 
 def _decode_whole(path: Path, data: Any) -> Content:
@@ -167,7 +278,7 @@ def _decode_whole(path: Path, data: Any) -> Content:
         if box is not None:
             boxes[idx] = box.x, box.y, box.w, box.h
     extras = _extras(rows, names[1]) if names[1] else None
-    return Content(images, rows, table, head, boxes, extras)
+    return Content(images, _annotations(rows), table, head, boxes, extras)
 
 
 def _decode_with(
