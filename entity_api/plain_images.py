@@ -1,7 +1,7 @@
 """Match images in plain steps: by boxes, by boundaries, and as the kernel of masks is held to."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -57,8 +57,8 @@ class PlainImages:
         params: What is measured.
         groups: Of both.
         columns: (D,) where each detection is written, -1 for those that do not count.
-        targets: Of the masks as submitted, and of what overlap removal leaves of them.
-        visible: What the second target was made from; None to leave overlaps as they are.
+        targets: Of the masks as submitted and, with ``visible``, of what overlap removal leaves.
+        visible: Of the second target; None to leave overlaps as they are.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class PlainImages:
         params: EvalParams,
         groups: Groups,
         columns: Idx,
-        targets: tuple[_match.Target, _match.Target | None],
+        targets: Sequence[_match.Target],
         visible: Visible | None,
     ) -> None:
         if params.iou_type == "bbox" and (dt.boxes is None or gt.boxes is None):
@@ -106,7 +106,7 @@ class PlainImages:
         gt_area, dt_area = gt_runs.areas(), dt_runs.areas()
         iou = self.iou(image_idx, dt_runs, gt_runs)
         self.match_by(image_idx, iou, dt_area, gt_area, self.columns[dt_rows], self.targets[0])
-        if self.visible is None or self.targets[1] is None:
+        if self.visible is None:
             return
         visible, crowded_px = self.uncover(dt_runs, dt_rows)
         left_px = visible.areas()

@@ -162,7 +162,10 @@ class Segments:
     @functools.cached_property
     def sizes(self) -> NDArray[np.int64]:
         """(I, 2) height and width of the images."""
-        return np.array([(im.height, im.width) for im in self.images], np.int64).reshape(-1, 2)
+        n = len(self.images)
+        height = np.fromiter((image.height for image in self.images), np.int64, n)
+        width = np.fromiter((image.width for image in self.images), np.int64, n)
+        return np.stack([height, width], axis=1)
 
     def size_of_image(self, image_idx: int) -> tuple[int, int]:
         """Return (height, width) of an image."""

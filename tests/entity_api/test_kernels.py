@@ -215,21 +215,23 @@ def test_match_image(seed, n_dt, n_gt):
     rows = rows[np.argsort(dt_group[rows], kind="stable")] if seed % 2 else rng.permutation(rows)
     columns[rows] = 2 + np.arange(len(rows))
     shape = (len(ranges), len(thrs))
-    outcome = np.full((*shape, n_dt + 4), -9, np.int8)
-    dt_gt = np.full((*shape, n_dt + 4), -9, np.int32)
+    outcome = np.zeros((*shape, n_dt + 4), np.int8)
+    dt_gt = np.full((*shape, n_dt + 4), -1, np.int32)
     gt_dt = np.full((*shape, n_gt + 3), -1, np.int32)
+    unmatched = np.full((len(ranges), n_dt + 4), -9, np.int8)
     gt_ignored = np.full((len(ranges), n_gt + 3), 7, np.uint8)
+    target = _match.Target(thrs, ranges, outcome, dt_gt, gt_dt, gt_ignored, unmatched)
     _match.match_image(
-        _near.of_dense(iou, 0.0, dt_group, gt_group),
-        _match.Target(thrs, ranges, outcome, dt_gt, gt_dt, gt_ignored),
+        _near.of_dense(iou, 0.0, dt_group, gt_group), target,
         columns, dt_records, gt_records, dt_area, gt_area, crowd, gt_group,
     )  # fmt: skip
+    target.settle()
     for a, (least, most) in enumerate(ranges):
         # Nothing outside the image's own columns is written.
-        expected = [np.full(n_dt + 4, -9), np.full(n_dt + 4, -9), np.full(n_gt + 3, -1)]
+        expected = [np.full(n_dt + 4, -9), np.full(n_dt + 4, -1), np.full(n_gt + 3, -1)]
         ignored = np.full(n_gt + 3, 7)
         for t, thr in enumerate(thrs):
-            for array, value in zip(expected, (-9, -9, -1), strict=True):
+            for array, value in zip(expected, (-9, -1, -1), strict=True):
                 array[:] = value
             for group in (0, 1):
                 own = np.flatnonzero(gt_group == group)
@@ -257,7 +259,7 @@ def test_of_equal_ious_the_later_ground_truth_matches():
         _near.of_dense(np.array([[0.8, 0.8]]), 0.5, one, np.zeros(2, int)),
         _match.Target(
             np.array([0.5]), np.array([[0.0, 99.0]]), outcome, dt_gt, gt_dt,
-            np.zeros((1, 2), np.uint8),
+            np.zeros((1, 2), np.uint8), np.zeros((1, 1), np.int8),
         ),
         one, one, two, np.array([4.0]), np.array([4.0, 4.0]), np.zeros(2, np.uint8),
         np.zeros(2, int),
