@@ -141,7 +141,7 @@ class PlainImages:
     def iou(self, image_idx: int, masks: _rle.Runs, gt_runs: _rle.Runs) -> NDArray[np.float64]:
         """Return the IoU of masks with the ground truth of an image, (D, G)."""
         crowd = self.gt.iscrowd[self.groups.gt_of(image_idx)]
-        common = _sweep.Regions(gt_runs).intersections(masks)
+        common = _sweep.Spans(gt_runs).intersections(masks)
         iou = iou_of_counts(common, masks.areas(), gt_runs.areas(), crowd)
         if self.params.iou_type == "boundary":
             size = size_of(self.gt, image_idx)

@@ -237,8 +237,7 @@ def huge_images(gt: Segments) -> Iterator[Problem]:
 def repeated_ids(gt: Segments) -> Iterator[Problem]:
     """Find annotation ids that stand twice: an entity may be listed twice."""
     if isinstance(gt.ids, np.ndarray):
-        rising = np.sort(gt.ids)
-        if (rising[1:] > rising[:-1]).all():
+        if np.diff(np.sort(gt.ids)).all():
             return
         ids: list[Any] = gt.ids.tolist()
     else:

@@ -1,6 +1,7 @@
 """What several verbs ask for alike: what GT and PRED are, and a bar while they work."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from entityseg_bench.categories import TASKS
 from entityseg_bench.formats import Inputs, gt_formats, prediction_formats
 from entityseg_bench.layout import PARTS, RESOLUTIONS, SPLITS
 
-__all__ = ["add_input_arguments", "inputs_of", "late_bar"]
+__all__ = ["add_input_arguments", "add_threads", "inputs_of", "late_bar"]
 
 # Work that ends sooner shows no bar, which would only flicker.
 SECONDS_BEFORE_BAR = 1.5
@@ -26,6 +27,14 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pred-maps", type=Path, metavar="DIR", help="PNG maps of a panoptic PRED")
     add("--gt-format", choices=gt_formats(), help="format of GT (default: look)")
     add("--pred-format", choices=prediction_formats(), help="format of PRED (default: look)")
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--threads``, which is the number of cores that the process may use by default."""
+    usable = getattr(os, "sched_getaffinity", None)
+    n = len(usable(0)) if usable else os.cpu_count() or 1
+    what = "images scored at once (default: as many as there are cores)"
+    parser.add_argument("--threads", type=int, default=n, metavar="N", help=what)
 
 
 def inputs_of(args: argparse.Namespace) -> Inputs:

@@ -5,7 +5,12 @@ import os
 import sys
 from pathlib import Path
 
-from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
+from entityseg_bench.commands._arguments import (
+    add_input_arguments,
+    add_threads,
+    inputs_of,
+    late_bar,
+)
 from entityseg_bench.io import InputError
 
 
@@ -35,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top", type=int, default=10, metavar="N", help="images to list that moved (default: 10)"
     )
     add_input_arguments(parser)
-    parser.add_argument("--threads", type=int, default=1, help="images scored at once (default: 1)")
+    add_threads(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

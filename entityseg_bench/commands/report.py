@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from entityseg_bench.commands._arguments import add_threads, late_bar
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -23,12 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-mb", type=float, default=10, metavar="MB",
         help="pictures shrink to keep the page below (default: 10)",
     )  # fmt: skip
-    parser.add_argument("--threads", type=int, default=1, help="images scored at once (default: 1)")
+    add_threads(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the page and name it."""
-    from entityseg_bench.commands._arguments import late_bar
     from entityseg_bench.io import InputError
     from entityseg_bench.report import write_report
 

@@ -16,19 +16,12 @@ from numpy.typing import NDArray
 
 from entity_api import _records
 from entityseg_bench.check import raise_all
-from entityseg_bench.formats.coco_masks import (
-    CodedMask,
-    JsonMasks,
-    Spans,
-    Split,
-    TextExtras,
-    address_of,
-)
+from entityseg_bench.formats.coco_columns import Columns, annotations, decoded, scanned
+from entityseg_bench.formats.coco_masks import CodedMask, TextExtras, address_of
 from entityseg_bench.io import InputError, collector_paused, decode_json
 from entityseg_bench.types import Category, ImageInfo
 
 __all__ = [
-    "Columns",
     "Content",
     "Whole",
     "decode_ground_truth",
@@ -116,34 +109,6 @@ class Head(msgspec.Struct):
     categories: list[CategoryRow] = []
 
 
-class Columns(NamedTuple):
-    """Hold what N records say.
-
-    Attributes:
-        image_ids: (N,) as in the file.
-        ids: (N,) likewise, None where there is none.
-        category_ids: (N,) -1 where none is said.
-        texts: (N,) the segmentations as JSON.
-        split: What is known of them.
-        scores: (N,) of predictions.
-        areas: (N,) of annotations, nan where none is said.
-        iscrowd: (N,) of annotations.
-    """
-
-    image_ids: Sequence[Any] | NDArray[np.int64]
-    ids: Sequence[Any] | NDArray[np.int64]
-    category_ids: NDArray[np.int64]
-    texts: Sequence[Any]
-    split: Split | None = None
-    scores: NDArray[np.float64] | None = None
-    areas: NDArray[np.float64] | None = None
-    iscrowd: NDArray[np.bool_] | None = None
-
-    def masks(self, path: Path, data: bytes) -> JsonMasks:
-        """Return the masks of the records of a file."""
-        return JsonMasks(path, self.texts, data, self.split)
-
-
 class Content(NamedTuple):
     """Hold what a COCO file says; ``boxes`` and ``extras`` only where all fields were wanted."""
 
@@ -169,52 +134,13 @@ def decode_results(path: Path, data: bytes) -> Columns:
     # Most files are read by the kernel; of others this tells what they hold, or what is wrong.
     found = _records.scan(data, 0, len(data), True)
     if found is not None:
-        return _scanned(found, data, scores=found.scores)
+        return scanned(found, data, scores=found.scores)
     try:
         content = decode_json(path, data, RESULTS)
     except InputError as error:
         raise _named(path, data, True, error) from None
     rows = content.annotations if isinstance(content, WrappedResults) else content
-    return _decoded(rows, scores=np.array([row.score for row in rows], np.float64))
-
-
-def _scanned(found: _records.Records, data: bytes, **columns: Any) -> Columns:
-    """Return the columns of records that the kernel has read."""
-    ids = [None] * found.n if found.ids is None else found.ids
-    split = found.codes, found.sizes, list[int]()
-    texts = Spans(data, found.places)
-    return Columns(found.image_ids, ids, found.category_ids, texts, split, **columns)
-
-
-def _decoded(rows: Sequence[Any], **columns: Any) -> Columns:
-    """Return the columns of records that were decoded."""
-    category_ids = [-1 if row.category_id is None else row.category_id for row in rows]
-    return Columns(
-        [row.image_id for row in rows],
-        _whole_ids([row.id for row in rows]),
-        np.array(category_ids, np.int64),
-        [row.segmentation for row in rows],
-        **columns,
-    )
-
-
-def _whole_ids(ids: list[Any]) -> NDArray[np.int64] | list[Any]:
-    """Return ids as an array where all are whole numbers that it holds."""
-    if not set(map(type, ids)) <= {int}:
-        return ids
-    try:
-        return np.array(ids, np.int64)
-    except OverflowError:
-        return ids
-
-
-def _annotations(rows: Sequence[Any]) -> Columns:
-    """Return the columns of annotations that were decoded."""
-    return _decoded(
-        rows,
-        areas=np.array([np.nan if r.area is None else r.area for r in rows], np.float64),
-        iscrowd=np.array([bool(row.iscrowd) for row in rows], bool),
-    )
+    return decoded(rows, scores=np.array([row.score for row in rows], np.float64))
 
 
 def decode_ground_truth(path: Path, data: bytes, whole: bool) -> Content:
@@ -231,13 +157,13 @@ def decode_ground_truth(path: Path, data: bytes, whole: bool) -> Content:
     try:
         if whole:
             return _decode_whole(path, data)
-        scanned = _scan_ground_truth(data)
-        if scanned is not None:
-            return scanned
+        found = _scan_ground_truth(data)
+        if found is not None:
+            return found
         content = decode_json(path, data, FILE)
     except InputError as error:
         raise _named(path, data, False, error) from None
-    return _content(content, _annotations(content.annotations))
+    return _content(content, annotations(content.annotations))
 
 
 def _scan_ground_truth(data: bytes) -> Content | None:
@@ -251,7 +177,7 @@ def _scan_ground_truth(data: bytes) -> Content | None:
     found = _records.scan(data, start, start + len(memoryview(head.annotations)), False)
     if found is None:
         return None
-    columns = _scanned(found, data, areas=found.areas, iscrowd=found.iscrowd.astype(bool))
+    columns = scanned(found, data, areas=found.areas, iscrowd=found.iscrowd.astype(bool))
     return _content(head, columns)
 
 
@@ -278,7 +204,7 @@ def _decode_whole(path: Path, data: Any) -> Content:
         if box is not None:
             boxes[idx] = box.x, box.y, box.w, box.h
     extras = _extras(rows, names[1]) if names[1] else None
-    return Content(images, _annotations(rows), table, head, boxes, extras)
+    return Content(images, annotations(rows), table, head, boxes, extras)
 
 
 def _decode_with(

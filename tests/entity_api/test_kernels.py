@@ -40,8 +40,12 @@ def common_pixels(dt, gt):
 def test_intersections(sides):
     """Of every two masks, where masks of either side overlap one another as they like."""
     dt, gt = sides
-    regions = _sweep.Regions(runs_of(gt))
-    assert regions.intersections(runs_of(dt)).tolist() == common_pixels(dt, gt).tolist()
+    expected = common_pixels(dt, gt).tolist()
+    spans = _sweep.Spans(runs_of(gt))
+    assert spans.apart == (gt.sum(axis=0) < 2).all()
+    assert spans.intersections(runs_of(dt)).tolist() == expected
+    for height in (1, 7, gt.shape[1]):
+        assert _near.common(runs_of(dt), runs_of(gt), height).tolist() == expected
 
 
 def near_of(dt, gt, crowd, least_iou, dt_group, gt_group):
@@ -100,12 +104,6 @@ def test_near_among_many():
     assert every.rows() == [[(g, 10 / 2000) for g in range(200)]] * 150
 
 
-def test_regions_are_labelled_by_the_set_of_masks():
-    gt = np.array([[1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 1, 0]], bool)
-    regions = _sweep.Regions(runs_of(gt))
-    assert regions.members == [(), (0,), (1,), (2,), (0, 1), (0, 1, 2), (1, 2)]
-
-
 def visible_of(masks, order):
     """Take from each mask the pixels of the masks before it in order."""
     taken = np.zeros(masks.shape[1], bool)
@@ -158,7 +156,7 @@ def test_overlap_of_codes_with_empty_runs(first, second):
         texts.append(write_counts(counts))
     runs = _rle.Runs(texts, pixels)
     expected = common_pixels(flats, flats)
-    assert _sweep.Regions(runs).intersections(runs).tolist() == expected.tolist()
+    assert _sweep.Spans(runs).intersections(runs).tolist() == expected.tolist()
     visible, crowded_px = _cover.visible(runs)
     assert crowded_px == expected[0, 1]
     assert _events.count_pairs(runs) == (expected[0, 1] > 0)
