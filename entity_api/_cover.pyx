@@ -32,6 +32,11 @@ cdef extern from *:
     int count_bits(unsigned long long x) noexcept nogil
 
 
+# A bit a pixel of 4 megapixels: what is cleared in less time than anything is sorted.
+cdef enum:
+    FEW_WORDS = 65536
+
+
 cdef struct Bits:
     uint64_t* taken  # a bit a pixel, set once a mask has it
     uint64_t* twice  # a bit a pixel, set once two masks have it
@@ -54,7 +59,7 @@ cdef class Cover:
         cdef Py_ssize_t n_words = <Py_ssize_t>(masks.pixels >> 6) + 1, m = masks.offsets[masks.n]
         cdef Py_ssize_t n_done = (n_words >> 6) + 1
         cdef Bits bits
-        if n_words > 2 * m:
+        if n_words > max(4 * m, FEW_WORDS):
             # Few runs in many pixels: a bit a pixel would take longer to clear than to set.
             return take_by_events(masks, out)
         if 2 * n_words + n_done > self.room:
