@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from entity_api import rle as rle_codes
 from entity_api.counts import Codes, RLEError, compress_list, split_segmentations
 from entityseg_bench.check import mismatch
-from entityseg_bench.formats.json_files import as_utf8
+from entityseg_bench.formats.json_files import needs_all, read_json
 from entityseg_bench.formats.sampled_boxes import sampled_boxes
 from entityseg_bench.formats.shapes import NoMask, plain_shape, printed_bytes
 from entityseg_bench.formats.tolerant import Tally
-from entityseg_bench.io import InputError, open_regular, read_bytes
+from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.masks import Masks
 from entityseg_bench.table import Segments
 from entityseg_bench.types import RLE
@@ -62,9 +62,9 @@ class Slices(Sequence[bytes]):
     def __init__(self, path: Path, places: NDArray[np.int64]) -> None:
         self._state = path, places
         with open_regular(path) as file:
-            plain = file.read(1) in (b"[", b"{")
+            packed = needs_all(file.read(4))
         # A gzip, or another encoding, has no places of its own: it is read whole.
-        self._unpacked = None if plain else as_utf8(path, read_bytes(path))
+        self._unpacked = read_json(path) if packed else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Slices, self._state
