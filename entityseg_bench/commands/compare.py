@@ -7,6 +7,7 @@ from pathlib import Path
 
 from entityseg_bench.commands._arguments import (
     add_input_arguments,
+    add_threads,
     check_draws,
     inputs_of,
     late_bar,
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top", type=int, default=10, metavar="N", help="images to list that moved (default: 10)"
     )
     add_input_arguments(parser)
-    parser.add_argument("--threads", type=int, default=1, help="images scored at once (default: 1)")
+    add_threads(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
