@@ -8,10 +8,12 @@ import codecs
 import json
 import pickle
 import re
+import struct
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors
@@ -24,7 +26,7 @@ from baselines.config import ModelConfig, config_from_dict, config_to_dict
 from baselines.guess import FUSION, guess_presets
 from baselines.pickles import load_arrays, refusal
 from baselines.weights import PUBLISHED, find_weights, list_weights
-from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.io import InputError, atomic_path, open_regular
 
 __all__ = [
     "KeyReport",
@@ -60,6 +62,12 @@ READ_ERRORS = (
     TypeError,
     UnicodeError,
     ImportError,
+    AssertionError,
+    SystemError,
+    MemoryError,
+    OverflowError,
+    struct.error,
+    zipfile.BadZipFile,
     safetensors.SafetensorError,
 )
 
@@ -135,6 +143,8 @@ def read_weights(path: str | Path) -> Weights:
         raise InputError(
             path, "", "there is no such file of weights.", f"By name alone there are: {known}."
         ) from None
+    except InputError:
+        raise
     except pickle.UnpicklingError as error:
         reason = _reason(error)
         raise InputError(
@@ -295,7 +305,7 @@ def load_checkpoint(path: str | Path) -> nn.Module:
 
 
 def _is_safetensors(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(9)
     return len(start) == 9 and start[8:] == b"{"
 
@@ -304,10 +314,12 @@ def _read(path: Path) -> Any:
     """Read a file; its first bytes tell the format."""
     if _is_safetensors(path):
         return safetensors.torch.load_file(path)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(32)
         file.seek(0)
         is_zip = start.startswith(b"PK")
+        if is_zip:
+            _check_zip(file)
         # Before version 1.6, PyTorch's files begin with a pickled number.
         is_legacy = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little") in start
         if not is_zip and not is_legacy:
@@ -315,6 +327,18 @@ def _read(path: Path) -> Any:
     # Training checkpoints hold numpy scalars in their schedulers, and some weights are arrays.
     with torch.serialization.safe_globals(_numpy_globals()):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+
+
+def _check_zip(file: BinaryIO) -> None:
+    """See that a file of PyTorch's unpacks to no more than it is: it never packs its parts.
+
+    Raises:
+        zipfile.BadZipFile: It is no zip, or one part is packed.
+    """
+    with zipfile.ZipFile(file) as archive:
+        packed = [part.filename for part in archive.infolist() if part.compress_type]
+    if packed:
+        raise zipfile.BadZipFile(f"{packed[0]} in it is packed, as PyTorch does not")
 
 
 def _numpy_globals() -> list[Any]:

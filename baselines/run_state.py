@@ -19,7 +19,7 @@ import safetensors
 import torch
 
 from baselines.data import WORKER_DIED
-from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.io import InputError, atomic_path, open_regular
 from entityseg_bench.types import Category
 
 __all__ = [
@@ -83,9 +83,13 @@ def read_state(path: Path) -> dict[str, Any]:
         InputError: It is missing, broken, or not a checkpoint of a training run.
     """
     try:
+        # A pipe would be waited for.
+        open_regular(path).close()
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(path, "", "there is no such checkpoint.") from None
+    except InputError:
+        raise
     except _READ_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(path, "", f"the checkpoint cannot be read: {reason}.") from None

@@ -115,8 +115,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m baselines.tra
         try:
             return run_command(read_command(argv))
         except ValueError as error:
-            print(error, file=sys.stderr)
+            print(printable(str(error)), file=sys.stderr)
             return 2
+        except KeyboardInterrupt as error:
+            print("stopped", file=sys.stderr)
+            return exit_code(error)
     args = build_parser(prog).parse_args(argv)
     signals: list[int] = []
     with (

@@ -4,7 +4,7 @@ Arrays of any library are taken as they come: PyTorch's tensors by their methods
 package does without the library itself.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from entity_api import rle as rle_codes
 from entity_api.counts import RLEError
 
 __all__ = ["array_of", "code_mask", "code_masks", "scores_of"]
+
+# Rows of 0 and 1 that are no image's shape are taken for a mask's if there are more than these.
+MOST_TINY_POLYGONS = 8
 
 
 def array_of(value: Any) -> NDArray[Any] | None:
@@ -36,14 +39,16 @@ def code_mask(mask: Any, size: tuple[int, int] | None = None) -> dict[str, Any]:
     """Code one mask: an array or tensor of pixels, a run-length code, or polygons.
 
     Args:
-        mask: (H, W) or (1, H, W) of bool, or of numbers that are 0 and one other; or what COCO
-            writes as ``segmentation``.
+        mask: (H, W) or (1, H, W) of bool, or of numbers that are 0 and one other, as an array, a
+            tensor, or lists of 0 and 1; or what COCO writes as ``segmentation``.
         size: (height, width) in pixels that it must have; polygons need it.
 
     Raises:
         RLEError: It is of another size or kind, or holds more values than two.
     """
     pixels = array_of(mask)
+    if pixels is None and size is not None and isinstance(mask, list | tuple):
+        pixels = _rows_of_pixels(mask, size)
     if pixels is not None:
         coded = rle_codes.encode(_two_valued(_flat(pixels)))
         if size is not None and tuple(coded["size"]) != tuple(size):
@@ -54,6 +59,23 @@ def code_mask(mask: Any, size: tuple[int, int] | None = None) -> dict[str, Any]:
     if size is None:
         raise RLEError(f"a mask is an array of pixels or a run-length code, not {_kind(mask)}")
     return rle_codes.to_rle(mask, *size)
+
+
+def _rows_of_pixels(rows: Sequence[Any], size: tuple[int, int]) -> NDArray[Any] | None:
+    """Return lists of 0 and 1, a row of pixels each, as an array; None for what may be polygons.
+
+    A polygon whose corners all lie on 0 and 1 covers a pixel at most; many of them are a mask.
+    """
+    first = rows[0] if rows else None
+    if not isinstance(first, list | tuple) or not set(first[:64]) <= {0, 1}:
+        return None
+    if len({len(row) if isinstance(row, list | tuple) else -1 for row in rows}) != 1:
+        return None
+    pixels = np.asarray(rows)
+    if pixels.ndim != 2 or pixels.dtype.kind not in "biuf" or not np.isin(pixels, (0, 1)).all():
+        return None
+    fits = pixels.shape in (tuple(size), tuple(size)[::-1])
+    return pixels if fits or min(pixels.shape) > MOST_TINY_POLYGONS else None
 
 
 def _flat(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -1,12 +1,10 @@
 """The two sides of an evaluation from what a program has: paths, dictionaries, lists, arrays."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from entity_api.coco import read_json
 from entity_api.dense import array_of
+from entity_api.loading import loaded
 from entity_api.tables import Detections, GroundTruth, RecordError, plain
 
 __all__ = ["detections_of", "ground_truth_of"]
@@ -26,7 +24,7 @@ def ground_truth_of(source: Any, boxes: bool = False) -> GroundTruth:
     """
     if isinstance(source, GroundTruth):
         return source
-    content = _loaded(source, "ground truth")
+    content = loaded(source, "ground truth")
     if isinstance(content, Mapping):
         return GroundTruth.from_coco(content, boxes)
     listed = isinstance(content, list | tuple) and len(content)
@@ -60,7 +58,7 @@ def detections_of(source: Any, gt: GroundTruth, boxes: bool = False) -> Detectio
     """
     if isinstance(source, Detections):
         return source
-    content = _loaded(source, "detections")
+    content = loaded(source, "detections")
     if isinstance(content, Mapping) and isinstance(content.get("annotations"), list | tuple):
         content = content["annotations"]
     if isinstance(content, list | tuple) and content:
@@ -77,20 +75,6 @@ def detections_of(source: Any, gt: GroundTruth, boxes: bool = False) -> Detectio
     if all(map(_are_records, content.values())):
         return Detections.from_coco(_flattened(content), gt, boxes)
     return Detections.from_masks(_pairs(content), gt)
-
-
-def _loaded(source: Any, what: str) -> Any:
-    """Return the content of a path or of a `COCO` object; all else as it is.
-
-    Raises:
-        ValueError: The file is no JSON.
-    """
-    if isinstance(source, str | Path):
-        try:
-            return read_json(source)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{what}: {source} is no JSON: {error}") from None
-    return getattr(source, "dataset", source)
 
 
 def _is_of_image(entry: Any) -> bool:

@@ -1,8 +1,8 @@
 """The names of metrics: how they are built, what they are called in print, where they are shown.
 
 A name is a kind (AP), a mark (e: overlaps removed) and what is left (50, s, 100). A metric column
-is added by computing it in `entity_api.result` and naming it in the lists below; every table, page,
-log and file takes names, labels and order from here.
+is added here alone: in `averages`, which every result, interval and test computes by, and in the
+lists below, from which every table, page, log and file takes names, labels and order.
 """
 
 import re
@@ -22,10 +22,11 @@ __all__ = [
     "MARKS",
     "PUBLISHED",
     "TESTED",
+    "Average",
     "Metric",
     "PublishedName",
     "as_submitted",
-    "summary_names",
+    "averages",
 ]
 
 # Mark of a name -> what was scored, in the order in which tables print them.
@@ -105,8 +106,24 @@ class Metric(NamedTuple):
         return f"{label}, {self.heading}"
 
 
-def summary_names(labels: Iterable[str], max_dets: Iterable[int], mark: str = "") -> list[str]:
-    """Name COCO's numbers in their order.
+class Average(NamedTuple):
+    """Say what a metric is the mean of: precision (AP), or recall (AR).
+
+    Attributes:
+        kind: AP or AR.
+        area: Position of the area range.
+        iou_thr: The one IoU threshold; None for the mean over all.
+        max_det: Predictions of an image that count; None for as many as AP counts.
+    """
+
+    kind: str
+    area: int = 0
+    iou_thr: float | None = None
+    max_det: int | None = None
+
+
+def averages(labels: Iterable[str], max_dets: Iterable[int], mark: str = "") -> dict[str, Average]:
+    """Name COCO's numbers in their order, and say what each is the mean of.
 
     Args:
         labels: Of the area ranges, without the first, "all".
@@ -116,9 +133,14 @@ def summary_names(labels: Iterable[str], max_dets: Iterable[int], mark: str = ""
     Returns:
         ``AP AP50 AP75``, AP of each range, AR of each number of predictions, AR of each range.
     """
-    letters = [LETTERS.get(label, f"_{label}") for label in labels]
-    rests = {"AP": ["", "50", "75", *letters], "AR": [*map(str, max_dets), *letters]}
-    return [Metric(kind, mark, rest).name for kind, own in rests.items() for rest in own]
+    sizes = [(LETTERS.get(label, f"_{label}"), k) for k, label in enumerate(labels, 1)]
+    own = {Metric("AP", mark): Average("AP")}
+    for iou_thr in (0.5, 0.75):
+        own[Metric("AP", mark, str(round(100 * iou_thr)))] = Average("AP", iou_thr=iou_thr)
+    own |= {Metric("AP", mark, letter): Average("AP", area) for letter, area in sizes}
+    own |= {Metric("AR", mark, str(n)): Average("AR", max_det=n) for n in max_dets}
+    own |= {Metric("AR", mark, letter): Average("AR", area) for letter, area in sizes}
+    return {metric.name: average for metric, average in own.items()}
 
 
 def as_submitted(names: Iterable[str]) -> list[str]:

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api.groups import Groups
-from entity_api.names import Metric, as_submitted, summary_names
+from entity_api.names import Metric, as_submitted, averages
 from entity_api.overlap import Overlap
 from entity_api.params import EvalParams
-from entity_api.plots import plot_result
 from entity_api.report import html_metrics, text_table
 from entity_api.shown import Shown
 from entity_api.tables import Detections
@@ -168,6 +167,8 @@ class EvalResult:
         Returns:
             The two axes.
         """
+        from entity_api.plots import plot_result
+
         return plot_result(self, axes)
 
     @property
@@ -238,15 +239,12 @@ def summarize(submitted: Scored, disjoint: Scored | None, params: EvalParams) ->
 
 def summarize_one(scored: Scored, params: EvalParams, mark: str) -> dict[str, float]:
     """Name and average one pass's arrays."""
-    precision, recall = scored.precision, scored.recall
-    at_thr = [np.isclose(params.iou_thrs, thr) for thr in (0.5, 0.75)]
-    areas, limit = range(1, len(params.area_ranges)), params.ap_at
-    values = [
-        mean(precision[:, :, :, 0, limit]),
-        *(mean(precision[at][:, :, :, 0, limit]) for at in at_thr),
-        *(mean(precision[:, :, :, a, limit]) for a in areas),
-        *(mean(recall[:, :, 0, m]) for m in range(len(params.max_dets))),
-        *(mean(recall[:, :, a, limit]) for a in areas),
-    ]
-    names = summary_names(list(params.area_ranges)[1:], params.max_dets, mark)
-    return dict(zip(names, values, strict=True))
+    found = {}
+    for name, own in averages(list(params.area_ranges)[1:], params.max_dets, mark).items():
+        limit = params.ap_at if own.max_det is None else list(params.max_dets).index(own.max_det)
+        values = scored.precision if own.kind == "AP" else scored.recall
+        values = values[..., own.area, limit]
+        if own.iou_thr is not None:
+            values = values[np.isclose(params.iou_thrs, own.iou_thr)]
+        found[name] = mean(values)
+    return found

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -61,6 +60,9 @@ def html_table(rows: Sequence[Sequence[str]], n_heads: int = 1) -> str:
         rows: Of as many cells each.
         n_heads: How many cells a row begins with that are headings, set to the left.
     """
+    # Imported where it is used, so that the command line starts at once.
+    from html import escape
+
     lines = []
     for k, row in enumerate(rows):
         cells = [

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from entity_api.counts import Codes, RLEError
 from entity_api.dense import array_of, code_mask, code_masks, scores_of
+from entity_api.loading import loaded
 from entity_api.shown import Shown
 
 __all__ = ["Detections", "GroundTruth", "RecordError"]
@@ -81,12 +83,14 @@ class GroundTruth(Shown):
     void: Sequence[Any] | None = None
 
     @classmethod
-    def from_coco(cls, content: Mapping[str, Any], boxes: bool = False) -> "GroundTruth":
-        """Read a COCO dictionary (``images``, ``annotations``); it stays as it is.
+    def from_coco(
+        cls, content: Mapping[str, Any] | str | Path, boxes: bool = False
+    ) -> "GroundTruth":
+        """Read a COCO dictionary (``images``, ``annotations``), or its file; it stays as it is.
 
         Args:
-            content: Segmentations may be polygons, plain or compressed RLE, or dense masks (H, W)
-                as arrays or tensors.
+            content: A path and a `COCO` object will do, too. Segmentations may be polygons, plain
+                or compressed RLE, or dense masks (H, W) as arrays or tensors.
             boxes: Take ``bbox`` instead of ``segmentation``.
 
         Raises:
@@ -100,6 +104,7 @@ class GroundTruth(Shown):
             >>> gt.image_ids, gt.counts
             ([7], ['22'])
         """
+        content = loaded(content, "ground truth")
         if not isinstance(content, Mapping):
             raise ValueError(f"ground truth is a COCO dictionary, not {type(content).__name__}")
         images = rows_of(content.get("images"), "images of the ground truth")
@@ -189,9 +194,11 @@ class Detections(Shown):
 
     @classmethod
     def from_coco(
-        cls, records: Sequence[Mapping[str, Any]], gt: GroundTruth, boxes: bool = False
+        cls, records: Sequence[Mapping[str, Any]] | str | Path, gt: GroundTruth, boxes: bool = False
     ) -> "Detections":
-        """Read a list of COCO results (``image_id``, ``segmentation``, ``score``); it stays as is.
+        """Read a list of COCO results (``image_id``, ``segmentation``, ``score``), or its file.
+
+        The list stays as it is.
 
         Raises:
             RecordError: An unknown image, a score that is no finite number, a broken mask.
@@ -204,7 +211,7 @@ class Detections(Shown):
             >>> dt.image_idx.tolist(), dt.scores.tolist()
             ([0], [0.9])
         """
-        records = rows_of(records, "detections", "dt")
+        records = rows_of(loaded(records, "detections"), "detections", "dt")
         image_idx = locate(gt.image_ids, [r.get("image_id") for r in records], "dt")
         scores = np.zeros(len(records))
         for idx, record in enumerate(records):

@@ -13,7 +13,7 @@ __all__ = ["IGNORE", "TASKS", "Task", "ambiguous_semantic_ids", "entity_to_seman
 Task = Literal["entity", "instance", "semantic", "panoptic"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
-# The value of a semantic map's pixels that have no class.
+# The value of pixels without a class in a semantic map.
 IGNORE = 255
 
 
@@ -42,7 +42,7 @@ def _tables() -> Tables:
 
 
 def table(task: Task) -> list[Category]:
-    """Return the categories of an annotation type by rising id.
+    """Return the categories of an annotation type, sorted by id.
 
     Entity has 644 (ids 0..643), instance 206 and panoptic 350 of the same ids, semantic 150 with
     ids of its own (0..149). Key on ids: names repeat ("pipe" is 100 and 277), and some begin with

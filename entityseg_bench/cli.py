@@ -173,7 +173,7 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
 EXTRAS = {
     "PIL": "images", "matplotlib": "plot", "skimage": "demo", "scipy": "demo",
     "datasets": "hf", "pyarrow": "hf", "pandas": "notebooks", "torch": "baselines",
-    "safetensors": "baselines", "yaml": "baselines", "huggingface_hub": "hub",
+    "safetensors": "baselines", "yaml": "baselines", "huggingface_hub": "hub", "ray": "ray",
 }  # fmt: skip
 
 

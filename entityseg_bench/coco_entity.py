@@ -1,7 +1,7 @@
 """COCO-Entity: the entity ground truth that the first-generation models were scored on.
 
-The recipe is the one of `make_data` in github qqlu/Entity: each panoptic segment is an entity,
-crowd segments are dropped rather than ignored, and the area is that of the box.
+It is made as `make_data` of github qqlu/Entity makes it: each panoptic segment is an entity, crowd
+segments are left out instead of ignored, and the area is that of the box.
 """
 
 from typing import NamedTuple
@@ -23,16 +23,16 @@ class CocoEntity(NamedTuple):
 def coco_entity(dataset: EntityDataset) -> CocoEntity:
     """Make COCO-Entity of a COCO panoptic data set.
 
-    Annotations are numbered from 0, all are of the one category 0, ``entity``, and the category
-    that each had stands in its ``extra`` as ``category_id_ori``. Areas are (x2 - x1)(y2 - y1) of
-    the segment's box in pixels, so small, medium and large are by boxes. Pixels of no segment stay
-    plain background: predictions on them count as wrong, as they did for the published numbers.
+    Annotations are numbered from 0 and have the category 0, ``entity``. Their ``extra`` holds the
+    original category as ``category_id_ori``. Areas are (x2 - x1)(y2 - y1) of the segment's box in
+    pixels, so small, medium and large are sizes of boxes. Pixels without a segment are background:
+    predictions on them count as wrong, as they did for the published numbers.
 
     Args:
-        dataset: Panoptic; its masks are read.
+        dataset: A panoptic data set. Its masks are read.
 
     Raises:
-        InputError: It is of another type, or has nothing but crowds.
+        InputError: The data set has another type, or holds only crowds.
     """
     if dataset.task != "panoptic":
         raise InputError(

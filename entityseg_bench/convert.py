@@ -1,4 +1,4 @@
-"""Turn any format that is read into any that is written."""
+"""Convert any format that is read to any format that is written."""
 
 import dataclasses
 import itertools
@@ -34,22 +34,23 @@ class Options:
     """Set up a conversion.
 
     Attributes:
-        source: Format of the source; None looks.
-        tasks: Annotation types to take from a data set's folder; empty for entity, or for all that
-            are there where the target is low or parquet.
-        splits: Splits to take; empty for all that are there.
-        resolution: Of the source.
-        parts: Some of "01", "02", "03"; None for all that are there.
-        images: Folder of the image files, where the source's own does not hold them.
-        gt: Ground truth of predictions: names, sizes, and images without predictions.
-        embed_images: Put image files into Parquet.
-        write_images: Write images too where the target is low.
-        connected: Split ADE20K's classes into connected parts.
-        image_id: Image of predictions that name none.
-        score_from: What the score of predictions is (`formats.score_from.ScoreFrom`).
-        jobs: Processes.
-        progress: Show bars.
-        notes: Takes what was done to read the source.
+        source: Format of the source; None to tell it from the content.
+        tasks: Annotation types to take from a data set's folder. Empty for entity, or for all types
+            that exist if the target is low or parquet.
+        splits: Splits to take; empty for all that exist.
+        resolution: Resolution of the source.
+        parts: Some of "01", "02", "03"; None for all that exist.
+        images: Folder of the image files, if they are not in the folder of the source.
+        gt: Ground truth of predictions. It gives names, sizes, and images without predictions.
+        embed_images: Write the image files into Parquet.
+        write_images: Write images, too, if the target is low.
+        connected: Split the classes of ADE20K into connected parts.
+        image_id: Id of the image, for predictions that name none.
+        score_from: The field that holds the score of predictions
+            (`formats.score_from.ScoreFrom`).
+        jobs: Number of processes.
+        progress: Show progress bars.
+        notes: Called with what was done to read the source.
     """
 
     source: str | None = None
@@ -74,10 +75,10 @@ class Options:
 
 
 def open_sources(path: Path, target: str, options: Options) -> Iterator[EntityDataset]:
-    """Open what a conversion reads, dataset by dataset.
+    """Open what a conversion reads, one data set after the other.
 
     Raises:
-        InputError: Nothing of what is asked for is there, or it is broken.
+        InputError: What is asked for does not exist, or is broken.
     """
     source = options.source or sniff(path)
     if source == "entityseg":
@@ -172,20 +173,20 @@ def convert(
     options: Options | None = None,
     report: Report = print,
 ) -> None:
-    """Convert a source; a run that broke off goes on where it stopped.
+    """Convert a source. A run that was interrupted continues where it stopped.
 
-    From a data set's folder a folder of the documented layout is written; from one file or folder
-    of another format one file (with the maps beside it) or one folder.
+    A data set's folder becomes a folder of the documented layout. One file or folder of another
+    format becomes one file (with its maps beside it) or one folder.
 
     Args:
         source: A data set's folder, or anything of `SOURCES`.
-        target_path: Where to write; for one JSON file its name.
-        target: What to write.
-        options: How.
-        report: Takes each line of what was written and lost.
+        target_path: The folder to write, or the name of the JSON file.
+        target: Format or type to write.
+        options: The settings; their defaults if None.
+        report: Called with each line about what was written and what was lost.
 
     Raises:
-        InputError: A source that is missing or broken, or cannot become the target.
+        InputError: The source is missing, broken, or cannot be converted to the target.
     """
     options = options or Options()
     source, target_path = Path(source), Path(target_path)
@@ -196,9 +197,10 @@ def convert(
     else:
         check_folder(target_path)
     many = (options.source or sniff(source)) in ("entityseg", "parquet")
+    drawn: set[Path] = set()
     for dataset in open_sources(source, target, options):
         label = options.label(f"{dataset.task} {dataset.split or ''}".strip())
-        place = Place(target_path, many, source, label, options)
+        place = Place(target_path, many, source, label, options, drawn)
         made, lost = _write(dataset, target, place)
         n = len(dataset)
         name = f"{made} {dataset.split}" if dataset.split else made
@@ -210,13 +212,19 @@ def convert(
 
 
 class Place(NamedTuple):
-    """Say where and how one dataset is written; ``many``: among others, in a folder."""
+    """Hold where and how one data set is written.
+
+    Attributes:
+        many: True if there are several data sets, in a folder.
+        drawn: Takes the images that the run has written, which several annotation types share.
+    """
 
     path: Path
     many: bool
     source: Path
     label: str | None
     options: Options
+    drawn: set[Path]
 
 
 def _write(dataset: EntityDataset, target: str, place: Place) -> tuple[str, dict[str, int]]:
@@ -236,6 +244,9 @@ def _write(dataset: EntityDataset, target: str, place: Place) -> tuple[str, dict
         embed = place.options.embed_images
         return dataset.task, write_parquet(dataset, place.path, embed, jobs, label, licences)
     if target == "coco-entity":
+        if place.many:
+            what = "COCO-Entity is made of one panoptic JSON, not of a data set's folder."
+            raise InputError(place.source, "", what, "Name the file.")
         made = coco_entity(dataset)
         lost = _write_type(made.dataset, place)
         crowds = {"crowd segments: the recipe drops them": made.n_crowds} if made.n_crowds else {}
@@ -260,7 +271,7 @@ def _write_type(dataset: EntityDataset, place: Place) -> dict[str, int]:
     file, maps = place.path, place.path.with_suffix("")
     if place.many:
         if dataset.split is None:
-            raise InputError(dataset.where, "", "nothing says of which split it is.")
+            raise InputError(dataset.where, "", "its split is not known.")
         found = layout.documented(
             place.path, dataset.task, dataset.split, dataset.resolution, _part(dataset, place)
         )
@@ -300,5 +311,6 @@ def _write_low(dataset: EntityDataset, place: Place) -> dict[str, int]:
         if n_gone:
             lost["annotations dropped: too small to keep a pixel"] = n_gone
     if dataset.images and place.options.write_images:
-        write_low_images(dataset, place.path / "images_lr", place.options.jobs, place.label)
+        jobs = place.options.jobs
+        write_low_images(dataset, place.path / "images_lr", jobs, place.label, place.drawn)
     return lost

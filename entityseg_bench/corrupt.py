@@ -1,4 +1,4 @@
-"""A copy of a data set whose images are seen through turbulent air; its annotations are linked."""
+"""Write a copy of a data set whose images are seen through turbulent air; link its annotations."""
 
 import dataclasses
 import shutil
@@ -23,7 +23,7 @@ __all__ = ["corrupt", "image_seed"]
 
 NOTE = "corruption.json"
 IMAGE_FOLDERS = ("images", "images_lr", *PART_FOLDERS.values())
-QUALITY = 95  # of JPEG, which otherwise would add a corruption of its own
+QUALITY = 95  # of JPEG; a lower quality would add its own corruption
 
 
 def corrupt(
@@ -37,23 +37,27 @@ def corrupt(
 ) -> int:
     """Write the images of a data set as they are seen through the air, under the same names.
 
-    Everything else of the folder is linked, so that annotations of all types are there. Masks stay
-    where the objects are. Images that are there already are left: a run that was stopped goes on.
+    Everything else of the folder is linked, so that annotations of all types exist. Masks stay
+    where the objects are. Images that exist already and are newer than their source are kept, so
+    that a run that was stopped continues.
 
     Args:
-        root: Of the data set.
-        out: Of the new one; not inside `root`, nor the other way round.
-        air: Strength and camera; its pixel angle is that of the images of `resolution`.
-        seed: Of all chance; what happens to an image depends on it and on the image's name alone.
-        splits: Whose images are written.
-        resolution: Of the images.
-        progress: Called with images done and their number.
+        root: Folder of the data set.
+        out: Folder of the copy. Neither folder may lie inside the other.
+        air: Strength of the turbulence, and camera. Its pixel angle is that of the images of
+            `resolution`.
+        seed: Seed of all random numbers. What happens to an image depends on it and on the image's
+            name alone.
+        splits: The splits whose images are written.
+        resolution: Resolution of the images.
+        progress: Called with (images done, number of images).
 
     Returns:
         Number of images.
 
     Raises:
-        InputError: No data set, or another corruption in `out`, or an image that cannot be read.
+        InputError: There is no data set, `out` holds another corruption, or an image cannot be
+            read.
     """
     _begin(root, out, air, seed, resolution)
     images: dict[Path, None] = {}
@@ -62,7 +66,7 @@ def corrupt(
         images.update(dict.fromkeys(dataset.image_path(image) for image in dataset.images))
     for done, path in enumerate(images, start=1):
         inner = path.relative_to(root)
-        if not (out / inner).exists():
+        if not _is_newer(out / inner, path):
             (out / inner).parent.mkdir(parents=True, exist_ok=True)
             _write(path, out / inner, air, image_seed(seed, inner.as_posix()))
         if progress:
@@ -70,13 +74,17 @@ def corrupt(
     return len(images)
 
 
+def _is_newer(copy: Path, path: Path) -> bool:
+    return copy.is_file() and copy.stat().st_mtime_ns >= path.stat().st_mtime_ns
+
+
 def image_seed(seed: int, name: str) -> int:
-    """Give an image a seed of its own, from that of the run and its path."""
+    """Return the seed of an image, made from the seed of the run and the image's path."""
     return (seed << 32) + zlib.crc32(name.encode())
 
 
 def _begin(root: Path, out: Path, air: Air, seed: int, resolution: str) -> None:
-    """Note what is done in the folder, refuse a folder of something else, and link the rest."""
+    """Write a note of the settings into the folder, refuse other folders, and link the rest."""
     inside, around = out.resolve(), root.resolve()
     if inside.is_relative_to(around) or around.is_relative_to(inside):
         raise InputError(

@@ -1,4 +1,4 @@
-"""EntityDataset: images, their annotations and categories, however they are stored."""
+"""EntityDataset: images, annotations and categories, independent of how they are stored."""
 
 import operator
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,22 +35,22 @@ SHOWN = 5
 class EntityDataset:
     """Hold one annotation type of one split: images, annotations, categories.
 
-    Iterating yields ``(ImageInfo, list[Annotation])`` in the order of the file; masks and images
-    are read only when asked for.
+    Iterating yields ``(ImageInfo, list[Annotation])`` in the order of the file. Masks and images
+    are read only when they are used.
 
     Args:
-        images: Each id once.
-        annotations: Any order; those of an image keep theirs.
-        categories: None takes the package's table of the task.
+        images: The images; each id once.
+        annotations: The annotations in any order; those of an image keep their order.
+        categories: The category table; None for the package's table of the task.
         task: Annotation type.
-        split: train or val, where known.
+        split: train or val, if known.
         resolution: high (the original pixels) or low (short side 800, long side at most 1333).
-        image_files: Where the image files are.
+        image_files: The place of the image files.
         info: Other top-level fields of the file.
-        where: Name of the file, for errors.
+        where: Name of the file, for error messages.
 
     Raises:
-        InputError: An image id stands twice, an image has no size, an annotation has no image.
+        InputError: An image id occurs twice, an image has no size, or an annotation has no image.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class EntityDataset:
 
     @classmethod
     def of(cls, segments: Segments | LazySegments, **about: Any) -> "EntityDataset":
-        """Make a data set of what a file says (`entityseg_bench.formats.open`).
+        """Make a data set of the segments of a file (see `entityseg_bench.formats.open`).
 
         Args:
-            segments: The file's.
-            about: Other arguments of the constructor, which go before what the file says.
+            segments: The segments of the file.
+            about: Other arguments of the constructor. They replace what the file says.
         """
         said = {
             "images": segments.images,
@@ -116,21 +116,22 @@ class EntityDataset:
     ) -> "EntityDataset":
         """Open a folder of EntitySeg: the documented layout, or the names of the v1.0 release.
 
-        Where each part has a file of its own, parts are joined: images and annotations are then
-        numbered anew from 1, since ids restart in each part, and image paths begin with the part's
-        folder.
+        If each part has its own file, the parts are joined. Images and annotations are then
+        numbered anew from 1, because ids restart in each part, and image paths begin with the
+        part's folder.
 
         Args:
             root: Folder that holds ``annotations`` and ``images``, or the release's files.
             task: entity, instance, semantic or panoptic.
             split: train or val.
             resolution: high, or low for the ``_lr`` files.
-            parts: Some of "01", "02", "03"; None takes all that are there.
-            cache: Nothing is kept between runs any more; the argument changes nothing.
-            report: Takes the faults of single records of maps; by default the first is raised.
+            parts: Some of "01", "02", "03"; None for all that exist.
+            cache: It has no effect any more, because nothing is kept between runs.
+            report: Called with the faults of single records of maps. By default the first is
+                raised.
 
         Raises:
-            InputError: A file is missing (with the expected and the found ones) or broken.
+            InputError: A file is missing or broken. The message lists expected and found files.
         """
         one_of("task", task, TASKS)
         one_of("split", split, layout.SPLITS)
@@ -215,13 +216,14 @@ class EntityDataset:
         """Return the annotations of the image at a position, in the order of the file.
 
         Raises:
-            InputError: A broken mask, or a map that does not fit, with file, image and record.
+            InputError: A mask is broken, or a map does not fit. The message names file, image and
+                record.
         """
         return self._source.annotations(image_idx)
 
     @property
     def records(self) -> Segments:
-        """All annotations as columns; maps are read for it, once."""
+        """All annotations as columns. Maps are read the first time."""
         if isinstance(self._source, LazySegments):
             self._source = self._source.read()
         return self._source.replace(
@@ -241,29 +243,32 @@ class EntityDataset:
 
     @property
     def where_from(self) -> str:
-        """Name of the file, as writers ask for it."""
+        """Name of the file, under the name that writers use."""
         return self.where
 
     def image_path(self, image: ImageInfo) -> Path:
         """Return the file of an image.
 
         Raises:
-            InputError: It is missing, or several files could be meant.
+            InputError: It is missing, or several files have its name.
         """
         if self.image_files is None:
             raise InputError(
                 self.where or "dataset",
                 f"image {image.id} ({image.file_name})",
-                "nothing says where the images are.",
+                "the folder of the images is not known.",
                 "Open the dataset with the folder of its images.",
             )
         return self.image_files.find(image)
 
     def read_image(self, image: ImageInfo) -> NDArray[np.uint8]:
-        """Read an image, (height, width, 3) RGB in 0..255.
+        """Read an image.
+
+        Returns:
+            (height, width, 3) uint8, RGB.
 
         Raises:
-            InputError: It is missing, unreadable, or not of the size its annotations are for.
+            InputError: It is missing, cannot be read, or has another size than its annotations.
         """
         path = self.image_path(image)
         pixels = read_rgb(path)
@@ -278,9 +283,9 @@ class EntityDataset:
         return pixels
 
     def ground_truth(self) -> GroundTruth:
-        """Return the evaluator's columns; masks are read while it scores.
+        """Return the columns for the evaluator; masks are read while it scores.
 
-        In semantic and panoptic data the pixels of no segment are void: they do not count against
+        In semantic and panoptic data, pixels without a segment are void: they do not count against
         a prediction.
         """
         return self.records.ground_truth()
@@ -293,8 +298,8 @@ class EntityDataset:
         """Return a dataset of some images and of the annotations of some categories.
 
         Args:
-            image_idx: Positions of the images, in the order wanted; None keeps all.
-            category_ids: Categories whose annotations and rows stay; None keeps all.
+            image_idx: Positions of the images, in the wanted order; None for all.
+            category_ids: Categories whose annotations and table rows are kept; None for all.
         """
         picked = np.arange(len(self)) if image_idx is None else np.array(list(image_idx), np.int64)
         kept = self.categories
@@ -328,7 +333,7 @@ def _numbered(segments: Segments) -> Segments:
     """Return annotations whose ids are whole numbers; predictions are numbered from 1.
 
     Raises:
-        InputError: An annotation without a whole number as id, or without a category.
+        InputError: The id of an annotation is not a whole number, or it has no category.
     """
     if segments.predicted and segments.kind == "record":
         ids = np.arange(1, len(segments) + 1, dtype=np.int64)

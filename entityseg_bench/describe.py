@@ -1,4 +1,4 @@
-"""What a folder of EntitySeg holds, in numbers, and what is wrong with it."""
+"""Describe a folder of EntitySeg in numbers, and list its faults."""
 
 import itertools
 from collections import Counter
@@ -40,9 +40,10 @@ class Numbers(msgspec.Struct):
 class TypeSummary(msgspec.Struct, kw_only=True):
     """Describe one annotation type of one split and resolution.
 
-    Counts of annotations are None where they would need every map read (semantic, without
-    ``deep``). ``histogram_of_entities`` maps entities an image to images, ``area_histogram`` gives
-    annotations between the edges `AREA_EDGES` (pixels), the last without upper end.
+    Counts of annotations are None for semantic maps without ``deep``, because all maps would have
+    to be read. ``histogram_of_entities`` maps a number of entities to the number of images that
+    have so many. ``area_histogram`` counts annotations between the edges `AREA_EDGES` in pixels;
+    the last bin has no upper edge.
     """
 
     task: str
@@ -66,7 +67,7 @@ class TypeSummary(msgspec.Struct, kw_only=True):
 
 
 class Summary(msgspec.Struct):
-    """Describe a folder; ``in_train_and_val`` names images that stand in lists of both."""
+    """Describe a folder; ``in_train_and_val`` names images that are in both lists."""
 
     root: str
     types: list[TypeSummary]
@@ -78,11 +79,11 @@ def describe(root: str | Path, deep: bool = False) -> Summary:
     """Describe everything that is in a folder.
 
     Args:
-        root: Of the data set.
-        deep: Read every mask and map too.
+        root: Folder of the data set.
+        deep: Read every mask and map, too.
 
     Raises:
-        InputError: No annotation file is there.
+        InputError: There is no annotation file.
     """
     root = Path(root)
     types, problems = [], []
@@ -173,7 +174,7 @@ def _image_problems(dataset: EntityDataset, summary: TypeSummary) -> Iterator[st
         found = list(pool.map(lambda image: _image_problem(dataset, image), dataset.images))
     missing = [what for is_missing, what in found if is_missing]
     summary.n_missing_images = len(missing)
-    # A folder of annotations alone is no problem; one with holes is.
+    # A folder without any image is no problem. A folder in which some are missing is.
     if len(missing) < len(dataset):
         yield from _shown([what for _, what in found if what])
 

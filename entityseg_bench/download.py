@@ -1,7 +1,7 @@
 """Get EntitySeg: annotations from their release, images from the gated repository, into one layout.
 
-Both places are listed, and what a name means is told by the name; what is not known is left where
-it is, and named.
+Both places are listed. The name of a file tells its meaning; files with unknown names are not
+downloaded, and are listed.
 """
 
 import os
@@ -32,7 +32,7 @@ from entityseg_bench.unpack import Place, is_archive, unpack
 __all__ = ["LICENCE", "RELEASE", "Item", "Plan", "get", "make_plan"]
 
 RELEASE = "https://api.github.com/repos/adobe-research/EntitySeg-Dataset/releases/tags/v1.0"
-# Where downloads lie until they are unpacked, below the data set's folder.
+# Folder of downloads until they are unpacked, below the data set's folder.
 STORE = ".download"
 LICENCE = """\
 The annotations are under the Adobe Research License, which allows non-commercial research alone:
@@ -57,11 +57,12 @@ class Item:
 
     Attributes:
         kind: Annotations or images.
-        name: In the release, or path in the repository.
+        name: Name in the release, or path in the repository.
         size: Bytes to download.
-        target: Below the data set's folder: the file, or of an archive the folder.
+        target: Path below the data set's folder: the file, or the folder that an archive is
+            unpacked to.
         url: Address of an annotation file.
-        digest: Its sha256 in hex, where it is known.
+        digest: Its sha256 in hex, if known.
     """
 
     kind: Literal["annotations", "images"]
@@ -74,7 +75,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to get, and the names of what is there and not known."""
+    """Hold what to download, and the names of files that are not known."""
 
     items: tuple[Item, ...]
     unknown: tuple[str, ...]
@@ -88,16 +89,16 @@ class Plan:
 def make_plan(
     parts: Sequence[str], resolutions: Sequence[Resolution], annotations_only: bool = False
 ) -> Plan:
-    """List both places, and choose what is asked for.
+    """List both places and choose the files that are asked for.
 
     Args:
-        parts: Some of "01", "02", "03". Annotations of all parts in one file come in any case, and
-            those with classes with part 01, the only one that has them.
+        parts: Some of "01", "02", "03". A file with the annotations of all parts is always
+            included. Annotations with classes belong to part 01, the only one that has classes.
         resolutions: Some of "high", "low".
-        annotations_only: Leave the images out, and their repository unasked.
+        annotations_only: Leave out the images, without asking their repository.
 
     Raises:
-        InputError: A place cannot be reached or gives no access, or holds nothing of it.
+        InputError: A place cannot be reached, gives no access, or holds none of the files.
     """
     url = os.environ.get("ENTITYSEG_RELEASE", RELEASE)
     release = decode_json(url, read_json(url), msgspec.json.Decoder(_Release))
@@ -185,15 +186,15 @@ def _image_items(
 
 
 def get(root: Path, item: Item, keep: bool = False) -> int:
-    """Download one item and put it where it belongs; done before, it is left as it is.
+    """Download one item and put it in its place. An item that was done before is left as it is.
 
     Args:
-        root: Of the data set.
-        item: Of a plan.
-        keep: Leave the archive after it was unpacked.
+        root: Folder of the data set.
+        item: An item of a plan.
+        keep: Keep the archive after it was unpacked.
 
     Returns:
-        Number of files that it brought.
+        Number of files that were written.
 
     Raises:
         InputError: As `download`, `fetch` and `unpack`.
@@ -222,7 +223,7 @@ def get(root: Path, item: Item, keep: bool = False) -> int:
     elif path != target:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
-    # The library's own cache is not ours to empty.
+    # A file in the cache of the library is kept: other programs may use it.
     if path != target and not keep and path.is_relative_to(root / STORE):
         path.unlink()
     note.parent.mkdir(parents=True, exist_ok=True)
@@ -231,7 +232,7 @@ def get(root: Path, item: Item, keep: bool = False) -> int:
 
 
 def _no_link(root: Path, path: Path) -> None:
-    """Refuse a path that a link leads out of the folder."""
+    """Refuse a path that leads out of the folder through a link."""
     if not path.resolve().is_relative_to(root.resolve()):
         raise InputError(path, "", f"a link leads it out of {root}.", "Name the real folder.")
 

@@ -1,7 +1,7 @@
 """Results as pandas frames, for notebooks: metrics, curves, images, entities, predictions.
 
-Rows stand in the order of the files. Metrics are fractions in [0, 1], nan where there is nothing to
-measure. pandas is imported when a frame is made (``pip install 'entityseg-bench[plot]'``).
+Rows are in the order of the files. Metrics are fractions in [0, 1], nan where there is nothing to
+measure. pandas is imported when a frame is made (``pip install 'entityseg-bench[notebooks]'``).
 """
 
 from collections.abc import Callable
@@ -170,10 +170,11 @@ def per_prediction(scoring: "Scoring", errors: "ErrorReport | None" = None) -> "
 
     Returns:
         A row a prediction record: ``image_id``, ``category_id``, ``score``, ``rank`` (in its image
-        by falling score, 0 first; -1 beyond the most that count), ``outcome`` at the first IoU
-        threshold (0.5) with overlaps removed where they were ("tp", "fp", "ignored", "" beyond the
-        most that count), ``tp_share`` (of the IoU thresholds; nan beyond), ``annotation`` (record
-        that it found, -1 for none); from ``errors``: ``kind`` and ``best_iou``.
+        sorted by score descending, 0 first; -1 beyond the most that count), ``outcome`` at the
+        first IoU threshold (0.5) with overlaps removed where they were ("tp", "fp", "ignored", ""
+        beyond the most that count), ``tp_share`` (of the IoU thresholds; nan beyond),
+        ``annotation`` (record that it found, -1 for none); from ``errors``: ``kind`` and
+        ``best_iou``.
     """
     import pandas as pd
 

@@ -17,12 +17,12 @@ REPOSITORY = "qqlu1992/Adobe_EntitySeg"
 
 
 class HubFile(NamedTuple):
-    """One file of the repository.
+    """Hold one file of the repository.
 
     Attributes:
-        path: In the repository.
+        path: Path in the repository.
         size: Bytes.
-        digest: Its sha256 in hex where the hub states it, as it does of large files.
+        digest: Its sha256 in hex. The hub states it for large files only.
     """
 
     path: str
@@ -31,7 +31,7 @@ class HubFile(NamedTuple):
 
 
 def page() -> str:
-    """Give the address of the repository's page, where access is asked for."""
+    """Return the address of the repository's page, where users ask for access."""
     return f"{_endpoint()}/datasets/{REPOSITORY}"
 
 
@@ -42,11 +42,11 @@ def list_files(folder: str | None = None) -> list[HubFile]:
         folder: Path in the repository; None lists everything.
 
     Raises:
-        InputError: No access, no network, or no such folder.
+        InputError: There is no access, no network, or no such folder.
     """
     hub = _library()
     with _told(folder or ""):
-        # Asked of this instance, as the library reads HF_ENDPOINT when it is first imported.
+        # The endpoint is read here, because the library reads HF_ENDPOINT only when it is imported.
         found = hub.HfApi(endpoint=_endpoint()).list_repo_tree(
             REPOSITORY, folder, recursive=True, repo_type="dataset"
         )
@@ -58,14 +58,14 @@ def list_files(folder: str | None = None) -> list[HubFile]:
 
 
 def fetch(file: HubFile, folder: Path) -> Path:
-    """Give a file of the repository, from the library's own cache, or downloaded into a folder.
+    """Return a file of the repository, from the library's cache or downloaded into a folder.
 
-    The bytes are fetched here and not by the library, which begins a broken file again.
+    This package downloads the bytes itself, because the library begins an interrupted file again.
 
     Args:
-        file: As it is listed.
-        folder: The file goes below it under its path in the repository; one of the same size that
-            is there already is taken as it is.
+        file: The file as it is listed.
+        folder: The file is stored below it, under its path in the repository. A file of the same
+            size that exists already is used as it is.
 
     Raises:
         InputError: No access, no network, no such file, no space, or another file came.
@@ -82,7 +82,8 @@ def fetch(file: HubFile, folder: Path) -> Path:
         location = hub.get_hf_file_metadata(url, token=hub.get_token()).location
     headers = hub.utils.build_hf_headers()
     if urlsplit(location).netloc != urlsplit(url).netloc:
-        # Large files lie on other hosts, and their addresses carry a signature of their own.
+        # Large files are on other hosts, whose addresses contain a signature: the token is not sent
+        # there.
         headers.pop("authorization", None)
     return download(location, target, file.size, file.digest, headers)
 
@@ -109,7 +110,7 @@ def _library() -> ModuleType:
 
 @contextlib.contextmanager
 def _told(path: str) -> Iterator[None]:
-    """Turn what the library raises into one sentence that says what to do."""
+    """Turn an error of the library into one sentence that says what to do."""
     hub = _library()
     errors: Any = hub.errors
     try:

@@ -31,20 +31,20 @@ def load_dataset(
 ) -> "datasets.Dataset":
     """Load a folder of EntitySeg as a Hugging Face dataset, one row an image.
 
-    Rows hold the masks as RLE and point at the image files, which are decoded when a row with its
-    ``image`` is read; for loops over annotations leave the column out
+    Rows hold the masks as RLE and the paths of the image files. An image is decoded when a row with
+    its ``image`` is read. For loops over annotations leave this column out
     (``remove_columns("image")``, or ``images=False``). The Arrow file in the Hugging Face cache is
-    made anew when an annotation file changes.
+    made again when an annotation file changes.
 
     Args:
         root: As `EntityDataset.open` takes it.
         task: entity, instance, semantic or panoptic.
         split: train or val.
         resolution: high or low.
-        parts: Some of "01", "02", "03"; None takes all that are there.
-        images: Point at the image files; every one must be there.
-        cache_dir: Of the Arrow files; Hugging Face's own by default.
-        allow_outside: Take images and maps outside of their folder too, where files name such.
+        parts: Some of "01", "02", "03"; None for all that exist.
+        images: Include the image files; all of them must exist.
+        cache_dir: Folder of the Arrow files; Hugging Face's own by default.
+        allow_outside: Read images and maps outside of their folder, too, if files name such.
 
     Raises:
         InputError: As `EntityDataset.open`, and for image files that are missing.
@@ -97,11 +97,11 @@ def from_huggingface(
     categories: Sequence[Category] | None = None,
     **about: Any,
 ) -> EntityDataset:
-    """Bring a Hugging Face dataset of this package back to an EntityDataset.
+    """Convert a Hugging Face dataset of this package back to an EntityDataset.
 
     Args:
-        rows: With the columns of `load_dataset`; images are not decoded.
-        task: What it holds.
+        rows: A dataset with the columns of `load_dataset`. Images are not decoded.
+        task: Its annotation type.
         categories: The package's table of the task by default: class labels alone do not hold
             ids, supercategories and types.
         about: Other arguments of `EntityDataset`: split, resolution, image_files, info.

@@ -33,6 +33,7 @@ __all__ = [
     "read_bytes",
     "read_text",
     "sha256",
+    "trusted_cache",
     "write_json",
 ]
 
@@ -94,6 +95,23 @@ def cache_folder() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "entityseg-bench"
+
+
+def trusted_cache() -> Path | None:
+    """Return the cache folder, made for this user alone, or None where others can write into it.
+
+    What is run from a cache has to be what this user put there.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    folder = cache_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if sys.platform != "win32":
+        found = folder.stat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+            return None
+    return folder
 
 
 def open_regular(path: str | Path) -> io.BufferedReader:
@@ -360,4 +378,5 @@ def write_json(path: str | Path, content: Any, indent: int | None = None) -> Non
             temporary.write_bytes(data)
     except OSError as error:
         what = f"it cannot be written: {error.strerror or error}."
-        raise InputError(path, "", what, "Does its folder exist?") from None
+        hint = "Does its folder exist?" if error.errno == errno.ENOENT else ""
+        raise InputError(path, "", what, hint) from None

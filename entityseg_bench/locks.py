@@ -107,18 +107,21 @@ def _taken(path: Path) -> int | None:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     descriptor = os.open(path, flags, 0o666)
     try:
-        if _lock(descriptor) and _is_at(descriptor, path):
-            os.ftruncate(descriptor, 0)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
-            return descriptor
+        is_ours = _lock(descriptor) and _is_at(descriptor, path)
     except OSError as error:
         if error.errno in NO_LOCKS:
             return descriptor
         os.close(descriptor)
         raise
-    os.close(descriptor)
-    return None
+    if not is_ours:
+        os.close(descriptor)
+        return None
+    # The name is for people: a full disk does not need to hold it.
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+    return descriptor
 
 
 def _holder(path: Path) -> str:

@@ -196,8 +196,8 @@ class EntityMetric:
             return self._position[image_id]
         except (KeyError, TypeError):
             what = f"there is no image {image_id!r} among the {len(self.images)} images."
-            hint = f"Ids are those of the ground truth, as {self.images[0].id!r}."
-            raise InputError("EntityMetric", "", what, hint if self.images else "") from None
+            hint = f"Ids are those of the ground truth, as {next(iter(self._position), None)!r}."
+            raise InputError("EntityMetric", "", what, hint) from None
 
     def _of_records(
         self, image: MetricImage, records: Sequence[Mapping[str, Any]], scores: Any

@@ -192,9 +192,10 @@ class Journal:
                 raise
             what = "it is a link, and no journal: what it leads to is left as it is."
             raise InputError(self.path, "", what, "Delete it.") from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise InputError(self.path, "", "it is no journal.", "Delete it.")
         with open(descriptor, "r+b") as file:  # noqa: PTH123 - of what was opened
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise InputError(self.path, "", "it is no journal.", "Delete it.")
             head = file.readline()
             if head != self.head:
                 if any(True for _ in lines_of(self.path)):

@@ -12,6 +12,7 @@ from typing import Any
 from entityseg_bench.categories import TASKS, Task
 from entityseg_bench.io import InputError, write_json
 from entityseg_bench.layout import PART_FOLDERS, SPLITS, Resolution
+from entityseg_bench.stopping import run_child
 
 __all__ = [
     "Need",
@@ -154,7 +155,7 @@ def predict(
     note = out / "done.json"
     if found.exists() and note.is_file() and json.loads(note.read_bytes()) == command:
         return found
-    code = subprocess.run([sys.executable, "-m", *command], check=False).returncode
+    code = run_child([sys.executable, "-m", *command])
     if code:
         raise InputError(out, "", f"predicting with {preset} ended with exit code {code}.")
     write_json(note, command)

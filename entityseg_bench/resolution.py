@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
-from entityseg_bench import layout
+from entityseg_bench import __version__, layout
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.formats.identity import digest
 from entityseg_bench.formats.maps import check_names
 from entityseg_bench.io import atomic_path
-from entityseg_bench.parallel import in_order
+from entityseg_bench.parallel import Journal
 from entityseg_bench.table import LazySegments
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 
@@ -95,12 +96,24 @@ def to_low(dataset: EntityDataset) -> EntityDataset:
 
 
 def write_low_images(
-    dataset: EntityDataset, folder: str | Path, jobs: int = 1, label: str | None = None
+    dataset: EntityDataset,
+    folder: str | Path,
+    jobs: int = 1,
+    label: str | None = None,
+    done: set[Path] | None = None,
 ) -> int:
     """Write the images of a high-resolution dataset in low resolution, bilinear.
 
-    Files that are there stay, so a run that broke off goes on. JPEG is written with quality 95,
-    other formats as they were.
+    A run that broke off goes on where it stopped. JPEG is written with quality 95, other formats
+    as they were.
+
+    Args:
+        dataset: With its image files.
+        folder: Where to write.
+        jobs: Processes.
+        label: Title of a progress bar.
+        done: Images that are written already, as other annotation types have the same ones; those
+            that are written here are added.
 
     Returns:
         How many were written.
@@ -108,30 +121,39 @@ def write_low_images(
     Raises:
         InputError: An image that is missing, unreadable, or not of its annotations' size.
     """
-    from tqdm import tqdm
-
+    folder, done = Path(folder), set() if done is None else done
     check_names(dataset.images, dataset.where)
-    work = functools.partial(_write_image, dataset, Path(folder))
-    made = in_order(work, range(len(dataset)), jobs)
-    bar = tqdm(made, total=len(dataset), desc=label, unit="image", disable=None if label else True)
-    return sum(bar)
+    targets = [folder / _name_of(dataset, image) for image in dataset.images]
+    idxs = [idx for idx, target in enumerate(targets) if target not in done]
+    images = [dataset.images[idx] for idx in idxs]
+    sources = [dataset.image_path(image) for image in images]
+    made = {"content": digest([sources, images]), "part": _part(dataset), "version": __version__}
+    name = f".{folder.name}.{dataset.task}_{dataset.split or 'images'}.journal"
+    with Journal(folder.with_name(name), made) as journal:
+        work = functools.partial(_write_image, dataset, folder, idxs)
+        journal.run(work, len(idxs), jobs, label)
+        journal.finish()
+    done.update(targets)
+    return len(idxs)
+
+
+def _part(dataset: EntityDataset) -> str | None:
+    return dataset.image_files.part if dataset.image_files else None
 
 
 def _name_of(dataset: EntityDataset, image: ImageInfo) -> str:
     """Return an image's path below the image folder, with the folder of its part where known."""
-    part = dataset.image_files.part if dataset.image_files else None
+    part = _part(dataset)
     if part and layout.part_of(image.file_name) is None:
         return f"{layout.PART_FOLDERS[part]}/{image.file_name}"
     return image.file_name
 
 
-def _write_image(dataset: EntityDataset, folder: Path, idx: int) -> bool:
+def _write_image(dataset: EntityDataset, folder: Path, idxs: list[int], turn: int) -> bool:
     from PIL import Image
 
-    image = dataset.images[idx]
+    image = dataset.images[idxs[turn]]
     path = folder / _name_of(dataset, image)
-    if path.is_file():
-        return False
     pixels = dataset.read_image(image)
     height, width = low_size(*pixels.shape[:2])
     low = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)

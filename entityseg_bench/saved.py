@@ -82,7 +82,9 @@ class SavedScoring:
             raise StateError("there is no state to merge")
         if len({part.task for part in parts}) > 1:
             raise StateError("states are of ground truth of several types")
-        if len({part.score_from for part in parts}) > 1:
+        # Parts without predictions have no scores.
+        score_from = {part.score_from for part in parts} - {None}
+        if len(score_from) > 1:
             raise StateError("scores were taken from several keys")
         boundaries = [part.boundary for part in parts if part.boundary is not None]
         if len(boundaries) not in (0, len(parts)):
@@ -93,7 +95,7 @@ class SavedScoring:
             shards=sorted(shards, key=json.dumps),
             counts={name: sum(part.counts[name] for part in parts) for name in COUNTS},
             warnings=sorted(text for part in parts for text in part.warnings),
-            score_from=parts[0].score_from,
+            score_from=next(iter(score_from), None),
             state=EvalState.merge([part.state for part in parts]),
             boundary=EvalState.merge(boundaries) if boundaries else None,
         )

@@ -75,4 +75,5 @@ def join(parts: Sequence[Segments], images: Sequence[ImageInfo]) -> Segments:
         extras=JoinedExtras([part.extras for part in parts], ends) if has_extras else None,
         categories=list({row.id: row for table in tables for row in table}.values()),
         where_from=", ".join(part.where_from for part in parts),
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )

@@ -3,10 +3,13 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
-__all__ = ["Stopped", "exit_code", "stoppable"]
+__all__ = ["Stopped", "exit_code", "run_child", "stoppable"]
+
+# How long a command that was started may take to end when it is told to, seconds.
+PATIENCE = 4.0
 
 
 class Stopped(KeyboardInterrupt):
@@ -41,3 +44,23 @@ def stoppable() -> Iterator[None]:
 def exit_code(error: KeyboardInterrupt) -> int:
     """Return the exit code by which shells tell a command that was stopped: 130 or 143."""
     return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
+
+
+def run_child(command: Sequence[str]) -> int:
+    """Run another command to its end and return its exit code; what stops this one stops it.
+
+    Raises:
+        KeyboardInterrupt: This process was told to end; the other one has ended.
+    """
+    import subprocess  # other commands start sooner without it
+
+    with stoppable(), subprocess.Popen(command) as child:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            child.terminate()
+            try:
+                child.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                child.kill()
+            raise

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Callable, Container, Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -78,7 +77,7 @@ class TypeMetrics:
         for group, row in self.groups.items():
             cells = (_percent(row.get(n, math.nan)) for n in names if n != "n")
             rows.append([group.replace("_", "-"), *cells, f"{row.get('n', 0):.0f}"])
-        return html_table(rows) if self.groups else f"<p>{escape(type_table(self))}</p>"
+        return html_table(rows) if self.groups else html_table([[type_table(self)]])
 
     def to_frame(self) -> "pd.DataFrame":
         """List the categories that were measured, a row each, fractions, where pandas is."""

@@ -20,13 +20,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from baselines.ops.find import OPTIONS, SOURCE, CompilerError, find_compiler, read_kernels
 from baselines.ops.launch import Arguments, Grid
-from entityseg_bench.io import atomic_path, cache_folder
+from entityseg_bench.io import atomic_path, trusted_cache
 
 __all__ = [
     "ENVIRONMENT",
@@ -283,8 +284,8 @@ def _load_nvrtc(card: Card, driver: Driver) -> tuple[str, object]:
         compiler = find_compiler(torch.version.cuda)
         source, version = SOURCE.read_bytes(), compiler.version()
         key = b"\0".join([source, target.encode(), version.encode(), *map(str.encode, OPTIONS)])
-        kept = cache_folder() / f"kernels-{hashlib.sha256(key).hexdigest()[:32]}.cubin"
-        if kept.is_file():
+        kept = _kept(key)
+        if kept is not None and kept.is_file():
             return f"{target}, NVRTC {version}, kept in {kept}", driver.load(kept.read_bytes())
         if card.major * 10 + card.minor not in compiler.architectures():
             raise _UnavailableError(f"NVRTC {version} does not know {target}")
@@ -292,11 +293,19 @@ def _load_nvrtc(card: Card, driver: Driver) -> tuple[str, object]:
     except (CompilerError, OSError) as error:
         raise _UnavailableError(str(error)) from error
     # The cache only saves time: a read-only home or a full disk must not stop the work.
-    with contextlib.suppress(OSError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(kept) as temporary:
+    if kept is not None:
+        with contextlib.suppress(OSError), atomic_path(kept) as temporary:
             temporary.write_bytes(cubin)
     return f"{target}, NVRTC {version}", driver.load(cubin)
+
+
+def _kept(key: bytes) -> Path | None:
+    """Return where compiled kernels are kept, None where nobody may be trusted to keep them."""
+    try:
+        folder = trusted_cache()
+    except OSError:
+        return None
+    return folder and folder / f"kernels-{hashlib.sha256(key).hexdigest()[:32]}.cubin"
 
 
 _LOADERS: dict[str, Callable[[Card, Driver], tuple[str, object]]] = {

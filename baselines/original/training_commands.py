@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from baselines.original.pairs import read_pairs, with_pairs
 from baselines.original.presets import read_original
 from baselines.original.yaml_reader import read_yaml
 from entityseg_bench.cli import main as entityseg
+from entityseg_bench.stopping import run_child
 
 __all__ = ["OriginalTraining", "is_original_training", "read_command", "run_command"]
 
@@ -124,4 +124,4 @@ def _start(processes: int, module: str, arguments: Sequence[str]) -> int:
     if processes > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone"]
         launcher += ["--nproc-per-node", str(processes), "-m", module]
-    return subprocess.run([sys.executable, *launcher, *arguments], check=False).returncode
+    return run_child([sys.executable, *launcher, *arguments])

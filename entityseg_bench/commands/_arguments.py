@@ -97,7 +97,7 @@ def check_draws(name: str, count: int, least: int = 1) -> None:
         raise InputError("arguments", name, f"{count} is not from {least} to {MOST_DRAWS:,}.")
 
 
-def late_bar():  # type: ignore[no-untyped-def]
+def late_bar(unit: str = "image"):  # type: ignore[no-untyped-def]
     """Make a progress callback that shows a bar on a terminal once the work takes long."""
     from tqdm import tqdm
 
@@ -107,7 +107,7 @@ def late_bar():  # type: ignore[no-untyped-def]
     def show(done: int, total: int) -> None:
         nonlocal bar
         if bar is None and time.monotonic() - start > SECONDS_BEFORE_BAR:
-            bar = tqdm(total=total, unit="image", disable=not sys.stderr.isatty(), leave=False)
+            bar = tqdm(total=total, unit=unit, disable=not sys.stderr.isatty(), leave=False)
         if bar is not None:
             bar.update(done - bar.n)
             if done == total:

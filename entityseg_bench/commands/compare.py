@@ -55,14 +55,15 @@ def run(args: argparse.Namespace) -> int:
     from entityseg_bench.compare import compare, comparison_record, write_figures
     from entityseg_bench.compare.paper import comparison_csv, comparison_tex, write_text
     from entityseg_bench.compare.tables import comparison_table
-    from entityseg_bench.io import write_json
+    from entityseg_bench.io import check_writable, write_json
     from entityseg_bench.score import evaluate_files
 
     labels = args.labels.split(",") if args.labels else None
     refuse(args, labels)
     if args.figures:
-        # Missing, it is named before the work.
+        # What is missing is named before the work.
         importlib.import_module("matplotlib")
+        check_writable(Path(args.figures) / "sizes.pdf")
     params = EvalParams(threads=args.threads, keep_matches=bool(args.figures))
     scorings, inputs = [], inputs_of(args)
     for path in args.preds:

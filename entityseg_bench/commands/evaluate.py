@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from entity_api import EvalParams
 from entity_api.params import AREA_RANGES, OverlapRule
@@ -20,18 +20,11 @@ from entityseg_bench.io import InputError, check_writable, write_json
 from entityseg_bench.protocols import PROTOCOLS
 from entityseg_bench.score import (
     BENCHMARK,
+    Scoring,
     evaluate_files,
     plain,
     result_record,
 )
-from entityseg_bench.sensitivity import (
-    granularity_of,
-    granularity_table,
-    overlap_sensitivity,
-    sensitivity_table,
-)
-
-BOUNDARY_TITLE = "By boundaries: the lesser of mask IoU and boundary IoU (2 % of the diagonal)"
 
 # What the protocol ar1000 sets itself, or leaves nothing to do for.
 SET_BY_AR1000 = ("max_dets", "ap_max_dets", "class_aware", "overlap_sensitivity", "granularity")
@@ -41,7 +34,8 @@ GT is entity, instance or COCO JSON, panoptic JSON with its maps beside it, a se
 or folder of class maps, or a data set's folder with --task and --split. PRED is results JSON,
 panoptic JSON with its maps beside it, or a folder: class maps (255 = no class), id maps with or
 without their index of scores (0 = nothing), or NPZ. JSON may be .gz. Maps are called like their
-image.
+image. Also read: what Segment Anything, SA-1B, detectron2 (.pth), Hugging Face write, JSON Lines,
+records under any key, NPZ of masks and scores, Parquet and Arrow (docs/formats.md has the table).
 
 AP^e takes every segment of GT as an entity, a class of a semantic map as one. Predictions are cut
 to the labelled pixels of semantic and panoptic GT. Beside it are printed: for instances class-aware
@@ -69,6 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-state", metavar="FILE",
         help="write what entityseg merge joins with the states of other images",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", metavar="NAME",
+        help="score folders or patterns of shards by this: local, ray, or ray=ADDRESS",
     )  # fmt: skip
     add_input_arguments(parser)
     _add_protocol_arguments(parser)
@@ -123,8 +121,10 @@ def score(args: argparse.Namespace) -> int:
     if args.ci is not None:
         check_draws("--ci", args.ci)
     params = params_of(args)
-    if args.save_state:
+    if args.save_state or args.engine:
         refuse_state(args)
+    if args.engine:
+        return run_shards(args, params)
     scoring = evaluate_files(
         args.gt,
         args.pred,
@@ -151,21 +151,12 @@ def score(args: argparse.Namespace) -> int:
 
         print(f"\n{type_table(scoring.own)}")
     if scoring.boundary:
+        from entityseg_bench.commands._merged import BOUNDARY_TITLE
+
         print(f"\n{BOUNDARY_TITLE}\n{text_table(scoring.boundary)}")
-    sensitivity = overlap_sensitivity(scoring) if args.overlap_sensitivity else None
-    if sensitivity:
-        print(f"\n{sensitivity_table(sensitivity)}")
-    granularity = granularity_of(scoring) if args.granularity else None
-    if granularity:
-        print(f"\n{granularity_table(granularity)}")
+    more = more_of(scoring, args)
     if args.json:
-        record = result_record(scoring)
-        if granularity:
-            record["granularity"] = plain(granularity.metrics())
-        if sensitivity:
-            record["overlap_sensitivity"] = {
-                rule: plain(result.metrics) for rule, result in sensitivity.items()
-            }
+        record = {**result_record(scoring), **more}
         if intervals:
             record["intervals"] = interval_record(intervals, args.ci)
         write_json(Path(args.json), record, indent=2)
@@ -174,6 +165,24 @@ def score(args: argparse.Namespace) -> int:
 
         SavedScoring.of(scoring).save(args.save_state)
     return 0
+
+
+def more_of(scoring: Scoring, args: argparse.Namespace) -> dict[str, Any]:
+    """Print what AP^e hangs on, as far as it was asked for; return it as the JSON holds it."""
+    found: dict[str, Any] = {}
+    if args.overlap_sensitivity:
+        from entityseg_bench.sensitivity import overlap_sensitivity, sensitivity_table
+
+        by_rule = overlap_sensitivity(scoring)
+        print(f"\n{sensitivity_table(by_rule)}")
+        found["overlap_sensitivity"] = {k: plain(one.metrics) for k, one in by_rule.items()}
+    if args.granularity:
+        from entityseg_bench.sensitivity import granularity_of, granularity_table
+
+        recall = granularity_of(scoring)
+        print(f"\n{granularity_table(recall)}")
+        found["granularity"] = plain(recall.metrics())
+    return found
 
 
 def params_of(args: argparse.Namespace) -> EvalParams:
@@ -207,14 +216,45 @@ def params_of(args: argparse.Namespace) -> EvalParams:
 
 def refuse_state(args: argparse.Namespace) -> None:
     """Stop before the work where no state can be written."""
+    option = "--engine" if args.engine else "--save-state"
     if args.class_aware:
-        what = "--save-state keeps class-agnostic scoring, and not --class-aware."
+        what = f"{option} keeps class-agnostic scoring, and not --class-aware."
         hint = "In Python, EvalState takes EvalParams(class_aware=True, category_ids=...)."
         raise InputError("arguments", "", what, hint)
     if args.protocol != BENCHMARK:
-        what = f"--save-state keeps the protocol {BENCHMARK}, and not {args.protocol}."
+        what = f"{option} keeps the protocol {BENCHMARK}, and not {args.protocol}."
         raise InputError("arguments", "", what)
-    check_writable(args.save_state)
+    if args.engine and (args.overlap_sensitivity or args.granularity):
+        what = "--engine does not go with --overlap-sensitivity or --granularity."
+        raise InputError("arguments", "", what, "Score the whole set in one process for them.")
+    if args.engine and args.predicted_images_only:
+        raise InputError("arguments", "", "--engine scores all images.")
+    if args.save_state:
+        check_writable(args.save_state)
+
+
+def run_shards(args: argparse.Namespace, params: EvalParams) -> int:
+    """Score shards by an engine, print the table, write the result."""
+    from entityseg_bench.commands._merged import tell
+    from entityseg_bench.shards import InOneProcess, evaluate_shards
+
+    name, _, address = args.engine.partition("=")
+    if name not in ("local", "ray") or (name == "local" and address):
+        hint = "Engines are local, ray and ray=ADDRESS."
+        raise InputError("arguments", "", f"there is no engine {args.engine!r}.", hint)
+    if name == "ray":
+        from entityseg_bench.ray_engine import OnRay
+    engine = OnRay(address or None) if name == "ray" else InOneProcess()
+    progress = None if args.quiet else late_bar("shard")
+    merged = evaluate_shards(
+        args.gt, args.pred, engine, params, inputs_of(args), args.boundary, progress
+    )
+    for warning in merged.warnings if not args.quiet else []:
+        print(warning, file=sys.stderr)
+    if args.save_state:
+        merged.save(args.save_state)
+    tell(merged, args.ci, args.json)
+    return 0
 
 
 def max_dets(text: str) -> tuple[int, ...]:

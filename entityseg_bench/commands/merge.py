@@ -1,7 +1,6 @@
 """Merge what `evaluate --save-state` wrote of shards into the result of the whole set."""
 
 import argparse
-from pathlib import Path
 
 from entityseg_bench.io import InputError
 
@@ -21,10 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Merge, print the table, write the result."""
-    from entity_api.report import text_table
-    from entityseg_bench.commands.evaluate import BOUNDARY_TITLE
-    from entityseg_bench.io import write_json
-    from entityseg_bench.resampling import interval_record, interval_table, state_intervals
+    from entityseg_bench.commands._merged import tell
     from entityseg_bench.saved import merge_files
 
     if args.ci is not None and args.ci < 1:
@@ -32,18 +28,5 @@ def run(args: argparse.Namespace) -> int:
     merged = merge_files(args.states)
     if args.save_state:
         merged.save(args.save_state)
-    result = merged.state.finish()
-    boundary = merged.boundary.finish() if merged.boundary else None
-    print(text_table(result))
-    record = merged.record(result, boundary)
-    if args.ci is not None:
-        intervals = state_intervals(merged.state, result, args.ci)
-        print(f"\n{interval_table(intervals, args.ci)}")
-        record["intervals"] = interval_record(intervals, args.ci)
-    if boundary:
-        print(f"\n{BOUNDARY_TITLE}\n{text_table(boundary)}")
-    if record["own_metrics"]:
-        print(f"\n{record['own_metrics']['left_out']}: score the whole set in one process for it.")
-    if args.json:
-        write_json(Path(args.json), record, indent=2)
+    tell(merged, args.ci, args.json)
     return 0

@@ -17,7 +17,7 @@ from entityseg_bench.demo.annotations import (
     write_entity_files,
 )
 from entityseg_bench.demo.scene import Kind, draw_scene, kind_of, load_photos
-from entityseg_bench.io import InputError, atomic_path, write_json
+from entityseg_bench.io import InputError, atomic_path, locked, write_json
 from entityseg_bench.layout import PART_FOLDERS
 
 __all__ = ["write_demo"]
@@ -80,7 +80,17 @@ def write_demo(
         raise ValueError(f"a demo set has at least {LEAST_IMAGES} images, not {n_images}")
     if not 32 <= size[0] <= size[1]:
         raise ValueError(f"size is the least and the greatest side, from 32 pixels, not {size}")
-    root = Path(root)
+    with locked(root):
+        return _write(Path(root), n_images, seed, size, progress)
+
+
+def _write(
+    root: Path,
+    n_images: int,
+    seed: int,
+    size: tuple[int, int],
+    progress: Callable[[int, int], None] | None,
+) -> Path:
     clear(root)
     about = {
         "description": DESCRIPTION,

@@ -1,6 +1,5 @@
 """Predictions on the demo set: of the classical baseline, and of a reference model."""
 
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from entityseg_bench.demo import classical
 from entityseg_bench.demo.annotations import VAL_FILE
 from entityseg_bench.io import InputError, write_json
+from entityseg_bench.stopping import run_child
 
 __all__ = ["predict_val", "predict_val_learned"]
 
@@ -73,7 +73,7 @@ def predict_val_learned(root: str | Path, weights: str | Path) -> tuple[Path, Pa
     out = root / "predictions" / Path(weights).name.removesuffix(".safetensors")
     command = ["-m", "baselines.predict", "--weights", weights, "--images", root / VAL_FILE]
     command += ["--image-root", root / "images", "--out", out, "--write", "json", "drawings"]
-    code = subprocess.run([sys.executable, *map(str, command)], check=False).returncode
+    code = run_child([sys.executable, *map(str, command)])
     if code:
         raise InputError(weights, "", f"predicting with it ended with exit code {code}.")
     return out / "results.json", out / "drawings"

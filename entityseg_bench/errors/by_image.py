@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from entity_api import EvalParams
 from entityseg_bench.errors.find import ErrorReport, parts_by_size
 from entityseg_bench.errors.kinds import FOUND, KINDS, MISSED
-from entityseg_bench.resampling.weighted import matches_of
+from entityseg_bench.resampling.weighted import matches_of, precision_at_recall
 
 __all__ = ["ImageErrors", "errors_by_image"]
 
@@ -64,16 +65,25 @@ def _costs(report: ErrorReport, of_column: Ints, of_entity: Ints) -> Floats:
     order = np.argsort(of_column, kind="stable")
     starts = np.searchsorted(of_column[order], np.arange(n_images + 1))
     for t, own in enumerate(found.kind):
-        base_hits, base_wrong = own == FOUND, (own >= 0) & (own != FOUND)
+        right, wrong = (own == FOUND).astype(np.int64), (own >= 0) & (own != FOUND)
         for code, kind in enumerate(KINDS):
             chosen, won, dropped = oracle.mending(t, kind, oracle.everything)
-            hits = base_hits + np.bincount(won, minlength=len(base_hits))
-            wrong = base_wrong & ~chosen
+            hits, left_wrong = right + np.bincount(won, minlength=len(right)), wrong & ~chosen
             n_dropped = np.bincount(of_entity[dropped], minlength=n_images)
             touched = np.union1d(of_column[own == code], np.flatnonzero(n_dropped))
             for idx in touched[n_gt[touched] > 0].tolist():
-                at = order[starts[idx] : starts[idx + 1]]
-                before = oracle.image_ap(base_hits[at], base_wrong[at], int(n_gt[idx]))
-                after = oracle.image_ap(hits[at], wrong[at], int(n_gt[idx] - n_dropped[idx]))
+                at, n = order[starts[idx] : starts[idx + 1]], int(n_gt[idx])
+                before = _ap(right[at], wrong[at], n, result.params)
+                left = n - int(n_dropped[idx])
+                after = _ap(hits[at], left_wrong[at], left, result.params)
                 costs[code, idx] += (after - before) / len(found.kind)
     return costs
+
+
+def _ap(hits: Ints, wrong: NDArray[np.bool_], n_gt: int, params: EvalParams) -> float:
+    """Compute AP of one image's predictions, by score descending; 1 without entities."""
+    if n_gt < 1:
+        return 1.0
+    at = np.flatnonzero(hits)
+    found, counted = np.cumsum(hits)[at], np.cumsum(hits + wrong)[at]
+    return float(precision_at_recall(found[None], counted[None], np.array([n_gt]), params).mean())

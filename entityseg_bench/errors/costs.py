@@ -128,16 +128,6 @@ class Oracle:
         curve = precision_at_recall(found[None], counted[None], np.array([n_gt]), self.params)
         return float(curve.mean())
 
-    def image_ap(self, hits: NDArray[np.generic], wrong: NDArray[np.generic], n_gt: int) -> float:
-        """Compute AP of one image's columns, which stand by falling score; 1 without entities."""
-        if n_gt < 1:
-            return 1.0
-        found, counted = (values.astype(np.int64) for values in (hits, wrong))
-        at = np.flatnonzero(found)
-        found, counted = np.cumsum(found)[at], np.cumsum(found + counted)[at]
-        curve = precision_at_recall(found[None], counted[None], np.array([n_gt]), self.params)
-        return float(curve.mean())
-
     def mended(self, t: int, kind: str, part: Part) -> float:
         """Return AP at one threshold with the errors of a kind mended in a part of the set."""
         chosen, won, dropped = self.mending(t, kind, part)

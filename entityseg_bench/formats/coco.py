@@ -140,11 +140,13 @@ def table_of_content(
     Raises:
         InputError: With the record.
     """
-    images = truth.images if truth else None
+    # A table without segments is false.
+    images = None if truth is None else truth.images
+    categories = None if truth is None else truth.categories
     hints = Hints(images, inputs.image_id, inputs.score_from)
     results = results_of(path, plain_results(path, content, hints, tally))
     masks = results.columns.masks(path, b"", results.data)
-    return results_table(path, results, masks, images, truth.categories if truth else None)
+    return results_table(path, results, masks, images, categories)
 
 
 def results_table(

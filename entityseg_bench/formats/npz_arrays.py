@@ -19,18 +19,19 @@ from entityseg_bench.io import InputError, open_regular
 __all__ = ["Arrays", "Header", "opened_npz"]
 
 MOST_MEMBERS = 64
-# What NumPy reads of a header is bounded only after it is read.
-MOST_HEAD = 1 << 14
+# What NumPy reads of a header is bounded only after it is read; plain numbers need 128 bytes.
+MOST_HEAD = 1 << 10
 # bzip2 and xz, which NumPy never writes, are unpacked by zipfile without a bound.
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # An array whose rows do not lie one after the other is read whole, up to this many bytes.
 MOST_SCATTERED = 1 << 28
 
 # What NumPy and zipfile raise for a broken file: for its frame, its bytes, its arrays' headers.
+# Python's parser may give up on a header with SystemError.
 BROKEN = (
     OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, SyntaxError, TypeError,
-    OverflowError, NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error,
-    tokenize.TokenError,
+    OverflowError, NotImplementedError, SystemError, RecursionError, zipfile.BadZipFile,
+    zlib.error, struct.error, tokenize.TokenError,
 )  # fmt: skip
 
 

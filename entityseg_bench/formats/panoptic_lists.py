@@ -15,7 +15,7 @@ from entity_api import rle as rle_codes
 from entity_api.counts import RLEError
 from entityseg_bench.formats.json_files import read_records
 from entityseg_bench.formats.panoptic_rows import File
-from entityseg_bench.formats.tolerant import Tally
+from entityseg_bench.formats.tolerant import Tally, whole
 from entityseg_bench.formats.tolerant_rows import IMAGE_KEYS
 from entityseg_bench.io import InputError
 
@@ -82,8 +82,8 @@ def records_of_maps(rows: Sequence[Any], path: Path, tally: Tally) -> Iterator[d
         masks = _masks(row.get("segmentation"), path, place)
         for segment in row["segments_info"]:
             fields = segment if isinstance(segment, dict) else {}
-            number = fields.get("id")
-            if number not in masks:
+            number = whole(fields.get("id"), "id", tally)
+            if not isinstance(number, int) or number not in masks:
                 what = f"segment {number!r:.40} is not in its map."
                 raise InputError(path, place, what, "Map and segments_info belong together.")
             record = {"score": fields.get("score"), "segmentation": masks[number], **named}
@@ -95,7 +95,8 @@ def _masks(values: Any, path: Path, place: str) -> dict[Any, dict[str, Any]]:
     """Return the mask of each id of a map that stands as lists."""
     try:
         pixels = np.array(values, np.float64)
-        if pixels.ndim == 2 and (pixels == pixels.astype(np.int64)).all():
+        fit = pixels.ndim == 2 and (np.abs(pixels) < 2**31).all()
+        if fit and (pixels == pixels.astype(np.int64)).all():
             ids, masks = rle_codes.encode_id_map(pixels.astype(np.int64))
             return dict(zip(ids.tolist(), masks, strict=True))
     except (ValueError, TypeError, OverflowError, RLEError):

@@ -15,11 +15,18 @@ from entityseg_bench.formats.coco_tables import to_category
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.opened import Inputs, Opened
 from entityseg_bench.formats.rows import features, from_row, image_bytes, to_row
-from entityseg_bench.io import InputError, atomic_path, decode_json, read_bytes, write_json
+from entityseg_bench.io import (
+    InputError,
+    atomic_path,
+    decode_json,
+    open_regular,
+    read_bytes,
+    write_json,
+)
 from entityseg_bench.layout import SPLITS, Resolution, Split
 from entityseg_bench.parallel import Journal
 from entityseg_bench.table import AnnotatedImages, Segments
-from entityseg_bench.types import ImageInfo
+from entityseg_bench.types import Annotation, ImageInfo
 
 __all__ = ["read_parquet", "write_parquet"]
 
@@ -205,7 +212,7 @@ def read_parquet(folder: str | Path, task: Task, split: str) -> ReadParquet:
     folder = Path(folder)
     path = folder / task / f"{split}.meta.json"
     meta = decode_json(path, read_bytes(path), msgspec.json.Decoder(Meta))
-    pairs = [from_row(row) for row in _rows(folder / task, split)]
+    pairs = list(_pairs(folder / task, split))
     segments = Segments.from_annotations(
         [annotation for _, annotations in pairs for annotation in annotations],
         [image for image, _ in pairs],
@@ -217,8 +224,27 @@ def read_parquet(folder: str | Path, task: Task, split: str) -> ReadParquet:
     return ReadParquet(segments, meta.split, meta.resolution)
 
 
-def _rows(folder: Path, split: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all shards, without images."""
+def _pairs(folder: Path, split: str) -> Iterator[tuple[ImageInfo, list[Annotation]]]:
+    """Yield each image with its annotations.
+
+    Raises:
+        InputError: A shard is missing or broken, or a row has not the columns of `write_parquet`.
+    """
+    for number, (path, row) in enumerate(_rows(folder, split)):
+        try:
+            image, annotations = from_row(row)
+            known = isinstance(image.id, int | str) and isinstance(image.file_name, str)
+            sizes = (image.height, image.width)
+            if not known or not all(type(n) is int and n >= 0 for n in sizes):
+                raise TypeError("image_id, file_name, height or width")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            what = f"its columns are not those of an export: {error}."
+            raise InputError(path, f"row {number}", what, "Export it again.") from None
+        yield image, annotations
+
+
+def _rows(folder: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the rows of all shards with their file, without images."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -230,12 +256,24 @@ def _rows(folder: Path, split: str) -> Iterator[dict[str, Any]]:
         )
     for path in shards:
         try:
-            file = parquet.ParquetFile(path)
-            names = [name for name in file.schema_arrow.names if name != "image"]
-            for batch in file.iter_batches(GROUP, columns=names):
-                yield from batch.to_pylist()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(path, "", f"the shard is broken: {error}.", "Copy it again.") from None
+            with open_regular(path) as opened:
+                file = parquet.ParquetFile(opened)
+                names = [name for name in file.schema_arrow.names if name != "image"]
+                batches = file.iter_batches(GROUP, columns=names)
+                while (batch := next(batches, None)) is not None:
+                    yield from [(path, row) for row in batch.to_pylist()]
+        except InputError:
+            raise
+        except (
+            pa.ArrowException,
+            OSError,
+            ValueError,
+            OverflowError,
+            KeyError,
+            TypeError,
+        ) as error:
+            what = f"the shard is broken: {' '.join(str(error).split())[:300]}."
+            raise InputError(path, "", what, "Copy it again.") from None
 
 
 def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop) -> Opened:

@@ -136,7 +136,7 @@ def _text(extra: dict[str, Any] | None) -> str | None:
 
 
 def _fields(text: str | None) -> dict[str, Any] | None:
-    return msgspec.json.decode(text) if text else None
+    return msgspec.json.decode(text, type=dict[str, Any]) if text else None
 
 
 def image_bytes(path: Path) -> bytes:

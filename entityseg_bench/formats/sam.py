@@ -35,6 +35,7 @@ from entityseg_bench.types import RLE, ImageInfo
 __all__ = ["PngMasks", "read_png_folders", "tells"]
 
 METADATA = "metadata.csv"
+ORDER = "Are GT and PRED exchanged? GT comes first; entityseg convert takes --gt FILE."
 # Words near the start of what the generator writes, and of SA-1B.
 SIGNS = (b'"predicted_iou"', b'"stability_score"')
 HEAD = 1 << 16
@@ -247,17 +248,19 @@ def _score_of(text: str) -> ScoreFrom:
 def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop) -> Opened:
     """Open a folder of SA-1B as ground truth; see `entityseg_bench.formats.open`."""
     agree(path, "entity", inputs.task)
+    if not path.is_dir():
+        raise InputError(path, "", "this is no folder of masks or JSON files.", "Name the folder.")
     files, content = list(json_files(path)), []
     for file in files:
         with reported(report):
             found = _parsed(file)
             if not is_sa1b(found):
                 what = "these are masks of a generator, not ground truth: no image is in it."
-                raise InputError(file, "", what, "Are GT and PRED exchanged? GT comes first.")
+                raise InputError(file, "", what, ORDER)
             content.append(found)
     if not files:
         what = "these are predictions (masks and metadata.csv), not ground truth."
-        raise InputError(path, "", what, "Are GT and PRED exchanged? GT comes first.")
+        raise InputError(path, "", what, ORDER)
     return Opened(truth_of_content(path, content, whole), [path])
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "settle_image",
     "settle_row",
     "settle_segment",
+    "whole",
 ]
 
 T = TypeVar("T")

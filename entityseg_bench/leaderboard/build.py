@@ -10,7 +10,8 @@ from entityseg_bench.leaderboard.writers import to_csv, to_json, to_latex, to_ma
 
 __all__ = ["BEGIN", "END", "render", "stale", "write"]
 
-# What stands between these lines of a README is replaced by the first table.
+# What stands between these lines of a README is replaced by the first rows of the first table.
+README_ROWS = 10
 BEGIN, END = "<!-- leaderboard: begin -->", "<!-- leaderboard: end -->"
 
 HEAD = """# Leaderboard
@@ -48,10 +49,17 @@ def render(folder: Path, readme: Path | None) -> dict[Path, str]:
     }
     if readme is not None and readme.is_file() and tables:
         text = read_text(readme)
-        marked = _replace_marked(readme, text, to_markdown(tables[0]))
+        marked = _replace_marked(readme, text, _best_rows(tables[0]))
         if marked is not None:
             files[readme] = marked
     return files
+
+
+def _best_rows(table: Table) -> str:
+    """Write the first rows of a table, and say how many there are."""
+    n = len(table.rows)
+    more = f"\n\nThe first {README_ROWS} of {n} rows." if n > README_ROWS else ""
+    return to_markdown(table, README_ROWS) + more
 
 
 def _part(table: Table) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from entity_api.names import LETTERS, PublishedName, summary_names
+from entity_api.names import LETTERS, PublishedName, averages
 from entityseg_bench.categories import Task
 from entityseg_bench.io import InputError, printable
 from entityseg_bench.layout import Resolution, Split
@@ -41,7 +41,7 @@ Year = Annotated[int, msgspec.Meta(ge=2000, le=2100)]
 # What a type's own metrics may be, over all its categories; `n` counts those.
 OWN_METRICS: dict[Task, frozenset[str]] = {
     "entity": frozenset(),
-    "instance": frozenset(("n", *summary_names(LETTERS, (1, 10, 100)))),
+    "instance": frozenset(("n", *averages(LETTERS, (1, 10, 100)))),
     "semantic": frozenset(("n", "mIoU", "fwIoU", "mACC", "pACC")),
     "panoptic": frozenset(("n", "PQ", "SQ", "RQ")),
 }

@@ -13,15 +13,20 @@ from entityseg_bench.leaderboard.tables import Column, Row, Table, millions, per
 __all__ = ["to_csv", "to_json", "to_latex", "to_markdown"]
 
 
-def to_markdown(table: Table) -> str:
-    """Write a table with the best number bold, the second underlined, and notes below."""
+def to_markdown(table: Table, most: int | None = None) -> str:
+    """Write a table with the best number bold, the second underlined, and notes below.
+
+    Args:
+        table: What is ranked.
+        most: How many of its rows are written; None: all.
+    """
     heads = [column.html for column in table.columns]
     lines = [
         f"| {' | '.join(['method', 'backbone', 'parameters', *heads, 'origin'])} |",
         f"|{'|'.join(['---', '---', '---:', *['---:'] * len(heads), '---'])}|",
     ]
     notes: list[str] = []
-    for row in table.rows:
+    for row in table.rows[:most]:
         cells = [_plain(row.method), _plain(row.backbone), millions(row.parameters)]
         for column in table.columns:
             cells.append(_ranked(table, row, column, ("**{}**", "<u>{}</u>")))

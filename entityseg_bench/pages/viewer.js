@@ -61,24 +61,29 @@
       }, falling);
     });
   });
-  function fits(idx) {
-    const data = new FormData(form), file = +(data.get("file") || 0), own = errors[file];
-    const words = data.get("search").trim().toLowerCase();
+  function asked() {
+    const data = Object.fromEntries(new FormData(form));
+    data.words = data.search.trim().toLowerCase();
+    data.at = +(data.file || 0);
+    return data;
+  }
+  function fits(idx, { words, at, kind, size, score, ...ends }) {
+    const own = errors[at], value = ap[at][idx];
     if (words && !`${ids[idx]} ${names[idx]}`.toLowerCase().includes(words)) return false;
-    const value = ap[file][idx];
     for (const [name, turn] of [["from", 1], ["to", -1]]) {
-      const end = data.get(name);
+      const end = ends[name];
       if (end !== "" && (value == null || turn * (100 * value - +end) < 0)) return false;
     }
-    const size = sizes.indexOf(data.get("size") || "all"), score = data.get("score");
-    if (!data.get("kind") && !data.get("size") && score === "") return true;
-    return kinds.some(([kind], k) => (!data.get("kind") || kind === data.get("kind"))
-      && own.counts[k][idx][size] > 0
+    if (!kind && !size && score === "") return true;
+    const part = sizes.indexOf(size || "all");
+    return kinds.some(([name], k) => (!kind || name === kind)
+      && own.counts[k][idx][part] > 0
       && (score === "" || own.scores[k][idx] != null && own.scores[k][idx] >= +score));
   }
   function filter() {
+    const wanted = asked();
     let n = 0;
-    for (const row of rows) n += !(row.hidden = !fits(+row.dataset.idx));
+    for (const row of rows) n += !(row.hidden = !fits(+row.dataset.idx, wanted));
     one("#count").textContent = `${n.toLocaleString("en")} of ${rows.length.toLocaleString("en")} images`;
   }
   const visible = () => rows.filter(row => !row.hidden).map(row => +row.dataset.idx);
@@ -125,6 +130,24 @@
       show(order[0], { order, why: `by what ${kind} errors cost the image`, kind });
     });
   }
+
+  // Thumbnails of the list, made when they come into sight.
+  const source = pixels => /^[\w%.~-]+\/\d+\.webp$/.test(pixels) ? pixels
+    : "data:image/webp;base64," + pixels;
+  const seen = new IntersectionObserver(found => {
+    for (const { isIntersecting, target } of found) {
+      if (!isIntersecting) continue;
+      seen.unobserve(target);
+      target.src = source(lines[+target.dataset.idx].split(" ")[1]);
+    }
+  }, { rootMargin: "200px" });
+  list.addEventListener("toggle", () => {
+    for (const row of lines[0].includes(" ") ? rows : []) {
+      const small = make("img", { alt: "", "data-idx": row.dataset.idx, class: "small" });
+      one("a", row).prepend(small);
+      seen.observe(small);
+    }
+  }, { once: true });
 
   // ---- One image.
   function place(svg, path) {
@@ -187,8 +210,7 @@
     state.panes = files.map((name, f) => {
       const svg = make("svg", { role: "group", "aria-label": `image ${ids[state.idx]}, ${name}` });
       if (pixels) {
-        const href = /^[\w%.-]+\/\d+\.webp$/.test(pixels) ? pixels : "data:image/webp;base64," + pixels;
-        svg.append(make("image", { href, width, height, preserveAspectRatio: "none" }));
+        svg.append(make("image", { href: source(pixels), width, height, preserveAspectRatio: "none" }));
       }
       const made = masksOf(record, f), layers = {};
       for (const layer of ["gt", "dt", "errors"]) {
@@ -323,7 +345,7 @@
   }
 
   // ---- Buttons and keys.
-  const acts = { close: () => dialog.close(), in: () => zoom(1.4), out: () => zoom(1 / 1.4), whole,
+  const acts = { close: () => { dialog.close(); remember(); }, in: () => zoom(1.4), out: () => zoom(1 / 1.4), whole,
     before: () => step(-1), next: () => step(1) };
   for (const button of all("[data-act]", dialog)) {
     button.addEventListener("click", acts[button.dataset.act]);

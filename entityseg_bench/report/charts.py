@@ -256,7 +256,7 @@ def forest(effects: Sequence[Effect], title: str, unit: str) -> str:
 
     A difference whose interval holds zero is hollow.
     """
-    tall, top, label_width, text_width, width = 24, 8, 150, 200, 760
+    tall, top, label_width, text_width, width = 24, 8, 92, 200, 516
     ends = [edge for one in effects for edge in (one.value, one.low, one.high)]
     axis = Axis.around([0.0, *ends], unit, zero=False)
     scale = (width - label_width - text_width) / (axis.high - axis.low)

@@ -93,6 +93,8 @@ def encode(title: str, pixels: NDArray[np.uint8], budget: int) -> Picture:
 def shrunk(pixels: NDArray[np.uint8], budget: int, start: int = 0) -> tuple[bytes, int]:
     """Write an image as WebP, which is smaller than JPEG, within a budget of bytes.
 
+    A Pillow that was built without WebP writes JPEG; browsers look at the bytes alone.
+
     Args:
         pixels: (H, W, 3) uint8 RGB.
         budget: Bytes; what fits no size is written in the smallest.
@@ -101,8 +103,9 @@ def shrunk(pixels: NDArray[np.uint8], budget: int, start: int = 0) -> tuple[byte
     Returns:
         The file, and the position of the size that it has.
     """
-    from PIL import Image
+    from PIL import Image, features
 
+    kind = "WEBP" if features.check("webp") else "JPEG"
     whole = Image.fromarray(pixels)
     whole.thumbnail((SMALL_TRIES[start][0],) * 2, Image.Resampling.LANCZOS, reducing_gap=2.0)
     for at in range(start, len(SMALL_TRIES)):
@@ -110,7 +113,7 @@ def shrunk(pixels: NDArray[np.uint8], budget: int, start: int = 0) -> tuple[byte
         picture = whole.copy()
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         out = io.BytesIO()
-        picture.save(out, "WEBP", quality=quality, method=4)
+        picture.save(out, kind, quality=quality)
         if out.tell() <= budget:
             break
     return out.getvalue(), at

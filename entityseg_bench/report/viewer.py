@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -171,7 +172,7 @@ class ViewerData:
         name = f"{image_idx}.webp"
         with atomic_path(self.assets / name) as temporary:
             temporary.write_bytes(data)
-        return f"{self.assets.name}/{name}"
+        return f"{quote(self.assets.name)}/{name}"
 
 
 def predictions_of(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams
-from entity_api.names import MARKS, summary_names
+from entity_api.names import MARKS, averages
 from entityseg_bench.resampling.weighted import Evidence
 
 __all__ = ["Measure", "measure", "measures"]
@@ -33,21 +33,15 @@ def measures(params: EvalParams, alike: bool = False) -> dict[str, Measure]:
         params: Of the result.
         alike: Nothing overlaps, so that the metrics of both kinds come from the same matches.
     """
-    every = tuple(range(len(params.iou_thrs)))
-    at_thr = [np.flatnonzero(np.isclose(params.iou_thrs, thr)).tolist() for thr in (0.5, 0.75)]
-    areas = range(1, len(params.area_ranges))
-    found: dict[str, Measure] = {}
+    thrs, found = np.array(params.iou_thrs), {}
     for mark in MARKS:
-        kind = "" if alike else mark
-        own = [
-            Measure(kind, 0, every),
-            *(Measure(kind, 0, tuple(at)) for at in at_thr),
-            *(Measure(kind, area, every) for area in areas),
-            *(Measure(kind, 0, max_det=max_det) for max_det in params.max_dets),
-            *(Measure(kind, area, max_det=params.ap_limit) for area in areas),
-        ]
-        names = summary_names(list(params.area_ranges)[1:], params.max_dets, mark)
-        found.update(zip(names, own, strict=True))
+        for name, own in averages(list(params.area_ranges)[1:], params.max_dets, mark).items():
+            kind = "" if alike else mark
+            if own.kind == "AR":
+                found[name] = Measure(kind, own.area, max_det=own.max_det or params.ap_limit)
+                continue
+            at = thrs > 0 if own.iou_thr is None else np.isclose(thrs, own.iou_thr)
+            found[name] = Measure(kind, own.area, tuple(np.flatnonzero(at).tolist()))
     return found
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 from dataclasses import replace
 
@@ -325,3 +326,35 @@ def test_equal_weights_are_equal_bytes(tmp_path):
     with safetensors.safe_open(files[0], "pt") as file:
         assert {**file.metadata(), **notes} == file.metadata()
     assert_same_weights(load_checkpoint(files[0]), model)
+
+
+def test_parts_that_are_packed_are_refused(tmp_path):
+    """PyTorch stores its parts as they are; a packed one may unpack to a thousand times more."""
+    torch.save({"a": torch.zeros(1000)}, tmp_path / "a.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "a.pth") as whole,
+        zipfile.ZipFile(tmp_path / "b.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    assert read_weights(tmp_path / "a.pth").keys() == {"a"}
+    with pytest.raises(InputError, match=r"b\.pth: .*is packed, as PyTorch does not"):
+        read_weights(tmp_path / "b.pth")
+
+
+def test_other_encodings_are_refused(tmp_path):
+    """A codec may run for ever on a text, or make more of it than there is memory for."""
+    content = pickle.dumps({"a": np.zeros(3), "b": b"\xff"}, protocol=2)
+    assert b"latin1" in content
+    (tmp_path / "a.pkl").write_bytes(content)
+    assert read_weights(tmp_path / "a.pkl").keys() == {"a"}
+    (tmp_path / "b.pkl").write_bytes(content.replace(b"latin1", b"base64"))
+    with pytest.raises(InputError, match=r"asks for the encoding 'base64', not latin1"):
+        read_weights(tmp_path / "b.pkl")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pipes in folders")
+def test_pipes_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "a.pth")
+    with pytest.raises(InputError, match="device or a pipe"):
+        read_weights(tmp_path / "a.pth")

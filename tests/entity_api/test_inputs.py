@@ -117,7 +117,13 @@ def test_masks_of_each_image(form, sides, records, expected):
     )
 
 
-@pytest.mark.parametrize("form", [as_array, Tensor, lambda m: m.astype(np.uint8)])
+@pytest.mark.parametrize(
+    "form",
+    [
+        as_array, Tensor, lambda m: m.astype(np.uint8), lambda m: m.tolist(),
+        lambda m: m.astype(int).tolist(), lambda m: m.astype(float).tolist(),
+    ],
+)  # fmt: skip
 def test_records_with_dense_masks(form, sides, records, expected):
     truth, found = sides
     gt, dt = records
@@ -154,6 +160,8 @@ def test_paths_and_coco_objects(records, expected, tmp_path):
     wanted = evaluate(gt, dt).metrics
     for path in (str, lambda path: path):
         same(path(tmp_path / "gt.json"), path(tmp_path / "dt.json.gz"), wanted)
+    table = GroundTruth.from_coco(tmp_path / "gt.json")
+    same(table, Detections.from_coco(str(tmp_path / "dt.json.gz"), table), wanted)
     coco = entity_api.COCO(tmp_path / "gt.json")
     same(coco, dt, wanted)
     same(coco, {"annotations": dt}, wanted)
@@ -189,6 +197,7 @@ REFUSED = [
     ({5: (MASK[None], [0.5])}, "image 5 is not among the images"),
     ({0: MASK[None]}, "image 0 of the detections: give"),
     ([{"image_id": 0, "segmentation": MASK.T, "score": 1}], r"dt record 0: .*\(image_id 0\)"),
+    ([{"image_id": 0, "segmentation": MASK.T.tolist(), "score": 1}], r"dt record 0: its shape"),
     ({0: [{"image_id": 1, "segmentation": MASK, "score": 1}]}, "dt record 0: its image_id is 1"),
     (17, "int"),
 ]  # fmt: skip
@@ -212,6 +221,14 @@ def test_ground_truth_of_masks_is_refused():
     empty = GroundTruth.from_masks([np.zeros((0, 16, 12), bool)])
     assert empty.sizes.tolist() == [[16, 12]]
     assert len(empty.ids) == 0
+
+
+def test_a_tiny_polygon_is_none_of_a_masks_rows():
+    gt = {"images": [{"id": 0, "height": 16, "width": 12}], "annotations": [
+        {"image_id": 0, "segmentation": [[0, 0, 1, 0, 1, 1, 0, 1]]}]}  # fmt: skip
+    pixel = np.zeros((16, 12), bool)
+    pixel[0, 0] = True
+    assert evaluate(gt, {0: ([pixel], [1])}).metrics["AP"] == pytest.approx(1)
 
 
 def test_what_was_given_stays_as_it_is(sides, records):

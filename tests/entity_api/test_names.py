@@ -5,7 +5,7 @@ import doctest
 import pytest
 
 from entity_api import EvalParams, evaluate, names
-from entity_api.names import Metric, as_submitted, summary_names
+from entity_api.names import Metric, as_submitted, averages
 
 NOTHING: dict = {"images": [], "annotations": []}
 
@@ -21,7 +21,7 @@ def test_a_result_has_the_names_in_their_order():
     found = list(evaluate(NOTHING, [], EvalParams()).metrics)
     assert found == coco + [f"{name[:2]}e{name[2:]}" for name in coco]
     assert as_submitted(found) == coco
-    assert summary_names(("small", "tiny"), (5,)) == [
+    assert list(averages(("small", "tiny"), (5,))) == [
         "AP", "AP50", "AP75", "APs", "AP_tiny", "AR5", "ARs", "AR_tiny"
     ]  # fmt: skip
 

@@ -1,11 +1,15 @@
 """The recipe of COCO-Entity, on segments whose numbers a reader can check."""
 
+import json
+
 import numpy as np
 import pytest
 
 from entity_api import rle
+from entityseg_bench.cli import main
 from entityseg_bench.coco_entity import coco_entity
 from entityseg_bench.dataset import EntityDataset
+from entityseg_bench.demo import write_demo
 from entityseg_bench.io import InputError
 from entityseg_bench.types import Annotation, Category, ImageInfo
 
@@ -63,3 +67,24 @@ def test_other_types_are_refused(segments):
         coco_entity(dataset(segments, "instance"))
     with pytest.raises(InputError, match="no segment but crowds"):
         coco_entity(dataset([segments[2]]))
+
+
+def test_the_command(shared, tmp_path, capsys):
+    source = shared / "realdata/panoptic/panoptic_examples.json"
+    maps = [row["segments_info"] for row in json.loads(source.read_bytes())["annotations"]]
+    target = tmp_path / "coco_entity.json"
+    assert main(["convert", str(source), str(target), "--to", "coco-entity", "--jobs", "1"]) == 0
+    made = json.loads(target.read_bytes())
+    segments = [segment for segments in maps for segment in segments]
+    kept = [segment for segment in segments if not segment["iscrowd"]]
+    assert [a["category_id_ori"] for a in made["annotations"]] == [s["category_id"] for s in kept]
+    assert [a["area"] for a in made["annotations"]] == [s["bbox"][2] * s["bbox"][3] for s in kept]
+    assert [row["name"] for row in made["categories"]] == ["entity"]
+    lost = f"lost: {len(segments) - len(kept)} crowd segments"
+    assert (lost in capsys.readouterr().out) == (len(kept) < len(segments))
+
+
+def test_the_command_takes_one_file(tmp_path, capsys):
+    root = write_demo(tmp_path / "demo", 8, size=(40, 60))
+    assert main(["convert", str(root), str(tmp_path / "out"), "--to", "coco-entity"]) == 2
+    assert "made of one panoptic JSON" in capsys.readouterr().err

@@ -226,6 +226,6 @@ def test_evaluate_with_intervals(files, tmp_path, capsys):
     assert f"[{100 * low:.2f}, {100 * high:.2f}]" in text
     assert record["metrics"]["APl"] is None
     assert cli.main(["evaluate", gt, a, "--ci", "0"]) == 2
-    assert "--ci 0" in capsys.readouterr().err
+    assert "--ci: 0 is not from 1" in capsys.readouterr().err
     assert cli.main(["evaluate", gt, a, "--json", str(out), "--quiet"]) == 0
     assert "intervals" not in json.loads(out.read_text())

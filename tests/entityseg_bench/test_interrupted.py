@@ -163,6 +163,22 @@ def test_killed_at_any_moment_and_on_a_full_disk(demo: Path, tmp_path: Path) -> 
     assert int(done.stdout) >= rounds // 2
 
 
+def test_no_command_can_write(tmp_path: Path) -> None:
+    """Below a file, on a full disk, and in a folder that is another's."""
+    # pytest's folders are closed to others, and the commands run as one.
+    for folder in (tmp_path, *tmp_path.parents[:2]) if os.getuid() == 0 else ():
+        folder.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, str(SETUPS / "full_disks.py"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.splitlines()[-1]) >= 60
+
+
 def start(*arguments: object) -> "subprocess.Popen[bytes]":
     """Start a command in a session of its own."""
     return subprocess.Popen(
@@ -260,3 +276,57 @@ def test_a_target_that_cannot_be_is_one_line(
         assert out == ""
         assert said.startswith(f"entityseg convert: {tmp_path / 'file'}")
         assert said.count("\n") == 1
+
+
+def test_low_images_are_those_of_the_source(demo: Path, tmp_path: Path) -> None:
+    """Another data set with images of the same names, written into the same folder."""
+    other = write_demo(tmp_path / "other", 12, seed=5, size=(64, 96))
+    for source, target in ((demo, "both"), (other, "both"), (other, "alone")):
+        command = ["convert", str(source), str(tmp_path / target), "--to", "low", "--jobs", "1"]
+        assert main(command) == 0
+    for path in (tmp_path / "alone/images_lr").rglob("*.jpg"):
+        same = tmp_path / "both" / path.relative_to(tmp_path / "alone")
+        assert same.read_bytes() == path.read_bytes()
+    assert not list(tmp_path.rglob("*.journal"))
+
+
+def test_a_link_is_no_journal(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "j").symlink_to("precious")
+    with pytest.raises(InputError, match=r"it is a link, and no journal"):
+        Journal(tmp_path / "j", {"a": 1})
+    assert (tmp_path / "precious").read_text() == "mine"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=r"it is no journal"):
+        Journal(tmp_path / "pipe", {"a": 1})
+
+
+def test_a_journal_without_results_is_anybody_s(tmp_path: Path) -> None:
+    Journal(tmp_path / "j", {"a": 1}).close()
+    assert done_with(tmp_path / "j", {"a": 2}) == []
+
+
+CHILD = """
+import sys
+from entityseg_bench.stopping import exit_code, run_child
+try:
+    run_child([sys.executable, "-c", sys.argv[1]])
+except KeyboardInterrupt as error:
+    sys.exit(exit_code(error))
+"""
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True)\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_command_that_another_runs_ends_with_it(deaf: bool) -> None:
+    work = (DEAF if deaf else "print(1, flush=True); import time\n") + "time.sleep(60)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, work], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"1\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    assert not alive(process.pid)
+    process.stdout.close()

@@ -22,7 +22,9 @@ from entityseg_bench.io import (
     open_regular,
     printable,
     read_bytes,
+    read_text,
     sha256,
+    trusted_cache,
     write_json,
 )
 
@@ -285,3 +287,33 @@ def test_a_full_disk_is_said_of_the_target(tmp_path):
     assert said[1] == str(path)
     assert path.read_text() == "old"
     assert names_in(tmp_path) == ["a.json"]
+
+
+@posix
+def test_a_device_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for use in (check_writable, lambda path: write_json(path, [])):
+        with pytest.raises(InputError, match="pipe: it cannot be written: It is a device or a"):
+            use(tmp_path / "pipe")
+    assert names_in(tmp_path) == ["pipe"]
+
+
+def test_text_is_utf8(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfa\xc3\xa9\r\n")
+    assert read_text(path) == "aé\r\n"
+    path.write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"a\.txt: it is not UTF-8"):
+        read_text(path)
+
+
+@posix
+def test_a_cache_that_others_can_write_is_not_trusted(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENTITYSEG_CACHE", str(tmp_path / "cache"))
+    assert trusted_cache() == tmp_path / "cache"
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+    for mode in (0o777, 0o770, 0o702):
+        (tmp_path / "cache").chmod(mode)
+        assert trusted_cache() is None
+    (tmp_path / "cache").chmod(0o755)
+    assert trusted_cache() == tmp_path / "cache"

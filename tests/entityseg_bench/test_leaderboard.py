@@ -259,6 +259,23 @@ def test_markdown_shows_the_rows_digit_by_digit():
     assert "| Mask2Former | HorNet-L | 220.6 M | 51.0 | 47.1 | 53.6 | 49.2 |" in text
 
 
+def test_a_cut_table_keeps_the_ranks_of_the_whole():
+    high, low = Column("APe", "high"), Column("APe", "low")
+    rows = tuple(
+        Row(name, "b", None, "measured", "s", "https://a.org", values)
+        for name, values in (
+            ("one", {high: 3.0, low: 1.0}),
+            ("two", {high: 2.0}),
+            ("x", {low: 9.0}),
+        )
+    )
+    table = Table("Squares", "val", "entity", False, (low, high), rows)
+    text = to_markdown(table, 2)
+    assert "| one | b | - | <u>1.0</u> | **3.0** |" in text
+    assert "| x |" not in text
+    assert "| x | b | - | **9.0** | - |" in to_markdown(table)
+
+
 def test_ties_share_a_place_and_doubtful_rows_have_none():
     column = Column("APe", "high")
 

@@ -201,6 +201,13 @@ def test_masks_of_a_generator():
     assert metric.compute().warnings == []
 
 
+def test_ground_truth_without_images():
+    metric = EntityMetric({"images": [], "annotations": []})
+    with pytest.raises(InputError, match="no image 7 among the 0 images"):
+        metric.update(7, [MASK], [1])
+    assert np.isnan(metric.compute().metrics["APe"])
+
+
 def test_images_without_predictions():
     metric = EntityMetric(GT)
     metric.update(7, np.zeros((0, 4, 6), bool))

@@ -93,13 +93,17 @@ def test_names_are_shown_as_they_are():
     )
 
 
-def test_a_folder_that_is_a_file_is_named(files, tmp_path):
+def test_a_folder_that_is_a_file_is_named(files, tmp_path, capsys):
     gt, preds = files
     scorings = [evaluate_files(gt, path) for path in preds]
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(InputError, match="taken: it cannot be written"):
         write_figures(compare(scorings, None, 5, 0), scorings, tmp_path / "taken")
+    command = ["compare", str(gt), *map(str, preds), "--figures", str(tmp_path / "taken")]
+    assert cli.main([*command, "--json", str(tmp_path / "out.json")]) == 2
+    assert "taken" in capsys.readouterr().err
     assert (tmp_path / "taken").read_text() == "mine"
+    assert not (tmp_path / "out.json").exists()
 
 
 class Piped:

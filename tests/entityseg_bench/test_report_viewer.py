@@ -7,6 +7,7 @@ import re
 import shutil
 import zlib
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -236,10 +237,12 @@ def test_assets_lie_beside_the_page(tmp_path):
     images.mkdir()
     for k in range(5):
         Image.fromarray(np.full((*SIZE, 3), 40 * k, np.uint8)).save(images / f"{k}.png")
-    page = write_report(gt_path, [dt_path], tmp_path / "r.html", images, n_resamples=5, assets=True)
+    page = write_report(
+        gt_path, [dt_path], tmp_path / "r é.html", images, n_resamples=5, assets=True
+    )
     for k, (_, pixels) in enumerate(lines_of(page)):
-        assert pixels == f"r_assets/{k}.webp"
-        with Image.open(tmp_path / pixels) as picture:
+        assert pixels == f"r%20%C3%A9_assets/{k}.webp"
+        with Image.open(tmp_path / unquote(pixels)) as picture:
             assert picture.size == (64, 48)
     inside = write_report(gt_path, [dt_path], tmp_path / "s.html", images, n_resamples=5)
     for _, pixels in lines_of(inside):
@@ -337,6 +340,16 @@ def test_errors_with_void_are_those_of_predictions_cut_by_hand(root, tmp_path):
     for kind in KINDS:
         assert found.costs[kind] == expected.costs[kind], kind
     assert np.array_equal(found.entity_kind, expected.entity_kind)
+
+
+def test_options_that_make_no_sense_are_named(tmp_path, capsys):
+    gt_path, dt_path = write_sides(tmp_path)
+    command = ["report", str(gt_path), str(dt_path), "--out"]
+    assert cli.main([*command, str(tmp_path / "r.html"), "--assets"]) == 2
+    assert "--assets: there are no images" in capsys.readouterr().err
+    assert cli.main([*command, str(tmp_path)]) == 2
+    assert "it cannot be written" in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_each_kind_has_a_sign_of_its_own():

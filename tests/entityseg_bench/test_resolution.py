@@ -84,4 +84,5 @@ def test_images_are_written_once_and_checked(tmp_path: Path) -> None:
     assert write_low_images(dataset, tmp_path / "images_lr") == 1
     with Image.open(tmp_path / "images_lr/deep/a.png") as image:
         assert image.size == (850, 800)
-    assert write_low_images(dataset, tmp_path / "images_lr") == 0
+    done = {tmp_path / "images_lr" / dataset.images[0].file_name}
+    assert write_low_images(dataset, tmp_path / "images_lr", done=done) == 0

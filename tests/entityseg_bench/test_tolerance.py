@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -325,7 +326,7 @@ REFUSED = {
     "picture": (wrapped(lambda dt: b"\x89PNG\r\n\x1a\n"), "a picture"),
     "swapped": (lambda gt, dt: (dt, gt), "Are GT and PRED exchanged"),
     "swapped_wrapped": (lambda gt, dt: ({"results": dt}, gt), "Are GT and PRED exchanged"),
-    "gt_twice": (lambda gt, dt: (gt, gt), "ground truth, not predictions.*GT PRED"),
+    "gt_twice": (lambda gt, dt: (gt, gt), "ground truth, not predictions.*exchanged"),
     "boxes": (of_dt(segmentation=..., bbox=[1, 1, 3, 3]), "bounding box.*6 of 6 records"),
     "gt_boxes": (of_gt(segmentation=[]), r"bounding box.*5 are so"),
     "gt_boxes_null": (of_gt(segmentation=None), r"bounding box.*5 are so"),
@@ -447,8 +448,6 @@ def test_score_from_says_what_is_missing(tmp_path):
 
 def test_masks_survive_pickling(tmp_path):
     """Workers read the masks again where they lie: also in other encodings and other shapes."""
-    import pickle
-
     from entityseg_bench.formats.coco import read_coco
 
     contents = (
@@ -662,3 +661,38 @@ def test_maps_that_were_not_fetched(content, tmp_path):
     (tmp_path / "dt/pond_07.png").write_bytes(content)
     with pytest.raises(InputError, match=r"git lfs pull|web page"):
         scored(*saved(tmp_path, gt, dt), gt_maps=tmp_path / "gt", pred_maps=tmp_path / "dt")
+
+
+def test_ground_truth_without_annotations_still_gives_the_images(tmp_path):
+    """It is an empty table, which is not the same as none."""
+    gt = {**truth(), "annotations": []}
+    path = tmp_path / "pred.pth"
+    path.write_bytes(pickle.dumps(results()))
+    metrics, said = scored(saved(tmp_path, gt, [])[0], path)
+    assert np.isnan(metrics["APe"])
+    assert not any("not among" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("make", "classes"),
+    [
+        (lambda labels: labels.astype(np.uint16), True),
+        (lambda labels: np.dstack([labels] * 3), True),
+        (lambda labels: labels.astype(np.uint16) + 300, False),
+        (lambda labels: np.dstack([labels, labels * 0, labels * 0]), False),
+    ],
+)
+def test_semantic_predictions_in_other_pixels(make, classes, tmp_path):
+    """Class maps in 16 bits or in grey; what can be no classes is ids, which is said."""
+    from PIL import Image
+
+    labels = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) // 50
+    for side, pixels in (("gt", labels.astype(np.uint8)), ("dt", labels.astype(np.uint8))):
+        (tmp_path / side).mkdir()
+        made = pixels if side == "gt" else make(pixels)
+        Image.fromarray(made).save(tmp_path / side / "a.png")
+    metrics, said = scored(tmp_path / "gt", tmp_path / "dt", task="semantic")
+    word = "read as class maps" if classes else "read as id maps"
+    assert sum(word in line for line in said) == 1
+    if classes:
+        assert metrics["APe"] == 1

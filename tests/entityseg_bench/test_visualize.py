@@ -221,7 +221,7 @@ def test_errors_name_the_image(files, capsys):
     assert "it is 10 x 15 pixels" in capsys.readouterr().err
     (files / "images/c.png").write_bytes(b"no image")
     assert run(files, files / "gt.json") == 2
-    assert "c.png: image x/2: it is no image" in capsys.readouterr().err
+    assert "c.png: image x/2: this is no image" in capsys.readouterr().err
     (files / "images/c.png").unlink()
     assert run(files, files / "gt.json") == 2
     assert "no such image file" in capsys.readouterr().err
@@ -308,7 +308,7 @@ def test_class_agnostic_predictions_are_not_called_unknown(files):
     for category_ids, named in (((0, 0), False), ((0, 1), True)):
         rows = [{**row, "category_id": k} for row, k in zip(dt, category_ids, strict=True)]
         (files / "dt.json").write_bytes(msgspec.json.encode(rows))
-        sides = read_checked(files / "gt.json", files / "dt.json", Inputs())
+        sides, _ = read_checked(files / "gt.json", files / "dt.json", Inputs())
         assert ("names" in labels_of(sides[1], [0, 1], args)) == named
         assert labels_of(sides[0], [0, 1], args) == {"ids": [4, 5], "names": ["man", "man"]}
         assert labels_of(sides[1], [0, 1], args)["scores"] == [0.9, 0.2]

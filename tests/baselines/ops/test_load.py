@@ -44,7 +44,7 @@ def library(monkeypatch, tmp_path):
     monkeypatch.setattr(load, "read_kernels", lambda: Shipped(files))
     library.compiler = PlayedCompiler()
     monkeypatch.setattr(load, "find_compiler", lambda cuda: library.compiler)
-    monkeypatch.setattr(load, "cache_folder", lambda: tmp_path)
+    monkeypatch.setenv("ENTITYSEG_CACHE", str(tmp_path))
     monkeypatch.delenv(load.ENVIRONMENT, raising=False)
     return library
 
@@ -104,7 +104,7 @@ def test_what_nvrtc_made_is_kept(library, tmp_path):
 
 def test_a_cache_that_cannot_be_written_stops_nothing(library, monkeypatch, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setattr(load, "cache_folder", lambda: tmp_path / "file" / "folder")
+    monkeypatch.setenv("ENTITYSEG_CACHE", str(tmp_path / "file" / "folder"))
     assert load.choose(CARD, "nvrtc").path == "nvrtc"
 
 

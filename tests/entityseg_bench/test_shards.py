@@ -1,0 +1,263 @@
+"""Shards split in any way give the result of one file of each side, in this process and on Ray."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from entity_api import rle
+from entityseg_bench import cli
+from entityseg_bench.io import InputError
+from entityseg_bench.saved import SavedScoring
+from entityseg_bench.score import evaluate_files
+from entityseg_bench.shards import InOneProcess, evaluate_shards, find_shards
+
+SIDE = 32
+N_IMAGES = 24
+
+
+def box(rng):
+    mask = np.zeros((SIDE, SIDE), bool)
+    y, x, height, width = *rng.integers(0, SIDE - 4, 2), *rng.integers(4, 18, 2)
+    mask[y : y + height, x : x + width] = True
+    return mask
+
+
+def write_shards(folder, gt_cuts, dt_cuts, n_images=N_IMAGES):
+    """Write both sides whole and cut at some images, into the folders gt and pred."""
+    rng = np.random.default_rng(0)
+    images, annotations, predictions = [], [], []
+    for image_id in range(n_images):
+        image = {"id": image_id, "file_name": f"{image_id}.jpg", "height": SIDE, "width": SIDE}
+        images.append(image)
+        for k in range(int(rng.integers(0, 4))):
+            shared = {"image_id": image_id, "category_id": 1}
+            code = rle.encode(box(rng))
+            record = {"id": 10 * image_id + k + 1, "segmentation": code, "iscrowd": 0}
+            annotations.append(shared | record | {"area": rle.area(code), "bbox": rle.bbox(code)})
+            moved = np.roll(rle.decode(code), rng.integers(-2, 3, 2), (0, 1))
+            for guess in (moved, box(rng)):
+                score = {"score": round(float(rng.random()), 1)}
+                predictions.append(shared | {"segmentation": rle.encode(guess)} | score)
+
+    def of(records, start, end, key="image_id"):
+        return [record for record in records if start <= record[key] < end]
+
+    def gt_of(start, end):
+        return {
+            "images": of(images, start, end, "id"),
+            "annotations": of(annotations, start, end),
+            "categories": [{"id": 1, "name": "entity"}],
+        }
+
+    paths = []
+    for side, cuts in (("gt", gt_cuts), ("pred", dt_cuts)):
+        (folder / side).mkdir(parents=True)
+        for k, (start, end) in enumerate(zip((0, *cuts), (*cuts, n_images), strict=True)):
+            content = gt_of(start, end) if side == "gt" else of(predictions, start, end)
+            (folder / side / f"{k:03}.json").write_text(json.dumps(content), encoding="utf-8")
+        whole = gt_of(0, n_images) if side == "gt" else predictions
+        paths.append(folder / f"{side}.json")
+        paths[-1].write_text(json.dumps(whole), encoding="utf-8")
+    return paths
+
+
+def assert_equal(merged: SavedScoring, whole) -> None:
+    result = merged.state.finish()
+    assert result.metrics == whole.result.metrics
+    assert whole.result.metrics["APe"] != whole.result.metrics["AP"]
+    for kind in ("submitted", "disjoint"):
+        one, other = getattr(result, kind), getattr(whole.result, kind)
+        for name in ("precision", "recall", "scores"):
+            assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+    assert merged.counts == {
+        "images": len(whole.gt.images),
+        "ground_truth": len(whole.gt),
+        "predictions": len(whole.dt),
+    }
+
+
+SPLITS = {
+    "alike": ((7, 16), (7, 16)),
+    "unlike": ((5, 6, 20), (11,)),
+    "empty shards": ((9, 9), (0, 9, 9)),
+    "one": ((), (3, 8)),
+}
+
+
+@pytest.mark.parametrize("cuts", SPLITS.values(), ids=SPLITS)
+def test_shards_equal_one_file(tmp_path, cuts):
+    whole = evaluate_files(*write_shards(tmp_path, *cuts), boundary=True)
+    merged = evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess(), boundary=True)
+    assert_equal(merged, whole)
+    assert merged.boundary.finish().metrics == whole.boundary.metrics
+
+
+def test_command_takes_patterns_and_prints_what_one_file_gives(tmp_path, capsys):
+    gt, dt = write_shards(tmp_path, *SPLITS["unlike"])
+    assert (
+        cli.main(["evaluate", str(gt), str(dt), "--json", str(tmp_path / "a.json"), "--quiet"]) == 0
+    )
+    printed = capsys.readouterr().out
+    patterns = [str(tmp_path / side / "*.json") for side in ("gt", "pred")]
+    options = ["--engine", "local", "--json", str(tmp_path / "b.json"), "--quiet"]
+    assert cli.main(["evaluate", *patterns, *options]) == 0
+    assert capsys.readouterr().out == printed
+    one, other = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "b.json"))
+    for key in one.keys() - {"files", "warnings"}:
+        assert one[key] == other[key], key
+
+
+def test_an_image_in_two_shards_is_refused(tmp_path):
+    write_shards(tmp_path, (7,), (7,))
+    twice = tmp_path / "pred" / "002.json"
+    twice.write_text((tmp_path / "pred" / "001.json").read_text())
+    with pytest.raises(InputError, match=r"002\.json: image_id \d+: it is in 001\.json, too"):
+        evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
+    twice.unlink()
+    (tmp_path / "gt" / "002.json").write_text((tmp_path / "gt" / "000.json").read_text())
+    with pytest.raises(InputError, match=r"gt/002\.json: image_id 0: it is in 000\.json, too"):
+        evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
+
+
+def poison(folder, side, shard, row):
+    """Break the mask of a record; return the record's name in errors."""
+    path = folder / side / shard
+    content = json.loads(path.read_text())
+    records = content["annotations"] if side == "gt" else content
+    records[row]["segmentation"]["counts"] = "0"
+    path.write_text(json.dumps(content))
+    return f"{side}/{shard}: record {row}[ ,]"
+
+
+@pytest.mark.parametrize("cuts", [((7, 16), (7, 16)), ((5, 6, 20), (11,))])
+@pytest.mark.parametrize(("side", "shard"), [("gt", "001.json"), ("pred", "001.json")])
+def test_a_bad_record_is_named_with_its_file(tmp_path, cuts, side, shard):
+    write_shards(tmp_path, *cuts)
+    row = 0 if side == "gt" and cuts[0][1] == 6 else 5
+    content = json.loads((tmp_path / side / shard).read_text())
+    records = content["annotations"] if side == "gt" else content
+    if row >= len(records):
+        pytest.skip("the shard has too few records")
+    with pytest.raises(InputError, match=poison(tmp_path, side, shard, row)):
+        evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
+
+
+def test_records_of_no_image_of_any_shard_are_refused(tmp_path):
+    write_shards(tmp_path, (7,), (7,))
+    path = tmp_path / "pred" / "000.json"
+    records = json.loads(path.read_text())
+    records[2]["image_id"] = 999
+    path.write_text(json.dumps(records))
+    with pytest.raises(InputError, match=r"pred/000\.json: record 2 .*999"):
+        evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
+
+
+def test_no_shards_and_no_such_engine_are_refused(tmp_path, capsys):
+    with pytest.raises(InputError, match="there is no shard"):
+        find_shards(tmp_path / "*.json")
+    sides = [str(tmp_path), str(tmp_path)]
+    for engine in ("dask", "local=1", ""):
+        assert cli.main(["evaluate", *sides, "--engine", engine or "x"]) == 2
+        assert "there is no engine" in capsys.readouterr().err
+    assert cli.main(["evaluate", *sides, "--engine", "local", "--class-aware"]) == 2
+    assert "--class-aware" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Start a cluster of two nodes of one core each."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_no_ray_unless_asked():
+    code = "import sys, entityseg_bench.shards, entityseg_bench.cli, entityseg_bench.ray_engine"
+    code += "; assert not [name for name in sys.modules if name.partition('.')[0] == 'ray']"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestRay:
+    """The same on a cluster of two nodes of one core each, whatever is killed meanwhile."""
+
+    @pytest.fixture
+    def engine(self, cluster):
+        from entityseg_bench.ray_engine import OnRay
+
+        return OnRay()
+
+    @pytest.mark.parametrize("cuts", SPLITS.values(), ids=SPLITS)
+    def test_shards_equal_one_file(self, tmp_path, engine, cuts):
+        whole = evaluate_files(*write_shards(tmp_path, *cuts))
+        assert_equal(evaluate_shards(tmp_path / "gt", tmp_path / "pred", engine), whole)
+
+    def test_a_bad_record_stops_with_its_file(self, tmp_path, engine):
+        write_shards(tmp_path, (7, 16), (7, 16))
+        name = poison(tmp_path, "pred", "001.json", 3)
+        with pytest.raises(InputError, match=name):
+            evaluate_shards(tmp_path / "gt", tmp_path / "pred", engine)
+
+    def test_a_killed_worker_changes_nothing(self, tmp_path, engine):
+        whole = evaluate_files(*write_shards(tmp_path, (7, 16), (7, 16)))
+        deadly = Deadly(engine, tmp_path)
+        assert_equal(evaluate_shards(tmp_path / "gt", tmp_path / "pred", deadly), whole)
+        assert len(list(tmp_path.glob("killed*"))) == 3
+
+    def test_a_worker_that_dies_every_time_names_the_shard(self, tmp_path, engine):
+        with pytest.raises(InputError, match=r"shard\.json: its worker was lost 4 times"):
+            list(engine.run(dies, [(tmp_path / "shard.json",)]))
+
+    def test_an_address_where_nobody_answers_is_refused(self, engine):
+        with pytest.raises(InputError, match=r"ray=127\.0\.0\.1:1: no Ray cluster can be reached"):
+            type(engine)("127.0.0.1:1")
+
+    def test_a_killed_node_changes_nothing(self, tmp_path, cluster, engine):
+        node = cluster.add_node(num_cpus=2)
+        cluster.wait_for_nodes()
+        results = engine.run(waits, [(k,) for k in range(12)])
+        found = [next(results)]
+        cluster.remove_node(node, allow_graceful=False)
+        assert sorted([*found, *results]) == [(k, k * k) for k in range(12)]
+
+
+class Deadly:
+    """An engine whose worker is killed in the midst of each run, once."""
+
+    def __init__(self, engine, folder):
+        self.engine, self.folder, self.share = engine, folder, engine.share
+
+    def run(self, work, items):
+        marker = self.folder / f"killed in {work.__name__}"
+        return self.engine.run(dies_once, [(str(marker), work, *item) for item in items])
+
+
+def dies_once(marker, work, *item):
+    """Kill the worker once its work is done, the first time of all."""
+    result = work(*item)
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return result
+    os.kill(os.getpid(), signal.SIGKILL)
+    return None
+
+
+def dies(_path):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def waits(k):
+    time.sleep(0.5)
+    return k * k
