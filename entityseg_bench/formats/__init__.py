@@ -51,6 +51,11 @@ class Look:
         self.suffix = path.suffix
 
     @functools.cached_property
+    def data(self) -> bytes:
+        """The content of a file, text in UTF-8."""
+        return read_json(self.path)
+
+    @functools.cached_property
     def head(self) -> bytes:
         """The first bytes of a file, without space before them."""
         return self._windows((0,), 256)[0].lstrip()
@@ -60,7 +65,7 @@ class Look:
         """The start, the middle and the end of a file; all of it where these say nothing."""
         found = b" ".join(self._windows((0, 0.5, 1), WINDOW))
         marks = (b'"segmentation"', b'"segments_info"')
-        return found if any(mark in found for mark in marks) else read_json(self.path)
+        return found if any(mark in found for mark in marks) else self.data
 
     def _windows(self, shares: Sequence[float], n: int) -> list[bytes]:
         """Read n bytes at some places of a file, given as shares of its size."""
@@ -69,9 +74,8 @@ class Look:
             if size and not needs_all(file.read(4)):
                 return [_read_at(file, int(share * max(size - n, 0)), n) for share in shares]
         # Packed, of another encoding, or not to be read: then the reader says why.
-        data = read_json(self.path)
-        places = [int(share * max(len(data) - n, 0)) for share in shares]
-        return [data[at : at + n] for at in places]
+        places = [int(share * max(len(self.data) - n, 0)) for share in shares]
+        return [self.data[at : at + n] for at in places]
 
     def says(self, word: str) -> bool:
         """Tell whether JSON has a key, as far as can be seen."""
