@@ -177,12 +177,12 @@ def precision_at_recall(
     double[:] precision,
     double[:] score_at,
 ):
-    """Interpolate precision at each recall threshold from outcomes by falling score.
+    """Interpolate precision at each recall threshold from outcomes sorted by score descending.
 
     Args:
         outcome: As `Target.match` writes them.
-        order: (N,) positions in ``outcome`` by falling score.
-        score: (N,) falling.
+        order: (N,) positions in ``outcome``, by score descending.
+        score: (N,) descending.
         n_gt: Counted ground truth, above 0.
         rec_thrs: (R,) rising, in [0, 1].
         precision: (R,) written: the highest precision at that recall or a higher one, else 0.

@@ -12,7 +12,7 @@ from entity_api.params import EvalParams
 from entity_api.shown import Shown
 from entity_api.tables import Detections, GroundTruth
 
-__all__ = ["Groups", "by_falling_score", "group"]
+__all__ = ["Groups", "by_score_descending", "group"]
 
 Idx = NDArray[np.int64]
 
@@ -172,7 +172,7 @@ def group(
         gt_category = np.where(scored[gt.image_idx], gt_category, -1)
     # Stable sorts, the last key first, so that records with equal scores keep the order of the
     # file.
-    dt_order = by_falling_score(dt.scores)
+    dt_order = by_score_descending(dt.scores)
     if dropped is not None and dropped.any():
         dt_order = dt_order[~dropped[dt_order]]
         dt_category = np.where(dropped, -1, dt_category)
@@ -197,7 +197,7 @@ def group(
     )
 
 
-def by_falling_score(scores: NDArray[np.float64]) -> Idx:
+def by_score_descending(scores: NDArray[np.float64]) -> Idx:
     """Return positions sorted by score descending; of equal scores the earlier one comes first."""
     order = np.argsort(-scores)
     ordered = scores[order]
