@@ -106,7 +106,7 @@ class Arrays:
         """Yield the first rows of an array, up to so many, one at a time in memory."""
         header = self.headers[name]
         most = min(most, header.shape[0])
-        if header.fortran_order and header.shape[0] > 1:
+        if header.fortran_order:
             yield from self.read(name, MOST_SCATTERED)[:most]
             return
         n_bytes = math.prod(header.shape[1:]) * header.dtype.itemsize
