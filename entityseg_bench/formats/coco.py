@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from entityseg_bench import categories as category_tables
 from entityseg_bench.categories import Task
 from entityseg_bench.check import Report, stop
-from entityseg_bench.formats.coco_images import match_ids, match_names
+from entityseg_bench.formats.coco_images import match_ids, match_names, names_of_ids
 from entityseg_bench.formats.coco_masks import JsonMasks
 from entityseg_bench.formats.coco_rows import (
     Content,
@@ -199,7 +199,7 @@ def _positions(
     where: dict[Any, int] = {image.id: idx for idx, image in enumerate(images)}
     notes: list[str] = []
     if own:
-        used = {row.image_id: own.get(row.image_id, "") for row in rows}
+        used = names_of_ids(own, dict.fromkeys(row.image_id for row in rows))
         renumbered = match_names(used, images, path)
         where, notes = renumbered or (where, notes)
     image_idx = np.array([where.get(row.image_id, -1) for row in rows], np.int64)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entityseg_bench.formats.coco_faults import named_faults
+from entityseg_bench.formats.coco_images import listed_names, names_beside
 from entityseg_bench.formats.coco_masks import TextExtras
 from entityseg_bench.formats.coco_tables import end_of_address, to_category, to_image
 from entityseg_bench.formats.json_files import tools_named
@@ -180,7 +181,7 @@ def _decode_plain(path: Path, data: Any, hints: Hints) -> Results:
         raise InputError(path, "", what, "Leave --image-id out.", "image-named")
     if isinstance(content, WrappedResults):
         return Results(content.annotations, names_of_images(content.images))
-    return Results(content, {})
+    return Results(content, names_beside(data, hints.images))
 
 
 def results_of(path: Path, plain: Plain) -> Results:
@@ -198,12 +199,7 @@ def results_of(path: Path, plain: Plain) -> Results:
 
 def names_of_images(images: Any) -> dict[Any, str]:
     """Return id -> name of the images that predictions list themselves."""
-    rows = [row for row in images if isinstance(row, dict)] if isinstance(images, list) else []
-    return {
-        row["id"]: row["file_name"]
-        for row in rows
-        if isinstance(row.get("id"), int | str) and isinstance(row.get("file_name"), str)
-    }
+    return listed_names(images)
 
 
 def decode_ground_truth(path: Path, data: Any, whole: bool) -> Content:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from entityseg_bench.formats.coco_images import as_number, listed_names
 from entityseg_bench.formats.tolerant import Tally
 
 __all__ = ["IMAGE_KEYS", "MASK_KEYS", "RecordFinder", "Unclear", "is_record"]
@@ -18,7 +19,7 @@ WRAPPERS = (
 # What tools call the image of a record.
 IMAGE_KEYS = (
     "image_id", "img_id", "imageId", "imgId", "file_name", "filename", "image_name", "image",
-    "image_path",
+    "image_path", "imgid", "imageid", "ImageID", "ImageId", "img", "img_name", "img_path",
 )  # fmt: skip
 # Other lists of an image that go with its masks, and what each is called in a record.
 COLUMNS = {
@@ -146,6 +147,11 @@ class RecordFinder:
         for part in value if isinstance(value, list) else [value]:
             for record in [part] if is_record(part) else self._records(part, depth):
                 named = any(key in record for key in IMAGE_KEYS)
+                own = as_number(record.get("image_id"))
+                if named and own is not None and as_number(image_id) not in (None, own):
+                    raise Unclear(
+                        f"under the key of image {image_id!r} a record has image_id {own}"
+                    )
                 yield record if named else {**record, "image_id": image_id}
 
     def _of_image(self, part: Record, image_id: Any, depth: int) -> Iterator[Record]:
@@ -195,13 +201,7 @@ class RecordFinder:
 
     def _list_images(self, images: Any) -> None:
         """Keep the names of the images that a file lists."""
-        for image in images if isinstance(images, list) else []:
-            if isinstance(image, dict) and isinstance(image.get("file_name"), str):
-                image_id = image.get("id")
-                if isinstance(image_id, float) and image_id.is_integer():
-                    image_id = int(image_id)
-                if isinstance(image_id, int | str):
-                    self.images[image_id] = image["file_name"]
+        self.images.update(listed_names(images))
 
 
 def _names_images(records: list[Any]) -> bool:
