@@ -80,7 +80,7 @@ def open_sources(path: Path, target: str, options: Options) -> Iterator[EntityDa
     Raises:
         InputError: What is asked for does not exist, or is broken.
     """
-    source = options.source or sniff(path)
+    source = source_format(path, options)
     if source == "entityseg":
         yield from _open_folder(path, target, options)
         return
@@ -88,6 +88,16 @@ def open_sources(path: Path, target: str, options: Options) -> Iterator[EntityDa
         yield from _open_parquet(path, options)
         return
     yield _with_images(_open_one(path, source, options), options)
+
+
+def source_format(path: Path, options: Options) -> str:
+    """Tell the format of a source; a file that has ground truth beside it holds predictions.
+
+    Raises:
+        InputError: It cannot be told.
+    """
+    predicted = options.gt is not None and path.is_file()
+    return options.source or sniff(path, "dt" if predicted else None)
 
 
 def _open_one(path: Path, source: str, options: Options) -> EntityDataset:
@@ -196,7 +206,7 @@ def convert(
         check_writable(target_path)
     else:
         check_folder(target_path)
-    many = (options.source or sniff(source)) in ("entityseg", "parquet")
+    many = source_format(source, options) in ("entityseg", "parquet")
     drawn: set[Path] = set()
     for dataset in open_sources(source, target, options):
         label = options.label(f"{dataset.task} {dataset.split or ''}".strip())

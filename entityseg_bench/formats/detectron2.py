@@ -43,6 +43,8 @@ def plain_arrays(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         if is_mask(value):
             return rle_codes.encode(value != 0)
+        if value.ndim == 4 and value.shape[1] == 1:
+            value = value[:, 0]
         if value.ndim == 3 and len(value) and all(map(is_mask, value)):
             return [rle_codes.encode(mask != 0) for mask in value]
         return value.item() if value.ndim == 0 else value.tolist()

@@ -13,9 +13,10 @@ import numpy as np
 
 from entity_api import rle as rle_codes
 from entity_api.counts import RLEError
-from entityseg_bench.formats.json_files import read_records
+from entityseg_bench.formats.json_files import read_json, read_records
 from entityseg_bench.formats.panoptic_rows import File
 from entityseg_bench.formats.tolerant import Tally, whole
+from entityseg_bench.formats.tolerant_results import parsed_results
 from entityseg_bench.formats.tolerant_rows import IMAGE_KEYS
 from entityseg_bench.io import InputError
 
@@ -31,8 +32,7 @@ def read_predictions(path: Path, tally: Tally) -> File:
     try:
         return read_records(path, File)
     except InputError as error:
-        found = read_records(path, object)
-        rows = _rows(found, tally)
+        rows = _rows(parsed_results(path, read_json(path), tally, error), tally)
         if rows is None:
             raise error from None
     return File(annotations=rows)

@@ -129,7 +129,7 @@ class _Builder:
         self._records = records
         self._faults: dict[tuple[str, str, str], tuple[str, list[int]]] = {}
         self._given = ScoreFrom(hints.score_from) if hints.score_from else None
-        unscored = [record for record in records if "score" not in record]
+        unscored = [record for record in records if record.get("score") is None]
         self._key = known_key(unscored[0]) if unscored else None
         self._only: Any = None
         if any(_image_key(record) is None for record in records):
@@ -144,6 +144,8 @@ class _Builder:
         """Return a record as a COCO result."""
         row = settle(record, RESULT, self._tally)
         mask = next((row[key] for key in MASK_KEYS if row.get(key) is not None), None)
+        if "original_width" in row and isinstance(row.get("rle"), list):
+            mask = {"format": "rle", **row}
         if "counts" in row and "size" in row:
             mask = {"size": row["size"], "counts": row["counts"]}
         if mask is None:

@@ -39,6 +39,9 @@ def is_record(value: Any) -> bool:
     """Tell whether an object is one prediction: it has a mask, or a box."""
     if not isinstance(value, dict) or "segments_info" in value:
         return False
+    if isinstance(value.get("bbox"), list) and value["bbox"][:1] and is_record(value["bbox"][0]):
+        # The results of detection, beside those of segmentation.
+        return False
     return any(key in value for key in (*MASK_KEYS, "bbox"))
 
 
@@ -131,7 +134,8 @@ class RecordFinder:
             self._tally.once("the records are keyed one by one: the keys were not read.")
             yield from (content[key] for key in holders)
             return
-        chosen = holders if len(holders) == 1 else usual
+        masked = [key for key in holders if _has_mask(content[key])]
+        chosen = masked if len(masked) == 1 else usual
         if len(chosen) != 1:
             what = f"it has lists of records under several keys: {_listed(holders)}"
             raise Unclear(f"{what}; name one of them results")
@@ -174,6 +178,8 @@ class RecordFinder:
                 # A record without a mask, which is named as such.
                 yield part if image_id is None else {"image_id": image_id, **part}
                 return
+            if len(holders) > 1 and all(is_record(part[key]) for key in holders):
+                part, holders = {"records": [part[key] for key in holders]}, ["records"]
             if len(holders) > 1:
                 keys = _listed(holders)
                 raise Unclear(f"an image has lists of records under several keys: {keys}")
@@ -209,12 +215,24 @@ def _names_images(records: list[Any]) -> bool:
     return isinstance(records[0], dict) and any(key in records[0] for key in IMAGE_KEYS)
 
 
+def _has_mask(value: Any) -> bool:
+    """Tell whether the first of some records has a mask, or stands deeper."""
+    first = value[0] if isinstance(value, list) and value else None
+    if not isinstance(first, dict) or not is_record(first):
+        return True
+    return any(first.get(key) is not None for key in MASK_KEYS)
+
+
 def _holds(value: Any, depth: int = 0) -> bool:
     """Tell whether a value is, or holds, records."""
     if depth > MOST_NESTED:
         return False
     if isinstance(value, dict):
-        return is_record(value) or any(_holds(part, depth + 1) for part in value.values())
+        return (
+            is_record(value)
+            or bool(_columns(value))
+            or any(_holds(part, depth + 1) for part in value.values())
+        )
     if isinstance(value, list) and value:
         return isinstance(value[0], dict | list) and _holds(value[0], depth + 1)
     return False

@@ -268,6 +268,28 @@ TAKEN = {
     "bytes": (of_dt(segmentation=printed), "bytes as Python prints"),
     "bytes_quotes": (of_dt(segmentation=lambda s: printed(s, '"')), "bytes as Python prints"),
     "gt_bytes": (of_gt(segmentation=printed), "bytes as Python prints"),
+    "rows_of_single": (
+        of_dt(segmentation=lambda s: rle.decode(s)[..., None].tolist()), "zeros and ones",
+    ),
+    "text_coordinates": (outlines(lambda p: [[str(x) for x in p]]), "coordinates are text"),
+    "polygon_and_null": (outlines(lambda p: [p, None]), ""),
+    "bytearray": (
+        of_dt(segmentation=lambda s: {**s, "counts": f"bytearray({printed(s)['counts']})"}),
+        "bytes as Python prints",
+    ),
+    "counts_in_list": (of_dt(segmentation=lambda s: {**s, "counts": [s["counts"]]}), ""),
+    "counts_printed": (
+        of_dt(segmentation=lambda s: {**s, "counts": str(counts_list(s)["counts"])}), "numbers w",
+    ),
+    "counts_numpy": (
+        of_dt(segmentation=lambda s: {**s, "counts": str(np.array(counts_list(s)["counts"]))}),
+        "a list of numbers within a text",
+    ),
+    "gt_counts_array": (
+        of_gt(segmentation=lambda s: {**s, "counts": f"array({counts_list(s)['counts']})"}),
+        "a list of numbers within a text",
+    ),
+    "lists_of_one": (of_dt(segmentation=lambda s: [[s]]), ""),
     "list_of_one": (of_dt(segmentation=lambda s: [s]), ""),
     "gt_list_of_one": (of_gt(segmentation=lambda s: [s]), ""),
     "within_rle": (of_dt(segmentation=lambda s: {"rle": s}), ""),
@@ -291,6 +313,24 @@ TAKEN = {
     "instances": (
         wrapped(lambda dt: [{"image_id": k, "instances": v} for k, v in by_image(dt).items()]),
         "under its key 'instances'",
+    ),
+    "by_image_by_place": (
+        wrapped(lambda dt: {
+            k: {str(i): r for i, r in enumerate(v)} for k, v in by_image(dt).items()
+        }),
+        "keyed by image",
+    ),
+    "boxes_beside": (
+        wrapped(lambda dt: {"bbox": edited(dt, segmentation=..., bbox=[0, 0, 1, 1]), "segm": dt}),
+        "the key 'segm'",
+    ),
+    "rows_of_image": (
+        wrapped(lambda dt: {
+            k: {"masks": [rows_of_mask(r["segmentation"]) for r in v],
+                "scores": [r["score"] for r in v]}
+            for k, v in by_image(dt).items()
+        }),
+        "zeros and ones",
     ),
     "columns_of_image": (
         wrapped(lambda dt: {
@@ -410,6 +450,9 @@ REFUSED = {
     "label_studio": (
         of_dt(segmentation=lambda s: {"format": "rle", "rle": [1], "original_width": 16}),
         "Label Studio",
+    ),
+    "label_studio_record": (
+        of_dt(segmentation=..., rle=[0, 1], original_width=16), "Label Studio",
     ),
     "rows_turned": (of_dt(segmentation=swapped_rows), "height and width are swapped.*6 are so"),
     "rows_small": (of_dt(segmentation=lambda s: rows_of_mask(s)[:6]), "a mask of 6 rows of 16"),
@@ -645,6 +688,7 @@ PANOPTIC = {
     "under_key": (lambda dt, maps: {"predictions": dt["annotations"]}, "the key 'predictions'"),
     "by_image": (lambda dt, maps: image_by_image(dt["annotations"], str), "keyed by image"),
     "by_name": (lambda dt, maps: image_by_image(dt["annotations"], named), "keyed by image"),
+    "lines": (lambda dt, maps: "\n".join(map(text, dt["annotations"])), "JSON Lines"),
     "ids_text": (lambda dt, maps: edited(dt["annotations"], image_id=str), "ids are text"),
     "ids_floats": (lambda dt, maps: edited(dt["annotations"], image_id=float), ""),
     "no_ids": (lambda dt, maps: edited(dt["annotations"], image_id=...), "file_name was taken"),
@@ -816,3 +860,21 @@ def test_image_id_option(image_id, tmp_path):
     wanted, _ = scored(*saved(tmp_path, truth(), results()[: len(first)]))
     metrics, _ = scored(*saved(tmp_path, truth(), first), image_id=image_id)
     assert metrics == pytest.approx(wanted, nan_ok=True)
+
+
+def test_panoptic_sides_exchanged(tmp_path):
+    """Both are panoptic JSON: the scores tell."""
+    gt, dt, _ = panoptic_sides(tmp_path)
+    paths = saved(tmp_path, dt, gt)
+    with pytest.raises(InputError, match=r"pred\.json: it has no scores.*GT and PRED exchanged"):
+        scored(*paths, gt_maps=tmp_path / "dt", pred_maps=tmp_path / "gt")
+
+
+@pytest.mark.parametrize("target", ["results", "npz"])
+def test_converted_by_the_names_of_images(target, plain, tmp_path):
+    """What has ground truth beside it is predictions, also where it lists images as that does."""
+    paths = saved(tmp_path, truth(), renumbered(results()))
+    out = tmp_path / "out.json" if target == "results" else tmp_path / "out"
+    assert main(["convert", str(paths[1]), str(out), "--to", target, "--gt", str(paths[0])]) == 0
+    metrics, _ = scored(paths[0], out)
+    assert metrics == pytest.approx(plain, abs=1e-12, nan_ok=True)
