@@ -91,13 +91,17 @@ def open_sources(path: Path, target: str, options: Options) -> Iterator[EntityDa
 
 
 def source_format(path: Path, options: Options) -> str:
-    """Tell the format of a source; a file that has ground truth beside it holds predictions.
+    """Tell the format of a source; what has ground truth beside it holds predictions.
 
     Raises:
         InputError: It cannot be told.
     """
-    predicted = options.gt is not None and path.is_file()
-    return options.source or sniff(path, "dt" if predicted else None)
+    if options.source is not None:
+        return options.source
+    predicted = options.gt is not None
+    found = sniff(path, "dt" if predicted and path.is_file() else None)
+    # Any other folder is taken for a data set's.
+    return sniff(path, "dt") if predicted and found == "entityseg" else found
 
 
 def _open_one(path: Path, source: str, options: Options) -> EntityDataset:

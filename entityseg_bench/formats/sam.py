@@ -20,7 +20,7 @@ from entityseg_bench.check import IMAGE_UNNAMED, Report, reported, stop
 from entityseg_bench.formats import png
 from entityseg_bench.formats.coco import table_of_content, truth_of_content
 from entityseg_bench.formats.coco_images import as_number, match_ids
-from entityseg_bench.formats.json_files import foreign, read_json
+from entityseg_bench.formats.json_files import foreign, read_json, read_records
 from entityseg_bench.formats.maps import size_fault
 from entityseg_bench.formats.opened import Inputs, Opened, Side, agree
 from entityseg_bench.formats.score_from import ScoreFrom, known_key
@@ -40,6 +40,7 @@ ORDER = "Are GT and PRED exchanged? GT comes first; entityseg convert takes --gt
 # Words near the start of what the generator writes, and of SA-1B.
 SIGNS = (b'"predicted_iou"', b'"stability_score"')
 HEAD = 1 << 16
+POINTER = b"version https://git-lfs"
 JSON = re.compile(r"\.(json|jsonl|ndjson)(\.gz)?$", re.IGNORECASE)
 
 
@@ -57,6 +58,9 @@ def tells(folder: Path, side: Side | None = None) -> bool:
         return not any(next(folder.rglob(f"*.{kind}"), None) for kind in ("png", "npz"))
     with first.open("rb") as file:
         head = file.read(HEAD)
+    if head.startswith(POINTER):
+        # Told when it is opened, with its name.
+        return True
     return any(sign in head for sign in SIGNS) and b'"images"' not in head
 
 
@@ -105,8 +109,10 @@ def _rows_of_image(path: Path, found: Any, tally: Tally) -> list[dict[str, Any]]
 
 
 def _parsed(path: Path) -> Any:
-    refused = InputError(path, "", "its JSON is malformed.", "Is the file whole?")
-    return parsed_results(path, read_json(path), Tally(), refused)
+    try:
+        return read_records(path, object)
+    except InputError as error:
+        return parsed_results(path, read_json(path), Tally(), error)
 
 
 class PngMasks(Masks):

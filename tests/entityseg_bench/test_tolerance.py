@@ -878,3 +878,74 @@ def test_converted_by_the_names_of_images(target, plain, tmp_path):
     assert main(["convert", str(paths[1]), str(out), "--to", target, "--gt", str(paths[0])]) == 0
     metrics, _ = scored(paths[0], out)
     assert metrics == pytest.approx(plain, abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("void", [-1, 0])
+def test_pickled_maps_of_segments(void, tmp_path):
+    """Hugging Face's output in a pickle; a map of one segment is no mask."""
+    gt, dt, maps = panoptic_sides(tmp_path)
+    folders = {"gt_maps": tmp_path / "gt", "pred_maps": tmp_path / "dt"}
+    paths = saved(tmp_path, gt, dt)
+    wanted, _ = scored(*paths, **folders)
+    rows = [
+        {**row, "segmentation": np.where(own == 0, void, own)}
+        for row, own in zip(dt["annotations"], maps, strict=True)
+    ]
+    pickled = tmp_path / "found.pth"
+    pickled.write_bytes(pickle.dumps(rows))
+    metrics, said = scored(paths[0], pickled, gt_maps=tmp_path / "gt")
+    assert metrics == pytest.approx(wanted, nan_ok=True)
+    assert any("maps of segments" in line for line in said)
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_parquet_as_pandas_writes_results(as_bytes, plain, tmp_path):
+    """The masks are one column of records."""
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = results()
+    if as_bytes:
+        rows = edited(rows, segmentation=lambda s: {**s, "counts": s["counts"].encode()})
+    gt, _ = saved(tmp_path, truth(), [])
+    path = tmp_path / "pred.parquet"
+    parquet.write_table(pa.Table.from_pylist(edited(rows, image_id=float)), path)
+    metrics, _ = scored(gt, path)
+    assert metrics == pytest.approx(plain, abs=1e-12, nan_ok=True)
+
+
+def test_pickled_masks_with_an_axis_of_one(plain, tmp_path):
+    gt, _ = saved(tmp_path, truth(), [])
+    path = tmp_path / "pred.pth"
+    found = {
+        image_id: {
+            "masks": np.stack([rle.decode(row["segmentation"]).astype(bool) for row in rows])[
+                :, None
+            ],
+            "scores": np.array([row["score"] for row in rows]),
+        }
+        for image_id, rows in by_image(results()).items()
+    }
+    path.write_bytes(pickle.dumps(found))
+    metrics, _ = scored(gt, path)
+    assert metrics == pytest.approx(plain, abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", ["pond_07", "POND_07.JPG", "/data/pond_07.png", "11", "0011"])
+def test_metric_knows_images_by_name(name):
+    from entityseg_bench import EntityMetric
+
+    metric = EntityMetric(truth())
+    metric.update(name, [np.ones((HEIGHT, WIDTH), bool)], [0.5])
+    assert list(metric._found) == [0]
+    with pytest.raises(InputError, match="there is no image 'lake'"):
+        metric.update("lake", [], [])
+
+
+def test_a_folder_of_any_tool_is_converted(plain, tmp_path):
+    gt, _ = saved(tmp_path, truth(), [])
+    folder = folder_of_files(tmp_path / "out", lambda rows: text(rows).encode(), ".json")
+    made = tmp_path / "made.json"
+    assert main(["convert", str(folder), str(made), "--to", "results", "--gt", str(gt)]) == 0
+    metrics, _ = scored(gt, made)
+    assert metrics == pytest.approx(plain, abs=1e-12, nan_ok=True)
