@@ -1,29 +1,35 @@
 """Which image of the ground truth a record is of: by id, by id of another type, by name."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from entityseg_bench.formats.maps import map_name
 from entityseg_bench.formats.tolerant import WHOLE_TEXT, bare
 from entityseg_bench.io import InputError
+from entityseg_bench.table import plain
 from entityseg_bench.types import ImageInfo
 
 __all__ = [
+    "ImageIds",
     "Matched",
     "as_number",
     "listed_names",
     "match_ids",
     "match_names",
     "names_beside",
-    "names_of_ids",
     "names_of_records",
+    "positions",
     "stem_of",
 ]
 
+ImageIds = Sequence[Any] | NDArray[np.int64]
 # Where a file name stands in the first record of a file, if it has one.
 HEAD = 1 << 16
 # What tools call the name of an image in the list of images.
@@ -280,3 +286,60 @@ def names_of_records(
     names = list(dict.fromkeys(own.values()))
     ways = (_by_key(names, images or (), *way[1:]) for way in WAYS[1:])
     return own if any(len(found) == len(names) for found in ways) else {}
+
+
+def positions(
+    path: Path,
+    images: Sequence[ImageInfo],
+    image_ids: ImageIds,
+    own: dict[Any, str] | None = None,
+) -> tuple[NDArray[np.int64], dict[int, Any], list[str]]:
+    """Return the position of each record's image, -1 if unknown, what those name, and notes.
+
+    Args:
+        path: The file, for errors.
+        images: Of the ground truth.
+        image_ids: What the records name.
+        own: Id -> name of the images that the file itself lists.
+    """
+    found = None
+    if own:
+        used = names_of_ids(own, _once(image_ids))
+        found = match_names(used, images, path)
+    image_idx = _of_ids(images, image_ids) if found is None else _looked_up(found.where, image_ids)
+    if found is None and (image_idx < 0).any():
+        found = match_ids(_once(image_ids), images, path)
+        image_idx = _looked_up(found.where, image_ids)
+    lost = np.flatnonzero(image_idx < 0).tolist()
+    notes = [] if found is None else found.notes
+    return image_idx, {idx: plain(image_ids[idx]) for idx in lost}, notes
+
+
+def _once(image_ids: ImageIds) -> dict[Any, None]:
+    """Return the ids that records name, each once, in the order of the file."""
+    return dict.fromkeys(_listed(image_ids))
+
+
+def _listed(image_ids: ImageIds) -> Sequence[Any]:
+    listed: Sequence[Any] = image_ids.tolist() if isinstance(image_ids, np.ndarray) else image_ids
+    return listed
+
+
+def _looked_up(where: dict[Any, int], image_ids: ImageIds) -> NDArray[np.int64]:
+    return np.array([where.get(image_id, -1) for image_id in _listed(image_ids)], np.int64)
+
+
+def _of_ids(images: Sequence[ImageInfo], image_ids: ImageIds) -> NDArray[np.int64]:
+    """Return the position of the image of each id, -1 where there is none."""
+    known = [image.id for image in images]
+    if isinstance(image_ids, np.ndarray) and known and set(map(type, known)) == {int}:
+        with contextlib.suppress(OverflowError):
+            return _located(np.array(known, np.int64), image_ids)
+    return _looked_up({image_id: idx for idx, image_id in enumerate(known)}, image_ids)
+
+
+def _located(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each wanted id stands among those known, the last of several, else -1."""
+    order = np.argsort(known, kind="stable")
+    at = order[np.searchsorted(known, wanted, side="right", sorter=order) - 1]
+    return np.where(known[at] == wanted, at, -1)
