@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from entity_api.curves import precision_and_recall
 from entity_api.groups import group
 from entity_api.images import Run
-from entity_api.inputs import detections_of, ground_truth_of
+from entity_api.inputs import check_names, detections_of, ground_truth_of
+from entity_api.loading import loaded
 from entity_api.params import EvalParams
 from entity_api.result import EvalResult, Matches, Scored, summarize
 from entity_api.tables import Detections, GroundTruth
@@ -66,6 +67,8 @@ def evaluate(
     """
     params = params or EvalParams()
     boxes = params.iou_type == "bbox"
+    gt, dt = loaded(gt, "ground truth"), loaded(dt, "detections")
+    check_names(gt, dt)
     gt = ground_truth_of(gt, boxes)
     dt = detections_of(dt, gt, boxes)
     dt, on_void = cut_to_labelled(gt, dt) if not boxes else (dt, np.zeros(len(dt.scores), bool))

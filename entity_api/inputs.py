@@ -1,13 +1,17 @@
 """The two sides of an evaluation from what a program has: paths, dictionaries, lists, arrays."""
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import PureWindowsPath
 from typing import Any
 
 from entity_api.dense import array_of
 from entity_api.loading import loaded
 from entity_api.tables import Detections, GroundTruth, RecordError, plain
 
-__all__ = ["detections_of", "ground_truth_of"]
+__all__ = ["check_names", "detections_of", "ground_truth_of"]
+
+ENDING = re.compile(r"\.(jpe?g|png|tiff?|bmp|webp|gif)$")
 
 
 def ground_truth_of(source: Any, boxes: bool = False) -> GroundTruth:
@@ -75,6 +79,46 @@ def detections_of(source: Any, gt: GroundTruth, boxes: bool = False) -> Detectio
     if all(map(_are_records, content.values())):
         return Detections.from_coco(_flattened(content), gt, boxes)
     return Detections.from_masks(_pairs(content), gt)
+
+
+def check_names(gt: Any, dt: Any) -> None:
+    """Check that images which detections list have the names that the ground truth has.
+
+    Args:
+        gt: Ground truth as `ground_truth_of` takes it.
+        dt: Detections as `detections_of` takes them.
+
+    Raises:
+        ValueError: An id is of one image in the ground truth and of another in the detections.
+
+    >>> truth = {"images": [{"id": 1, "file_name": "val/a.jpg"}]}
+    >>> check_names(truth, {"images": [{"id": 1, "file_name": "a.png"}], "annotations": []})
+    """
+    if not (isinstance(gt, Mapping) and isinstance(dt, Mapping) and "annotations" in dt):
+        return
+    names, own = _names(gt.get("images")), _names(dt.get("images"))
+    for image_id, name in own.items():
+        known = names.get(image_id, name)
+        if _stem(known) != _stem(name):
+            raise ValueError(
+                f"image {image_id!r} is {name} in the detections and {known} in the ground truth: "
+                "are the images numbered anew? Write the ground truth's ids"
+            )
+
+
+def _names(images: Any) -> dict[Any, str]:
+    """Return what each image with a name is called, by its id as text."""
+    rows = [row for row in images if isinstance(row, Mapping)] if isinstance(images, list) else []
+    return {
+        str(row.get("id")).removesuffix(".0"): row["file_name"]
+        for row in rows
+        if isinstance(row.get("file_name"), str) and row["file_name"]
+    }
+
+
+def _stem(name: str) -> str:
+    """Return a name without folders, of either system, and without its ending."""
+    return ENDING.sub("", PureWindowsPath(name).name.casefold())
 
 
 def _is_of_image(entry: Any) -> bool:

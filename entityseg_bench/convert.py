@@ -80,7 +80,7 @@ def open_sources(path: Path, target: str, options: Options) -> Iterator[EntityDa
     Raises:
         InputError: What is asked for does not exist, or is broken.
     """
-    source = options.source or sniff(path)
+    source = source_format(path, options)
     if source == "entityseg":
         yield from _open_folder(path, target, options)
         return
@@ -88,6 +88,20 @@ def open_sources(path: Path, target: str, options: Options) -> Iterator[EntityDa
         yield from _open_parquet(path, options)
         return
     yield _with_images(_open_one(path, source, options), options)
+
+
+def source_format(path: Path, options: Options) -> str:
+    """Tell the format of a source; what has ground truth beside it holds predictions.
+
+    Raises:
+        InputError: It cannot be told.
+    """
+    if options.source is not None:
+        return options.source
+    predicted = options.gt is not None
+    found = sniff(path, "dt" if predicted and path.is_file() else None)
+    # Any other folder is taken for a data set's.
+    return sniff(path, "dt") if predicted and found == "entityseg" else found
 
 
 def _open_one(path: Path, source: str, options: Options) -> EntityDataset:
@@ -196,7 +210,7 @@ def convert(
         check_writable(target_path)
     else:
         check_folder(target_path)
-    many = (options.source or sniff(source)) in ("entityseg", "parquet")
+    many = source_format(source, options) in ("entityseg", "parquet")
     drawn: set[Path] = set()
     for dataset in open_sources(source, target, options):
         label = options.label(f"{dataset.task} {dataset.split or ''}".strip())

@@ -311,12 +311,14 @@ class ImageFiles:
 
     def _by_name(self) -> dict[str, list[Path]]:
         if self._index is None:
-            self._index = {}
+            # Threads share this: what is not yet whole must not be seen.
+            index: dict[str, list[Path]] = {}
             for folder in self._folders():
                 for path in list_images(self.root / folder):
                     name = path.relative_to(self.root / folder).as_posix()
                     if self.allow_outside or lies_in(self.root / folder, name):
-                        self._index.setdefault(_plain(path.name), []).append(path)
+                        index.setdefault(_plain(path.name), []).append(path)
+            self._index = index
         return self._index
 
 

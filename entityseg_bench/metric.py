@@ -18,6 +18,7 @@ from entityseg_bench.categories import Task
 from entityseg_bench.check import Problem
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats import Inputs
+from entityseg_bench.formats.coco_images import match_ids
 from entityseg_bench.formats.opened import Classes
 from entityseg_bench.formats.png import read_rgb
 from entityseg_bench.in_memory import CodedMasks, open_truth
@@ -195,6 +196,11 @@ class EntityMetric:
         try:
             return self._position[image_id]
         except (KeyError, TypeError):
+            name = str(image_id) if isinstance(image_id, str | Path) else None
+            found = match_ids([name] if name else [], self._gt.images, "EntityMetric")
+            if name in found.where:
+                self._notes.update(dict.fromkeys(found.notes))
+                return found.where[name]
             what = f"there is no image {image_id!r} among the {len(self.images)} images."
             hint = f"Ids are those of the ground truth, as {next(iter(self._position), None)!r}."
             raise InputError("EntityMetric", "", what, hint) from None

@@ -212,6 +212,9 @@ def read_predictions(
     """Read predictions for ground truth that was opened and read; see `read_sides`."""
     found = formats.open(path, inputs, gt, some_images=some_images, report=report)
     dt = found.segments.read(report).replace(task=gt.task, predicted=True)
+    if len(gt) and len(dt) and np.isfinite(gt.scores).all() and np.isnan(dt.scores).all():
+        what = "it has no scores, but the ground truth has one in each record."
+        raise InputError(path, "", what, "Are GT and PRED exchanged? GT comes first.")
     dt, notes = _scored(dt, list(found.notes), report)
     problems = [Problem(str(path), "", note, "", "warning") for note in notes]
     read = {"ground_truth": truth.read, "predictions": found.read}

@@ -168,7 +168,7 @@ FORMATS = {
             lambda seen: seen.suffix == ".txt" and not seen.is_dir, has_void=True, lossy=True,
         ),
         Format(
-            "sam", "sam", lambda seen: seen.is_dir and module_of("sam").tells(seen.path),
+            "sam", "sam", lambda seen: seen.is_dir and module_of("sam").tells(seen.path, seen.side),
             target=False, records=True,
         ),
         Format("entityseg", "entityseg", lambda seen: seen.is_dir, dt=False, target=False),

@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
 from entityseg_bench.check import IMAGE_UNNAMED, Report, mismatch, stop
+from entityseg_bench.formats.coco import table_of_content
 from entityseg_bench.formats.coco_images import match_ids
 from entityseg_bench.formats.coco_masks import HINTS
 from entityseg_bench.formats.opened import Inputs, Opened
 from entityseg_bench.formats.score_from import ScoreFrom, known_key
+from entityseg_bench.formats.tolerant import Tally
 from entityseg_bench.formats.tolerant_results import named_image
+from entityseg_bench.formats.tolerant_rows import MASK_KEYS
 from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.masks import Faults, Masks
 from entityseg_bench.table import AnnotatedImages, Segments
@@ -72,8 +75,18 @@ def read_arrow(
     Raises:
         InputError: It is broken, or lacks a column.
     """
-    path, inputs = Path(path), inputs or Inputs()
-    columns = _columns(path)
+    path = Path(path)
+    return _table(path, _columns(path), inputs or Inputs(), images, categories)
+
+
+def _table(
+    path: Path,
+    columns: dict[str, list[Any]],
+    inputs: Inputs,
+    images: Sequence[ImageInfo] | None,
+    categories: Sequence[Category] | None,
+) -> Segments:
+    """Make the table of columns; see `read_arrow`."""
     counts = [_code(code, path, row) for row, code in enumerate(_needed(columns, "counts", path))]
     n = len(counts)
     sizes = _sizes(columns, path, n)
@@ -265,11 +278,31 @@ def open_results(
     path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop
 ) -> Opened:
     """Open predictions without their ground truth; see `entityseg_bench.formats.open`."""
-    return Opened(read_arrow(path, inputs), [path])
+    return Opened(_of_columns(path, inputs, None), [path])
 
 
 def open_dt(
     path: Path, truth: Segments, inputs: Inputs, *, some_images: bool, report: Report
 ) -> Opened:
     """Open predictions; see `entityseg_bench.formats.open`."""
-    return Opened(read_arrow(path, inputs, truth.images, truth.categories), [path])
+    return Opened(_of_columns(path, inputs, truth), [path])
+
+
+def _of_columns(path: Path, inputs: Inputs, truth: Segments | None) -> Segments:
+    """Read a file whose masks are columns, or a column of records as pandas writes results."""
+    columns = _columns(path)
+    if "counts" in columns or not set(MASK_KEYS) & set(columns):
+        given = (None, None) if truth is None else (truth.images, truth.categories)
+        return _table(path, columns, inputs, *given)
+    rows = zip(*columns.values(), strict=True)
+    records = [
+        {key: _plain(value) for key, value in zip(columns, row, strict=True)} for row in rows
+    ]
+    return table_of_content(path, records, inputs, truth, Tally())
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with text for bytes, which codes of pycocotools are."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return value.decode("latin-1") if isinstance(value, bytes) else value

@@ -13,7 +13,7 @@ from entity_api.counts import Codes, RLEError, compress_list, split_segmentation
 from entityseg_bench.check import mismatch
 from entityseg_bench.formats.json_files import needs_all, read_json
 from entityseg_bench.formats.sampled_boxes import sampled_boxes
-from entityseg_bench.formats.shapes import NoMask, plain_shape, printed_bytes
+from entityseg_bench.formats.shapes import NoMask, plain_shape
 from entityseg_bench.formats.tolerant import Tally
 from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.masks import Masks
@@ -36,9 +36,11 @@ HINTS = {
 
 
 NO_MASK = "Write its mask (or its box as a polygon, if that is what it is), or take the record out."
-# Of how many masks the spelling is looked at, and how counts begin that are printed bytes.
+# Of how many masks the spelling is looked at, and how counts begin that are printed bytes, or what
+# stands in a printed list within the first characters; none is of a code.
 SAMPLE = 16
 PRINTED = (b"\"b'", b'"b\\')
+LISTED = (b",", b" ", b"(")
 
 
 class CodedMask(msgspec.Struct, gc=False):
@@ -196,11 +198,11 @@ class JsonMasks(Masks):
         return sampled_boxes(self._boxes_in) if self._boxes_in else {}
 
     def _printed(self, codes: Codes) -> list[int]:
-        """Return the masks whose counts are bytes as Python prints them; a file has all or none."""
+        """Return the masks whose counts are as Python prints them; a file has all or none."""
         step = max(len(codes) // SAMPLE, 1)
-        if not any(codes[row][:3] in PRINTED for row in range(0, len(codes), step)):
+        if not any(_is_printed(codes[row]) for row in range(0, len(codes), step)):
             return []
-        return [row for row in range(len(codes)) if codes[row][:3] in PRINTED]
+        return [row for row in range(len(codes)) if _is_printed(codes[row])]
 
     def _parsed(self, idx: int, size: tuple[int, int], tally: Tally) -> Any:
         """Return a segmentation as a code or polygons of Python values."""
@@ -209,7 +211,7 @@ class JsonMasks(Masks):
             found = SEGMENTATION.decode(text)
             if isinstance(found, CodedMask):
                 counts = msgspec.json.decode(found.counts)
-                plain = isinstance(counts, str) and printed_bytes(counts) is None
+                plain = isinstance(counts, str) and min(counts, default="0") >= "0"
                 if plain or (isinstance(counts, list) and all(type(n) is int for n in counts)):
                     return {"size": list(found.size), "counts": counts}
         except BROKEN:
@@ -246,6 +248,12 @@ def shown(text: Any) -> str:
         return f"{msgspec.json.decode(text)!r:.80}"
     except BROKEN:
         return f"{bytes(memoryview(text))!r:.80}"
+
+
+def _is_printed(counts: bytes) -> bool:
+    """Tell whether counts, as JSON text, are bytes or a list as Python prints them."""
+    head = counts[:12]
+    return head[:3] in PRINTED or (head[:1] == b'"' and any(mark in head for mark in LISTED))
 
 
 def _coded_or_none(text: Any) -> CodedMask | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from entity_api import _records
 from entityseg_bench.formats.coco_columns import Columns, annotations, decoded, scanned
 from entityseg_bench.formats.coco_faults import named_faults
+from entityseg_bench.formats.coco_images import listed_names, names_beside
 from entityseg_bench.formats.coco_masks import TextExtras, address_of
 from entityseg_bench.formats.coco_tables import end_of_address, to_category, to_image
 from entityseg_bench.formats.json_files import tools_named
@@ -189,7 +190,8 @@ def _decode_plain(path: Path, data: bytes, hints: Hints) -> Results:
     if hints.image_id is not None:
         what = "its records name their images, and --image-id says which they are of."
         raise InputError(path, "", what, "Leave --image-id out.", "image-named")
-    return found
+    own = found.images or names_beside(data, hints.images)
+    return found._replace(images=own)
 
 
 def _decode_strict_results(path: Path, data: bytes) -> Results:
@@ -220,12 +222,7 @@ def results_of(path: Path, plain: Plain) -> Results:
 
 def names_of_images(images: Any) -> dict[Any, str]:
     """Return id -> name of the images that predictions list themselves."""
-    rows = [row for row in images if isinstance(row, dict)] if isinstance(images, list) else []
-    return {
-        row["id"]: row["file_name"]
-        for row in rows
-        if isinstance(row.get("id"), int | str) and isinstance(row.get("file_name"), str)
-    }
+    return listed_names(images)
 
 
 def decode_ground_truth(path: Path, data: bytes, whole: bool) -> Content:

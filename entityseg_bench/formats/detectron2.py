@@ -9,6 +9,7 @@ from entity_api import rle as rle_codes
 from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.coco import table_of_content
 from entityseg_bench.formats.opened import Inputs, Opened
+from entityseg_bench.formats.panoptic_lists import has_maps, records_of_maps, rows_of_images
 from entityseg_bench.formats.tolerant import Tally
 from entityseg_bench.formats.unpickled import read_pickle
 from entityseg_bench.table import Segments
@@ -29,20 +30,30 @@ def read_detectron2(
     Raises:
         InputError: It holds something else, or no predictions.
     """
-    path = Path(path)
+    path, tally = Path(path), Tally()
     content = plain_arrays(read_pickle(path))
-    return table_of_content(path, content, inputs or Inputs(), truth, Tally())
+    rows = rows_of_images(content, tally)
+    if rows is not None and has_maps(rows):
+        content = list(records_of_maps(rows, path, tally))
+    return table_of_content(path, content, inputs or Inputs(), truth, tally)
 
 
 def plain_arrays(value: Any) -> Any:
     """Return a value with its arrays as lists; masks become run-length codes."""
     if isinstance(value, dict):
-        return {key: plain_arrays(part) for key, part in value.items()}
+        # A map of segments may be of zeros and ones, and is no mask.
+        maps = "segments_info" in value
+        return {
+            key: part.tolist() if maps and isinstance(part, np.ndarray) else plain_arrays(part)
+            for key, part in value.items()
+        }
     if isinstance(value, list):
         return [plain_arrays(part) for part in value]
     if isinstance(value, np.ndarray):
         if is_mask(value):
             return rle_codes.encode(value != 0)
+        if value.ndim == 4 and value.shape[1] == 1:
+            value = value[:, 0]
         if value.ndim == 3 and len(value) and all(map(is_mask, value)):
             return [rle_codes.encode(mask != 0) for mask in value]
         return value.item() if value.ndim == 0 else value.tolist()

@@ -35,9 +35,10 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# JSON begins with a bracket: a zero beside it says which bytes of UTF-16 belong together.
-UNMARKED = ((b"[\0", "utf-16-le"), (b"{\0", "utf-16-le"), (b"\0[", "utf-16-be"),
-            (b"\0{", "utf-16-be"))  # fmt: skip
+# JSON begins with two characters of ASCII: zeros beside them say which bytes belong together.
+UNMARKED = {
+    "1000": "utf-32-le", "0001": "utf-32-be", "1010": "utf-16-le", "0101": "utf-16-be",
+}  # fmt: skip
 
 ARCHIVES = {b"7z\xbc\xaf": "7z", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "Zstandard"}
 PICTURES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF"}
@@ -55,7 +56,7 @@ OTHER_TOOLS = {
 PYTHON_WORD = re.compile(rb"[:\[,]\s*(None|True|False)\s*[,\]}]")
 NOT_JSON = re.compile(rb"\b(NaN|Infinity)\b")
 PYTHON = re.compile(
-    rb"\s*[\[({][\s\[({]*'|\s*(\[\s*\{)?\s*(array|tensor|dict_values|OrderedDict)\("
+    rb"\s*[\[({][\s\[({]*'|\s*\{\s*\d+\s*:|\s*(\[\s*\{)?\s*(array|tensor|dict_values|OrderedDict)\("
 )
 
 
@@ -85,7 +86,14 @@ def _encoding_of(data: bytes) -> str | None:
     # One look at a byte: nearly all files are plain.
     if data[:1] in (b"[", b"{") and data[1:2] != b"\0":
         return None
-    return next((name for mark, name in (*MARKS, *UNMARKED) if data.startswith(mark)), None)
+    return next((name for mark, name in (*MARKS, *_unmarked(data)) if data.startswith(mark)), None)
+
+
+def _unmarked(data: bytes) -> list[tuple[bytes, str]]:
+    """Return the encoding of a text without a mark that is not of single bytes."""
+    head = data[:4]
+    found = UNMARKED.get("".join("01"[byte > 0] for byte in head))
+    return [(head, found)] if found else []
 
 
 def read_json(path: Path) -> bytes:
@@ -194,6 +202,8 @@ def _told(head: bytes, data: bytes) -> tuple[str, str] | None:
     for magic, name in ARCHIVES.items():
         if head.startswith(magic):
             return f"this is a {name} archive.", "Unpack it, and name what is in it."
+    if head.startswith(b"\x1f\x8b"):
+        return "this is gzip within gzip.", "Unpack it once: gunzip."
     if head[257:262] == b"ustar":
         return "this is a tar archive.", "Unpack it, and name what is in it."
     if head.startswith(b"\x93NUMPY"):

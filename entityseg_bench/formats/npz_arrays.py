@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from entityseg_bench.formats.json_files import foreign
 from entityseg_bench.io import InputError, open_regular
 
 __all__ = ["Arrays", "Header", "opened_npz"]
@@ -106,7 +107,7 @@ class Arrays:
         """Yield the first rows of an array, up to so many, one at a time in memory."""
         header = self.headers[name]
         most = min(most, header.shape[0])
-        if header.fortran_order and header.shape[0] > 1:
+        if header.fortran_order:
             yield from self.read(name, MOST_SCATTERED)[:most]
             return
         n_bytes = math.prod(header.shape[1:]) * header.dtype.itemsize
@@ -132,8 +133,12 @@ def opened_npz(path: Path) -> Iterator[Arrays]:
     """
     try:
         with open_regular(path) as file:
-            if file.peek(6).startswith(b"\x93NUMPY"):
+            head = file.peek(256)[:256]
+            if head.startswith(b"\x93NUMPY"):
                 raise ValueError("it holds one array without a name")
+            fault = None if head.startswith(b"PK") else foreign(path, head)
+            if fault:
+                raise fault
             with zipfile.ZipFile(file) as archive:
                 yield Arrays(path, archive)
     except FileNotFoundError:

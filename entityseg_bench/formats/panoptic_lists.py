@@ -13,13 +13,14 @@ import numpy as np
 
 from entity_api import rle as rle_codes
 from entity_api.counts import RLEError
-from entityseg_bench.formats.json_files import read_records
+from entityseg_bench.formats.json_files import read_json, read_records
 from entityseg_bench.formats.panoptic_rows import File
 from entityseg_bench.formats.tolerant import Tally, whole
+from entityseg_bench.formats.tolerant_results import parsed_results
 from entityseg_bench.formats.tolerant_rows import IMAGE_KEYS
 from entityseg_bench.io import InputError
 
-__all__ = ["has_maps", "read_predictions", "records_of_maps"]
+__all__ = ["has_maps", "read_predictions", "records_of_maps", "rows_of_images"]
 
 
 def read_predictions(path: Path, tally: Tally) -> File:
@@ -31,14 +32,13 @@ def read_predictions(path: Path, tally: Tally) -> File:
     try:
         return read_records(path, File)
     except InputError as error:
-        found = read_records(path, object)
-        rows = _rows(found, tally)
+        rows = rows_of_images(parsed_results(path, read_json(path), tally, error), tally)
         if rows is None:
             raise error from None
     return File(annotations=rows)
 
 
-def _rows(found: Any, tally: Tally) -> list[Any] | None:
+def rows_of_images(found: Any, tally: Tally) -> list[Any] | None:
     """Find the rows of images, None where there are none or several lists of them."""
     if isinstance(found, list):
         return found if any(map(_is_row, found)) else None
@@ -48,7 +48,7 @@ def _rows(found: Any, tally: Tally) -> list[Any] | None:
         tally.once("it holds a single image, not a list.")
         return [found]
     lists = {key: value for key, value in found.items() if isinstance(value, list)}
-    holders = [key for key, value in lists.items() if _rows(value, tally)]
+    holders = [key for key, value in lists.items() if rows_of_images(value, tally)]
     if len(holders) == 1:
         tally.once(f"the records stand under the key {holders[0]!r}.")
         return list(found[holders[0]])

@@ -8,8 +8,8 @@ Masks of both overlap, and no record has a score: ``predicted_iou`` is taken, or
 
 import csv
 import functools
-import itertools
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from entity_api import rle as rle_codes
 from entityseg_bench.check import IMAGE_UNNAMED, Report, reported, stop
 from entityseg_bench.formats import png
 from entityseg_bench.formats.coco import table_of_content, truth_of_content
-from entityseg_bench.formats.coco_images import match_ids
-from entityseg_bench.formats.json_files import read_json, read_records
+from entityseg_bench.formats.coco_images import as_number, match_ids
+from entityseg_bench.formats.json_files import foreign, read_json, read_records
 from entityseg_bench.formats.maps import size_fault
-from entityseg_bench.formats.opened import Inputs, Opened, agree
+from entityseg_bench.formats.opened import Inputs, Opened, Side, agree
 from entityseg_bench.formats.score_from import ScoreFrom, known_key
 from entityseg_bench.formats.tolerant import Tally
-from entityseg_bench.formats.tolerant_results import named_image
+from entityseg_bench.formats.tolerant_results import named_image, parsed_results
+from entityseg_bench.formats.tolerant_rows import IMAGE_KEYS, RecordFinder, Unclear
 from entityseg_bench.formats.tolerant_truth import is_sa1b
 from entityseg_bench.io import InputError
 from entityseg_bench.masks import Masks
@@ -39,27 +40,37 @@ ORDER = "Are GT and PRED exchanged? GT comes first; entityseg convert takes --gt
 # Words near the start of what the generator writes, and of SA-1B.
 SIGNS = (b'"predicted_iou"', b'"stability_score"')
 HEAD = 1 << 16
+POINTER = b"version https://git-lfs"
+JSON = re.compile(r"\.(json|jsonl|ndjson)(\.gz)?$", re.IGNORECASE)
 
 
-def tells(folder: Path) -> bool:
-    """Tell a folder of masks or of JSON files of Segment Anything, by the first of its files."""
+def tells(folder: Path, side: Side | None = None) -> bool:
+    """Tell a folder of masks or of JSON files of Segment Anything, by the first of its files.
+
+    Predictions in a JSON file an image may be of any tool, where no maps are beside them.
+    """
     if png_folders(folder):
         return True
     first = next(json_files(folder), None)
     if first is None:
         return False
+    if side == "dt":
+        return not any(next(folder.rglob(f"*.{kind}"), None) for kind in ("png", "npz"))
     with first.open("rb") as file:
         head = file.read(HEAD)
+    if head.startswith(POINTER):
+        # Told when it is opened, with its name.
+        return True
     return any(sign in head for sign in SIGNS) and b'"images"' not in head
 
 
-def json_files(folder: Path) -> "itertools.chain[Path]":
+def json_files(folder: Path) -> Iterator[Path]:
     """Yield the JSON files of a folder, by name, else those of the folders in it."""
-    found = (
-        sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
-        for pattern in ("*.json", "*/*.json")
-    )
-    return itertools.chain.from_iterable(found)
+    for found in (folder.glob("*"), folder.glob("*/*")):
+        paths = sorted(path for path in found if JSON.search(path.name) and path.is_file())
+        yield from (path for path in paths if not path.name.startswith("."))
+        if paths:
+            return
 
 
 def png_folders(folder: Path) -> list[Path]:
@@ -73,26 +84,35 @@ def read_json_folder(
     folder: Path, inputs: Inputs, truth: Segments | None, report: Report
 ) -> Segments:
     """Read predictions of one JSON file an image; a file that names none is called like it."""
-    tally, content = Tally(), []
+    tally = Tally()
+    content: list[Any] = []
     for path in json_files(folder):
         with reported(report):
             found = _parsed(path)
-            if is_sa1b(found):
-                content.append(found)
-                continue
-            tally.once("each file is of the image that it is called like.")
-            content += [
-                {"image_id": path.stem, **row} if isinstance(row, dict) else row for row in found
-            ]
+            content += [found] if is_sa1b(found) else _rows_of_image(path, found, tally)
     return table_of_content(folder, content, inputs, truth, tally)
 
 
+def _rows_of_image(path: Path, found: Any, tally: Tally) -> list[dict[str, Any]]:
+    """Return the records of one file; those that name no image are of the one it is called like."""
+    if isinstance(found, dict) and {"images", "annotations"} <= set(found):
+        what = "it lists images of its own, as one file of all images does."
+        raise InputError(path, "", what, "Name the file, not its folder.")
+    try:
+        rows = RecordFinder(lambda key: isinstance(as_number(key), int), tally)(found)
+    except Unclear as error:
+        raise InputError(path, "", f"{error}.", "Take it out of the folder.") from None
+    if any(not any(key in row for key in IMAGE_KEYS) for row in rows):
+        tally.once("each file is of the image that it is called like.")
+    stem = JSON.sub("", path.name)
+    return [row if any(k in row for k in IMAGE_KEYS) else {"image_id": stem, **row} for row in rows]
+
+
 def _parsed(path: Path) -> Any:
-    found = read_records(path, object)
-    if not is_sa1b(found) and not isinstance(found, list):
-        what = "it is neither a list of masks nor a file of SA-1B, as others in the folder are."
-        raise InputError(path, "", what, "Take it out of the folder.")
-    return found
+    try:
+        return read_records(path, object)
+    except InputError as error:
+        return parsed_results(path, read_json(path), Tally(), error)
 
 
 class PngMasks(Masks):
@@ -198,7 +218,11 @@ def _images_of(
 def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """Return the rows of a metadata.csv with their lines; cells are numbers where they can be."""
     try:
-        text = bytes(read_json(path)).decode("utf-8")
+        data = bytes(read_json(path))
+        fault = foreign(path, data)
+        if fault:
+            raise fault
+        text = data.decode("utf-8")
         rows = list(csv.DictReader(text.splitlines(), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(path, "", f"it cannot be read: {error}.", "Write it again.") from None

@@ -14,8 +14,8 @@ __all__ = ["KNOWN", "ScoreFrom", "known_key"]
 KNOWN = (
     "confidence", "conf", "predicted_iou", "pred_iou", "iou_pred", "iou_prediction",
     "iou_predictions", "iou_score", "iou_scores", "predicted_score", "pred_score", "pred_scores",
-    "scores", "prob", "probability", "objectness", "objectness_logits", "mask_score",
-    "stability_score",
+    "scores", "Score", "Confidence", "confidence_score", "prob", "probability", "objectness",
+    "objectness_logits", "mask_score", "stability_score",
 )  # fmt: skip
 
 Combine = Callable[[list[float]], float]

@@ -18,7 +18,13 @@ from entityseg_bench.formats.tolerant import Tally, whole
 __all__ = ["NoMask", "plain_shape", "printed_bytes"]
 
 # How Python shows bytes; neither quote is a character of a run-length code.
-BYTES = re.compile(r"""b(['"])(.*)\1""", re.DOTALL)
+BYTES = re.compile(r"""(?:bytearray\()?b(['"])(.*)\1\)?""", re.DOTALL)
+# How Python and NumPy show a list of numbers; three dots, for what is left out, are none.
+NUMBERS = re.compile(
+    r"\s*(?:(?:array|tensor)\()?\s*\[\s*\d+\.?0?(?:[\s,]+\d+\.?0?)*[\s,]*\]\s*(?:,[^()]*)?\)?\s*"
+)
+
+COORDINATE = re.compile(r"\s*-?\d+(\.\d*)?\s*")
 
 LEAST_POINTS = 3
 # A polygon has that many numbers at least.
@@ -54,7 +60,9 @@ def plain_shape(value: Any, size: tuple[int, int], tally: Tally) -> Any:
         return _plain_code(value, tally)
     if not isinstance(value, list):
         raise RLEError(f"segmentation is {value!r:.80}, which is no mask")
-    if isinstance(value[0], dict) and not _is_point(value[0]):
+    if len(value) == 1 and isinstance(value[0], list) and _is_code(value[0][:1]):
+        value = value[0]
+    if _is_code(value):
         if len(value) > 1:
             raise RLEError(f"it has {len(value)} run-length codes: which is meant, or all?")
         return plain_shape(value[0], size, tally)
@@ -65,6 +73,11 @@ def plain_shape(value: Any, size: tuple[int, int], tally: Tally) -> Any:
         )
         return rle_codes.encode(dense)
     return _polygons(value, tally)
+
+
+def _is_code(value: list[Any]) -> bool:
+    """Tell whether a list begins with a run-length code."""
+    return bool(value) and isinstance(value[0], dict) and not _is_point(value[0])
 
 
 def printed_bytes(text: str) -> str | None:
@@ -114,6 +127,12 @@ def _plain_code(value: dict[str, Any], tally: Tally) -> dict[str, Any]:
 
 
 def _plain_counts(counts: Any, tally: Tally) -> Any:
+    if isinstance(counts, list) and len(counts) == 1 and isinstance(counts[0], str):
+        counts = counts[0]
+    if isinstance(counts, str) and NUMBERS.fullmatch(counts):
+        tally.add("{n}: counts are a list of numbers within a text, read so.")
+        listed = counts.partition("[")[2].partition("]")[0]
+        return [int(float(n)) for n in re.split(r"[\s,]+", listed.strip()) if n]
     if isinstance(counts, str):
         code = printed_bytes(counts)
         if code is not None:
@@ -131,6 +150,9 @@ def _plain_counts(counts: Any, tally: Tally) -> Any:
 def _dense(value: list[Any], size: tuple[int, int]) -> Any:
     """Return a mask from rows of zeros and ones, None where the lists are no such rows."""
     rows = value[0] if len(value) == 1 and _is_table(value[0]) else value
+    if all(isinstance(row, list) and row and all(map(_is_single, row)) for row in rows):
+        # An axis of one, as cameras and networks have for channels.
+        rows = [[pixel[0] for pixel in row] for row in rows]
     if not _is_table(rows):
         return None
     values = np.array(rows, np.float64)
@@ -155,6 +177,10 @@ def _dense(value: list[Any], size: tuple[int, int]) -> Any:
     return None
 
 
+def _is_single(pixel: Any) -> bool:
+    return isinstance(pixel, list) and len(pixel) == 1 and isinstance(pixel[0], bool | int | float)
+
+
 def _is_table(rows: Any) -> bool:
     """Tell lists of numbers, all of one length."""
     if not isinstance(rows, list) or len(rows) < 2:
@@ -173,6 +199,8 @@ def _polygons(value: list[Any], tally: Tally) -> list[list[float]]:
     Raises:
         RLEError: None encloses anything, or their numbers are none.
     """
+    value = [part for part in value if part is not None] or value
+    value = _numbers(value, tally)
     if _is_numbers(value):
         if set(value) <= {0, 1} and len(value) > LEAST_NUMBERS:
             raise RLEError("it is a flat list of zeros and ones: write it as rows")
@@ -192,6 +220,20 @@ def _polygons(value: list[Any], tally: Tally) -> list[list[float]]:
     if len(kept) < len(outlines):
         tally.add("{n}: a polygon of fewer than three points was passed over beside good ones.")
     return kept
+
+
+def _numbers(value: list[Any], tally: Tally) -> list[Any]:
+    """Return polygons whose coordinates stand as text with numbers for them."""
+    flat = all(isinstance(part, list) and part and all(map(_is_text, part)) for part in value)
+    if not flat:
+        return value
+    tally.add("{n}: coordinates are text, read as numbers.")
+    return [[float(x) for x in part] for part in value]
+
+
+def _is_text(value: Any) -> bool:
+    """Tell a text that is a plain number."""
+    return isinstance(value, str) and COORDINATE.fullmatch(value) is not None
 
 
 def _outlines(value: list[Any], depth: int = 0) -> Iterator[list[float]]:

@@ -15,6 +15,7 @@ import msgspec
 __all__ = [
     "RESULT",
     "Tally",
+    "bare",
     "loosely_converted",
     "settle",
     "settle_annotation",
@@ -28,8 +29,12 @@ __all__ = [
 T = TypeVar("T")
 
 WHOLE_TEXT = re.compile(r"[+-]?\d{1,18}(\.0*)?")
-# Text of a tensor, as json.dump(default=str) writes it.
-TENSOR_TEXT = re.compile(r"tensor\(\s*\[?([^,\]()]+)\]?\s*(,[^()]*)?\)")
+# Text of a single number, as json.dump(default=str) writes tensors and NumPy's numbers.
+PRINTED = re.compile(
+    r"(?:tensor|array|(?:np\.|numpy\.)?(?:float|u?int)\d+)"
+    r"\(\s*\[?([^,\[\]()]+)\]?\s*(?:,[^()]*)?\)"
+    r"|\[([^,\[\]()]+)\]"
+)
 
 
 class Tally:
@@ -62,14 +67,23 @@ def whole(value: Any, name: str, tally: Tally) -> Any:
         return value
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
         return int(value)
-    if isinstance(value, str) and WHOLE_TEXT.fullmatch(value.strip()):
+    if isinstance(value, str) and WHOLE_TEXT.fullmatch(bare(value)):
         tally.add(f"{name} is text in {{n}}: read as a number.")
-        return int(value.strip().partition(".")[0])
+        return int(bare(value).partition(".")[0])
     return value
 
 
+def bare(value: str) -> str:
+    """Return the number in a text that shows a tensor or a NumPy number, else the text."""
+    text = value.strip()
+    found = PRINTED.fullmatch(text)
+    return (found[1] or found[2]).strip() if found else text
+
+
 def own_id(value: Any, name: str, tally: Tally) -> Any:
-    """Return an id; text stays text, since it may be a name."""
+    """Return an id; text stays text, since it may be a name, but for a printed number."""
+    if isinstance(value, str) and bare(value) != value.strip():
+        return whole(value, name, tally)
     return whole(value, name, tally) if isinstance(value, float) else value
 
 
@@ -80,10 +94,8 @@ def number(value: Any, name: str, tally: Tally) -> Any:
         while isinstance(value, list) and len(value) == 1:
             value = value[0]
     if isinstance(value, str):
-        text = value.strip()
-        tensor = TENSOR_TEXT.fullmatch(text)
         try:
-            found = float(tensor[1] if tensor else text)
+            found = float(bare(value))
         except ValueError:
             return value
         tally.add(f"{name} is text in {{n}}: read as a number.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from entityseg_bench.check import IMAGE_UNNAMED, raise_all
-from entityseg_bench.formats.coco_images import as_number, stem_of
+from entityseg_bench.formats.coco_images import as_number, match_ids, names_of_records, stem_of
 from entityseg_bench.formats.json_files import encoded, foreign, loosely
 from entityseg_bench.formats.score_from import ScoreFrom, known_key
 from entityseg_bench.formats.tolerant import RESULT, Tally, number, own_id, settle
@@ -99,7 +99,12 @@ def plain_results(path: Path, content: Any, hints: Hints, tally: Tally) -> Plain
     build = _Builder(path, hints, tally, records)
     rows = [build(idx, record) for idx, record in enumerate(records)]
     build.refuse(len(records))
-    return Plain(encoded(path, rows), finder.images, tally.notes(), build.score_from)
+    pairs = zip(rows, records, strict=True)
+    beside = ((row["image_id"], record.get("file_name")) for row, record in pairs)
+    own = finder.images
+    if not own and all("image_id" in record for record in records):
+        own = names_of_records(beside, hints.images)
+    return Plain(encoded(path, rows), own, tally.notes(), build.score_from)
 
 
 def _image_test(images: Sequence[ImageInfo] | None) -> Callable[[Any], bool]:
@@ -122,9 +127,9 @@ class _Builder:
         self._hints = hints
         self._tally = tally
         self._records = records
-        self._faults: dict[tuple[str, str, str], list[int]] = {}
+        self._faults: dict[tuple[str, str, str], tuple[str, list[int]]] = {}
         self._given = ScoreFrom(hints.score_from) if hints.score_from else None
-        unscored = [record for record in records if "score" not in record]
+        unscored = [record for record in records if record.get("score") is None]
         self._key = known_key(unscored[0]) if unscored else None
         self._only: Any = None
         if any(_image_key(record) is None for record in records):
@@ -139,6 +144,8 @@ class _Builder:
         """Return a record as a COCO result."""
         row = settle(record, RESULT, self._tally)
         mask = next((row[key] for key in MASK_KEYS if row.get(key) is not None), None)
+        if "original_width" in row and isinstance(row.get("rle"), list):
+            mask = {"format": "rle", **row}
         if "counts" in row and "size" in row:
             mask = {"size": row["size"], "counts": row["counts"]}
         if mask is None:
@@ -153,8 +160,12 @@ class _Builder:
         }
         return {name: value for name, value in found.items() if value is not None}
 
-    def _fault(self, idx: int, what: str, hint: str = "", code: str = "") -> None:
-        self._faults.setdefault((what, hint, code), []).append(idx)
+    def _fault(
+        self, idx: int, what: str, hint: str = "", code: str = "", cause: str | None = None
+    ) -> None:
+        """Note a fault of a record; those of one cause are told as the first of them."""
+        key = cause or what, hint, code
+        self._faults.setdefault(key, (what, []))[1].append(idx)
 
     def _without_mask(self, idx: int, row: dict[str, Any]) -> None:
         if "bbox" in row:
@@ -212,7 +223,8 @@ class _Builder:
             self._fault(idx, "it has no `score`.", hint or "Write a score into each.")
             return None
         if isinstance(score, bool) or not isinstance(score, int | float):
-            self._fault(idx, f"its score is {score!r:.40}, which is no number.")
+            what = f"its score is {score!r:.40}, which is no number."
+            self._fault(idx, what, "A score is a number, as 0.9.", cause="no number")
         elif not math.isfinite(score):
             word = "NaN" if score != score else "Infinity" if score > 0 else "-Infinity"
             self._fault(idx, f"its score is {word}.", "A score is a finite number.")
@@ -223,7 +235,7 @@ class _Builder:
     def refuse(self, n: int) -> None:
         """Raise what is wrong, one fault for each cause."""
         faults = []
-        for (what, hint, code), idxs in self._faults.items():
+        for (_, hint, code), (what, idxs) in self._faults.items():
             more = f" ({len(idxs)} of {n} records are so.)" if len(idxs) > 1 else ""
             where = f"record {idxs[0]}{_named(self._records[idxs[0]])}"
             faults.append(InputError(self._path, where, what + more, hint, code))
@@ -242,6 +254,9 @@ def named_image(text: str, images: Sequence[ImageInfo] | None) -> Any:
         found = [image.id for image in images if of_image(image) == text]
         if len(found) == 1:
             return found[0]
+    where = match_ids([text], images, "arguments").where
+    if where:
+        return images[where[text]].id
     some = ", ".join(str(image.id) for image in images[:5])
     what = f"the ground truth has no image {text!r}."
     raise InputError("arguments", "--image-id", what, f"It has {some}, ...")

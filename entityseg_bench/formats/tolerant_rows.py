@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from entityseg_bench.formats.coco_images import as_number, listed_names
 from entityseg_bench.formats.tolerant import Tally
 
 __all__ = ["IMAGE_KEYS", "MASK_KEYS", "RecordFinder", "Unclear", "is_record"]
@@ -18,7 +19,7 @@ WRAPPERS = (
 # What tools call the image of a record.
 IMAGE_KEYS = (
     "image_id", "img_id", "imageId", "imgId", "file_name", "filename", "image_name", "image",
-    "image_path",
+    "image_path", "imgid", "imageid", "ImageID", "ImageId", "img", "img_name", "img_path",
 )  # fmt: skip
 # Other lists of an image that go with its masks, and what each is called in a record.
 COLUMNS = {
@@ -37,6 +38,9 @@ class Unclear(ValueError):
 def is_record(value: Any) -> bool:
     """Tell whether an object is one prediction: it has a mask, or a box."""
     if not isinstance(value, dict) or "segments_info" in value:
+        return False
+    if isinstance(value.get("bbox"), list) and value["bbox"][:1] and is_record(value["bbox"][0]):
+        # The results of detection, beside those of segmentation.
         return False
     return any(key in value for key in (*MASK_KEYS, "bbox"))
 
@@ -130,7 +134,8 @@ class RecordFinder:
             self._tally.once("the records are keyed one by one: the keys were not read.")
             yield from (content[key] for key in holders)
             return
-        chosen = holders if len(holders) == 1 else usual
+        masked = [key for key in holders if _has_mask(content[key])]
+        chosen = masked if len(masked) == 1 else usual
         if len(chosen) != 1:
             what = f"it has lists of records under several keys: {_listed(holders)}"
             raise Unclear(f"{what}; name one of them results")
@@ -146,6 +151,11 @@ class RecordFinder:
         for part in value if isinstance(value, list) else [value]:
             for record in [part] if is_record(part) else self._records(part, depth):
                 named = any(key in record for key in IMAGE_KEYS)
+                own = as_number(record.get("image_id"))
+                if named and own is not None and as_number(image_id) not in (None, own):
+                    raise Unclear(
+                        f"under the key of image {image_id!r} a record has image_id {own}"
+                    )
                 yield record if named else {**record, "image_id": image_id}
 
     def _of_image(self, part: Record, image_id: Any, depth: int) -> Iterator[Record]:
@@ -168,6 +178,8 @@ class RecordFinder:
                 # A record without a mask, which is named as such.
                 yield part if image_id is None else {"image_id": image_id, **part}
                 return
+            if len(holders) > 1 and all(is_record(part[key]) for key in holders):
+                part, holders = {"records": [part[key] for key in holders]}, ["records"]
             if len(holders) > 1:
                 keys = _listed(holders)
                 raise Unclear(f"an image has lists of records under several keys: {keys}")
@@ -195,13 +207,7 @@ class RecordFinder:
 
     def _list_images(self, images: Any) -> None:
         """Keep the names of the images that a file lists."""
-        for image in images if isinstance(images, list) else []:
-            if isinstance(image, dict) and isinstance(image.get("file_name"), str):
-                image_id = image.get("id")
-                if isinstance(image_id, float) and image_id.is_integer():
-                    image_id = int(image_id)
-                if isinstance(image_id, int | str):
-                    self.images[image_id] = image["file_name"]
+        self.images.update(listed_names(images))
 
 
 def _names_images(records: list[Any]) -> bool:
@@ -209,12 +215,24 @@ def _names_images(records: list[Any]) -> bool:
     return isinstance(records[0], dict) and any(key in records[0] for key in IMAGE_KEYS)
 
 
+def _has_mask(value: Any) -> bool:
+    """Tell whether the first of some records has a mask, or stands deeper."""
+    first = value[0] if isinstance(value, list) and value else None
+    if not isinstance(first, dict) or not is_record(first):
+        return True
+    return any(first.get(key) is not None for key in MASK_KEYS)
+
+
 def _holds(value: Any, depth: int = 0) -> bool:
     """Tell whether a value is, or holds, records."""
     if depth > MOST_NESTED:
         return False
     if isinstance(value, dict):
-        return is_record(value) or any(_holds(part, depth + 1) for part in value.values())
+        return (
+            is_record(value)
+            or bool(_columns(value))
+            or any(_holds(part, depth + 1) for part in value.values())
+        )
     if isinstance(value, list) and value:
         return isinstance(value[0], dict | list) and _holds(value[0], depth + 1)
     return False

@@ -24,6 +24,8 @@ __all__ = ["read_pickle"]
 # A value may stand at many places of a pickle, and be as large as they are many: so many values
 # are unfolded for each byte of the file, and no more.
 MOST_VALUES_A_BYTE = 16
+# The number that files of PyTorch before 1.6 begin with.
+OLD_TORCH = 0x1950A86A20F9469CFC6C
 MOST_DEPTH = 32
 # Deflate makes no bytes shorter than by this factor; torch.save does not pack at all.
 MOST_UNPACKED = 1032
@@ -198,7 +200,10 @@ def read_pickle(path: Path) -> Any:
     try:
         if data.startswith(b"PK\x03\x04"):
             return _read_zip(data)
-        return unfolded(Unpickler(io.BytesIO(data), _no_storage).load(), len(data))
+        found = Unpickler(io.BytesIO(data), _no_storage).load()
+        if found == OLD_TORCH:
+            raise Refused("PyTorch's older format (save it anew with torch.save)")
+        return unfolded(found, len(data))
     except Refused as error:
         hint = "detectron2 writes coco_instances_results.json beside it: take that."
         raise InputError(path, "", f"the pickle holds {error}: it is not read.", hint) from None

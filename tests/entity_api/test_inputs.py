@@ -236,3 +236,24 @@ def test_what_was_given_stays_as_it_is(sides, records):
     before = json.dumps([gt, dt], default=str)
     evaluate(gt, {7: [record for record in dt if record["image_id"] == 7]})
     assert json.dumps([gt, dt], default=str) == before
+
+
+@pytest.mark.parametrize("kind", [int, float, str])
+def test_images_that_are_numbered_anew_are_refused(kind, tmp_path):
+    """Their ids are known, and of other images: the number would be wrong without a word."""
+    code = rle.encode(np.ones((4, 4), bool))
+    truth = {
+        "images": [{"id": k, "height": 4, "width": 4, "file_name": f"v/{k}.a.jpg"} for k in (1, 2)],
+        "annotations": [{"id": 1, "image_id": 1, "segmentation": code}],
+    }
+    found = [{"image_id": 1, "segmentation": code, "score": 0.5}]
+    for names, refused in (({1: "2.A.png", 2: "1.a"}, True), ({1: "w\\1.A.PNG", 2: "2.a"}, False)):
+        images = [{"id": kind(k), "file_name": name} for k, name in names.items()]
+        path = tmp_path / "dt.json"
+        path.write_text(json.dumps({"images": images, "annotations": found}), encoding="utf-8")
+        for given in (path, json.loads(path.read_text(encoding="utf-8"))):
+            if refused:
+                with pytest.raises(ValueError, match=r"image '1' is 2\.A\.png in the detections"):
+                    evaluate(truth, given)
+            else:
+                assert evaluate(truth, given).metrics["AP"] == pytest.approx(1)

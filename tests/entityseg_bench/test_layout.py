@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import time
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -197,3 +199,24 @@ def test_missing_image(tmp_path: Path) -> None:
     save_image(tmp_path / "images/photo_0001.jpg", 2, 2)
     with pytest.raises(InputError, match=r"image 9 .*nearest name is photo_0001\.jpg"):
         ImageFiles(tmp_path).find(ImageInfo(9, "photo_0002.jpg", 2, 2))
+
+
+def test_threads_see_the_whole_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are found by their base names alone, by several threads at once."""
+    from entityseg_bench import layout
+
+    (tmp_path / "images").mkdir()
+    images = [ImageInfo(k, f"C:\\data\\{k}.jpg", 2, 2) for k in range(4)]
+    for k in range(4):
+        (tmp_path / "images" / f"{k}.jpg").touch()
+    listed = layout.list_images
+
+    def slowly(folder: Path):  # type: ignore[no-untyped-def]
+        for path in listed(folder):
+            yield path
+            time.sleep(0.02)
+
+    monkeypatch.setattr(layout, "list_images", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ImageFiles(tmp_path / ".").find, images))
+    assert [path.name for path in found] == [f"{k}.jpg" for k in range(4)]

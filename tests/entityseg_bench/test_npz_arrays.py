@@ -112,3 +112,14 @@ def test_many_members_and_names_twice_are_refused(tmp_path):
     for names in ([f"{k}.npy" for k in range(65)], ["a.npy", "a"]):
         write_member(path, content.getvalue(), names=names)
         refused(path, f"{len(names)} arrays are too many, or share names")
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_arrays_in_columns_are_read_as_they_are(n, tmp_path):
+    """Masks of run-length codes come in columns, and one of them alone is saved so."""
+    path = tmp_path / "a.npz"
+    masks = np.arange(n * 12).reshape(n, 3, 4)
+    np.savez(path, masks=np.asfortranarray(masks))
+    with opened_npz(path) as arrays:
+        assert arrays.headers["masks"].fortran_order
+        assert (np.stack(list(arrays.rows("masks", n))) == masks).all()

@@ -1,6 +1,7 @@
 """Files as people have them: what can be meant in one way scores as the plain file, with a note."""
 
 import codecs
+import gzip
 import json
 import pickle
 import re
@@ -77,6 +78,24 @@ def renumbered(dt, swap=lambda image_id: IDS[(IDS.index(image_id) + 1) % 3]):
     return {"images": images, "annotations": edited(dt, image_id=swap)}
 
 
+def own_ids(dt, kind):
+    """Number the images anew, their ids of another type than those of the records."""
+    made = renumbered(dt)
+    return {**made, "images": [{**image, "id": kind(image["id"])} for image in made["images"]]}
+
+
+def with_names(dt):
+    """Name the image in each record, whose id is another one's."""
+    swap = {image_id: IDS[k - 1] for k, image_id in enumerate(IDS)}
+    rows = zip(edited(dt, image_id=swap.get), dt, strict=True)
+    return [{**row, "file_name": named(plain["image_id"])} for row, plain in rows]
+
+
+def in_folder(name):
+    """Give all images one name, each in its own folder."""
+    return f"{Path(name).stem}/image.jpg"
+
+
 def rows_of_mask(code):
     return rle.decode(code).astype(int).tolist()
 
@@ -149,6 +168,43 @@ TAKEN = {
     "renumbered": (wrapped(renumbered), "numbers its images anew"),
     "renumbered_text": (wrapped(lambda dt: renumbered(dt, lambda k: f"img{k}")), "anew"),
     "own_images_alike": (wrapped(lambda dt: renumbered(dt, lambda k: k)), ""),
+    "small_letters": (of_dt(image_id=lambda k: named(k).upper()), "in small letters"),
+    "spaces": (of_dt(image_id=lambda k: f" {named(k)} "), "matched with the file names."),
+    "mask_of_image": (of_dt(image_id=lambda k: f"{named(k)}.png"), "matched with the file names."),
+    "some_names": (
+        wrapped(lambda dt: edited(dt[:2], image_id=named) + dt[2:]), "some image ids are file",
+    ),
+    "folders": (
+        both(of_gt("images", file_name=in_folder),
+             of_dt(image_id=lambda k: f"/data/{in_folder(named(k))}")),
+        "and their folders.",
+    ),
+    "folders_png": (
+        both(of_gt("images", file_name=in_folder),
+             of_dt(image_id=lambda k: in_folder(named(k)).replace("jpg", "png"))),
+        "and their folders, without endings",
+    ),
+    "printed_ids": (of_dt(image_id="tensor({})".format), "ids are text on one side"),
+    "other_key": (
+        wrapped(lambda dt: [{"ImageID": r.pop("image_id"), **r} for r in edited(dt)]),
+        "ImageID was taken",
+    ),
+    "renumbered_floats": (wrapped(lambda dt: own_ids(dt, float)), "numbers its images anew"),
+    "renumbered_text_of_number": (wrapped(lambda dt: own_ids(dt, str)), "numbers its images anew"),
+    "renumbered_name_key": (
+        wrapped(lambda dt: {**renumbered(dt), "images": [
+            {"id": image["id"], "name": image["file_name"].upper()}
+            for image in renumbered(dt)["images"]
+        ]}),
+        "numbers its images anew",
+    ),
+    "renumbered_records": (wrapped(with_names), "numbers its images anew"),
+    "renumbered_lines": (
+        wrapped(lambda dt: "\n".join(map(text, with_names(dt)))), "numbers its images anew",
+    ),
+    "names_of_masks": (
+        wrapped(lambda dt: [{**r, "file_name": f"mask{k}.png"} for k, r in enumerate(dt)]), "",
+    ),
     # Whole numbers as floats.
     "dt_ids_floats": (of_dt(image_id=float, category_id=float), ""),
     "gt_all_floats": (
@@ -186,6 +242,8 @@ TAKEN = {
     "gt_utf16": (lambda gt, dt: (text(gt).encode("utf-16"), dt), ""),
     "dt_utf16_be": (wrapped(lambda dt: codecs.BOM_UTF16_BE + text(dt).encode("utf-16-be")), ""),
     "dt_utf16_bare": (wrapped(lambda dt: text(dt).encode("utf-16-le")), ""),
+    "gt_utf32_bare": (lambda gt, dt: (text(gt).encode("utf-32-be"), dt), ""),
+    "dt_utf16_space": (wrapped(lambda dt: f"\n {text(dt)}".encode("utf-16-le")), ""),
     "dt_utf32": (wrapped(lambda dt: text(dt).encode("utf-32")), ""),
     # Masks of other shapes.
     "rows": (of_dt(segmentation=rows_of_mask), "zeros and ones"),
@@ -210,6 +268,28 @@ TAKEN = {
     "bytes": (of_dt(segmentation=printed), "bytes as Python prints"),
     "bytes_quotes": (of_dt(segmentation=lambda s: printed(s, '"')), "bytes as Python prints"),
     "gt_bytes": (of_gt(segmentation=printed), "bytes as Python prints"),
+    "rows_of_single": (
+        of_dt(segmentation=lambda s: rle.decode(s)[..., None].tolist()), "zeros and ones",
+    ),
+    "text_coordinates": (outlines(lambda p: [[str(x) for x in p]]), "coordinates are text"),
+    "polygon_and_null": (outlines(lambda p: [p, None]), ""),
+    "bytearray": (
+        of_dt(segmentation=lambda s: {**s, "counts": f"bytearray({printed(s)['counts']})"}),
+        "bytes as Python prints",
+    ),
+    "counts_in_list": (of_dt(segmentation=lambda s: {**s, "counts": [s["counts"]]}), ""),
+    "counts_printed": (
+        of_dt(segmentation=lambda s: {**s, "counts": str(counts_list(s)["counts"])}), "numbers w",
+    ),
+    "counts_numpy": (
+        of_dt(segmentation=lambda s: {**s, "counts": str(np.array(counts_list(s)["counts"]))}),
+        "a list of numbers within a text",
+    ),
+    "gt_counts_array": (
+        of_gt(segmentation=lambda s: {**s, "counts": f"array({counts_list(s)['counts']})"}),
+        "a list of numbers within a text",
+    ),
+    "lists_of_one": (of_dt(segmentation=lambda s: [[s]]), ""),
     "list_of_one": (of_dt(segmentation=lambda s: [s]), ""),
     "gt_list_of_one": (of_gt(segmentation=lambda s: [s]), ""),
     "within_rle": (of_dt(segmentation=lambda s: {"rle": s}), ""),
@@ -234,6 +314,24 @@ TAKEN = {
         wrapped(lambda dt: [{"image_id": k, "instances": v} for k, v in by_image(dt).items()]),
         "under its key 'instances'",
     ),
+    "by_image_by_place": (
+        wrapped(lambda dt: {
+            k: {str(i): r for i, r in enumerate(v)} for k, v in by_image(dt).items()
+        }),
+        "keyed by image",
+    ),
+    "boxes_beside": (
+        wrapped(lambda dt: {"bbox": edited(dt, segmentation=..., bbox=[0, 0, 1, 1]), "segm": dt}),
+        "the key 'segm'",
+    ),
+    "rows_of_image": (
+        wrapped(lambda dt: {
+            k: {"masks": [rows_of_mask(r["segmentation"]) for r in v],
+                "scores": [r["score"] for r in v]}
+            for k, v in by_image(dt).items()
+        }),
+        "zeros and ones",
+    ),
     "columns_of_image": (
         wrapped(lambda dt: {
             k: {"masks": [r["segmentation"] for r in v], "scores": [r["score"] for r in v]}
@@ -256,6 +354,8 @@ TAKEN = {
     # Scores.
     "score_text": (of_dt(score=str), "score is text in 6 records"),
     "score_list": (of_dt(score=lambda s: [s]), "a list of one number"),
+    "score_numpy": (of_dt(score="np.float64({})".format), "score is text"),
+    "score_array": (of_dt(score="array([{}], dtype=float32)".format), "score is text"),
     "score_tensor": (of_dt(score=lambda s: f"tensor({s}, device='cuda:0')"), "score is text"),
     **{
         key: (
@@ -310,6 +410,21 @@ REFUSED = {
     "iscrowd_half": (of_gt(iscrowd=0.5), r"iscrowd is 0\.5"),
     "score_nan": (of_dt(score=float("nan")), r"score is NaN.*6 of 6 records"),
     "score_null": (of_dt(score=None), r"no `score`"),
+    "score_comma": (of_dt(score=lambda s: str(s).replace(".", ",")), "is no number"),
+    "some_own_names": (
+        wrapped(lambda dt: {**renumbered(dt), "images": renumbered(dt)["images"][:2]}),
+        "the file calls it other/",
+    ),
+    "key_and_record": (
+        wrapped(lambda dt: {
+            str(k): edited(v, image_id=IDS[0]) for k, v in by_image(dt, drop=False).items()
+        }),
+        "under the key of image '.*' a record has image_id 11",
+    ),
+    "gzip_twice": (
+        wrapped(lambda dt: gzip.compress(gzip.compress(text(dt).encode()))), "gzip within gzip",
+    ),
+    "print_by_image": (wrapped(lambda dt: str(by_image(dt))), "Python's print.*json.dump"),
     "no_score": (of_dt(score=..., area=7), r"--score-from KEY \(of area\)"),
     "latin1": (
         lambda gt, dt: (text(gt).replace("pond", "é").encode("latin-1"), dt),
@@ -335,6 +450,9 @@ REFUSED = {
     "label_studio": (
         of_dt(segmentation=lambda s: {"format": "rle", "rle": [1], "original_width": 16}),
         "Label Studio",
+    ),
+    "label_studio_record": (
+        of_dt(segmentation=..., rle=[0, 1], original_width=16), "Label Studio",
     ),
     "rows_turned": (of_dt(segmentation=swapped_rows), "height and width are swapped.*6 are so"),
     "rows_small": (of_dt(segmentation=lambda s: rows_of_mask(s)[:6]), "a mask of 6 rows of 16"),
@@ -570,6 +688,7 @@ PANOPTIC = {
     "under_key": (lambda dt, maps: {"predictions": dt["annotations"]}, "the key 'predictions'"),
     "by_image": (lambda dt, maps: image_by_image(dt["annotations"], str), "keyed by image"),
     "by_name": (lambda dt, maps: image_by_image(dt["annotations"], named), "keyed by image"),
+    "lines": (lambda dt, maps: "\n".join(map(text, dt["annotations"])), "JSON Lines"),
     "ids_text": (lambda dt, maps: edited(dt["annotations"], image_id=str), "ids are text"),
     "ids_floats": (lambda dt, maps: edited(dt["annotations"], image_id=float), ""),
     "no_ids": (lambda dt, maps: edited(dt["annotations"], image_id=...), "file_name was taken"),
@@ -696,3 +815,137 @@ def test_semantic_predictions_in_other_pixels(make, classes, tmp_path):
     assert sum(word in line for line in said) == 1
     if classes:
         assert metrics["APe"] == 1
+
+
+def folder_of_files(folder, encode, ending):
+    """Write a file of predictions an image, called like the image."""
+    folder.mkdir()
+    for image_id, rows in by_image(results()).items():
+        name = Path(named(image_id)).stem + ending
+        (folder / name).write_bytes(encode(rows))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("encode", "ending"),
+    [
+        (lambda rows: text(rows).encode(), ".json"),
+        (lambda rows: text({"predictions": rows}).encode("utf-16"), ".JSON"),
+        (lambda rows: gzip.compress(text(rows).encode()), ".json.gz"),
+        (lambda rows: "\n".join(map(text, rows * 1)).encode(), ".jsonl"),
+    ],
+)
+def test_folders_of_json(encode, ending, plain, tmp_path):
+    """A file an image, of any tool: records that name no image are of the one it is called like."""
+    gt, _ = saved(tmp_path, truth(), [])
+    folder = folder_of_files(tmp_path / "out", encode, ending)
+    metrics, said = scored(gt, folder)
+    assert metrics == pytest.approx(plain, abs=1e-12, nan_ok=True)
+    assert any("each file is of the image that it is called like" in line for line in said)
+    assert [p for p in validate(gt, folder) if p.severity == "error"] == []
+
+
+@pytest.mark.parametrize("ending", [".json", ".npz", ".png"])
+def test_folders_that_were_not_fetched(ending, tmp_path):
+    gt, _ = saved(tmp_path, truth(), [])
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
+    folder = folder_of_files(tmp_path / "out", lambda rows: pointer, ending)
+    with pytest.raises(InputError, match=r"out/pond_0\d.*git lfs pull"):
+        scored(gt, folder)
+
+
+@pytest.mark.parametrize("image_id", ["11", "011", "pond_07", "POND_07.JPG", "/data/pond_07.jpg"])
+def test_image_id_option(image_id, tmp_path):
+    first = edited(results(), image_id=...)[: len(PREDICTIONS[0])]
+    wanted, _ = scored(*saved(tmp_path, truth(), results()[: len(first)]))
+    metrics, _ = scored(*saved(tmp_path, truth(), first), image_id=image_id)
+    assert metrics == pytest.approx(wanted, nan_ok=True)
+
+
+def test_panoptic_sides_exchanged(tmp_path):
+    """Both are panoptic JSON: the scores tell."""
+    gt, dt, _ = panoptic_sides(tmp_path)
+    paths = saved(tmp_path, dt, gt)
+    with pytest.raises(InputError, match=r"pred\.json: it has no scores.*GT and PRED exchanged"):
+        scored(*paths, gt_maps=tmp_path / "dt", pred_maps=tmp_path / "gt")
+
+
+@pytest.mark.parametrize("target", ["results", "npz"])
+def test_converted_by_the_names_of_images(target, plain, tmp_path):
+    """What has ground truth beside it is predictions, also where it lists images as that does."""
+    paths = saved(tmp_path, truth(), renumbered(results()))
+    out = tmp_path / "out.json" if target == "results" else tmp_path / "out"
+    assert main(["convert", str(paths[1]), str(out), "--to", target, "--gt", str(paths[0])]) == 0
+    metrics, _ = scored(paths[0], out)
+    assert metrics == pytest.approx(plain, abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("void", [-1, 0])
+def test_pickled_maps_of_segments(void, tmp_path):
+    """Hugging Face's output in a pickle; a map of one segment is no mask."""
+    gt, dt, maps = panoptic_sides(tmp_path)
+    folders = {"gt_maps": tmp_path / "gt", "pred_maps": tmp_path / "dt"}
+    paths = saved(tmp_path, gt, dt)
+    wanted, _ = scored(*paths, **folders)
+    rows = [
+        {**row, "segmentation": np.where(own == 0, void, own)}
+        for row, own in zip(dt["annotations"], maps, strict=True)
+    ]
+    pickled = tmp_path / "found.pth"
+    pickled.write_bytes(pickle.dumps(rows))
+    metrics, said = scored(paths[0], pickled, gt_maps=tmp_path / "gt")
+    assert metrics == pytest.approx(wanted, nan_ok=True)
+    assert any("maps of segments" in line for line in said)
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_parquet_as_pandas_writes_results(as_bytes, plain, tmp_path):
+    """The masks are one column of records."""
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = results()
+    if as_bytes:
+        rows = edited(rows, segmentation=lambda s: {**s, "counts": s["counts"].encode()})
+    gt, _ = saved(tmp_path, truth(), [])
+    path = tmp_path / "pred.parquet"
+    parquet.write_table(pa.Table.from_pylist(edited(rows, image_id=float)), path)
+    metrics, _ = scored(gt, path)
+    assert metrics == pytest.approx(plain, abs=1e-12, nan_ok=True)
+
+
+def test_pickled_masks_with_an_axis_of_one(plain, tmp_path):
+    gt, _ = saved(tmp_path, truth(), [])
+    path = tmp_path / "pred.pth"
+    found = {
+        image_id: {
+            "masks": np.stack([rle.decode(row["segmentation"]).astype(bool) for row in rows])[
+                :, None
+            ],
+            "scores": np.array([row["score"] for row in rows]),
+        }
+        for image_id, rows in by_image(results()).items()
+    }
+    path.write_bytes(pickle.dumps(found))
+    metrics, _ = scored(gt, path)
+    assert metrics == pytest.approx(plain, abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", ["pond_07", "POND_07.JPG", "/data/pond_07.png", "11", "0011"])
+def test_metric_knows_images_by_name(name):
+    from entityseg_bench import EntityMetric
+
+    metric = EntityMetric(truth())
+    metric.update(name, [np.ones((HEIGHT, WIDTH), bool)], [0.5])
+    assert list(metric._found) == [0]
+    with pytest.raises(InputError, match="there is no image 'lake'"):
+        metric.update("lake", [], [])
+
+
+def test_a_folder_of_any_tool_is_converted(plain, tmp_path):
+    gt, _ = saved(tmp_path, truth(), [])
+    folder = folder_of_files(tmp_path / "out", lambda rows: text(rows).encode(), ".json")
+    made = tmp_path / "made.json"
+    assert main(["convert", str(folder), str(made), "--to", "results", "--gt", str(gt)]) == 0
+    metrics, _ = scored(gt, made)
+    assert metrics == pytest.approx(plain, abs=1e-12, nan_ok=True)
