@@ -27,7 +27,7 @@ from entityseg_bench.formats.score_from import ScoreFrom, known_key
 from entityseg_bench.formats.tolerant import Tally
 from entityseg_bench.formats.tolerant_results import named_image
 from entityseg_bench.formats.tolerant_truth import is_sa1b
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.masks import Masks
 from entityseg_bench.table import Segments
 from entityseg_bench.types import RLE, ImageInfo
@@ -48,7 +48,7 @@ def tells(folder: Path) -> bool:
     first = next(json_files(folder), None)
     if first is None:
         return False
-    with first.open("rb") as file:
+    with open_regular(first) as file:
         head = file.read(HEAD)
     return any(sign in head for sign in SIGNS) and b'"images"' not in head
 

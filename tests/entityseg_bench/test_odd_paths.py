@@ -1,0 +1,63 @@
+"""Paths that are no files of the usual kind: pipes in folders, circles of links, odd bytes."""
+
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from entity_api import rle
+from entityseg_bench.cli import main
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="there are no such paths")
+
+
+@pytest.fixture
+def sides(tmp_path):
+    mask = rle.encode(np.asfortranarray(np.eye(8, dtype=np.uint8)))
+    record = {"image_id": 1, "category_id": 1, "segmentation": mask}
+    truth = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 8, "width": 8}],
+        "annotations": [{"id": 1, "area": 8, "bbox": [0, 0, 8, 8], "iscrowd": 0, **record}],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    (tmp_path / "pred.json").write_text(json.dumps([{"score": 0.5, **record}]))
+    return str(tmp_path / "gt.json"), str(tmp_path / "pred.json")
+
+
+def test_a_pipe_in_a_folder_is_refused(sides, tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "folder/a.json")
+    assert main(["evaluate", str(tmp_path / "folder"), sides[1]]) == 2
+    assert "a device or a pipe" in capsys.readouterr().err
+    assert main(["evaluate", sides[0], str(tmp_path / "folder")]) == 2
+    assert "a device or a pipe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", [".", "..", "/"])
+def test_results_are_not_written_in_place_of_a_folder(sides, target, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["convert", sides[1], target, "--to", "results", "--gt", sides[0]]) == 2
+    assert "it is a folder" in capsys.readouterr().err
+
+
+def test_a_first_record_that_is_nested_deeply_is_refused(sides, tmp_path, capsys):
+    path = tmp_path / "deep.json"
+    deep = "[" * 100_000 + "]" * 100_000
+    path.write_text('{"images": [], "annotations": [{"x": ' + deep + "}]}")
+    assert main(["convert", sides[1], str(tmp_path / "o"), "--to", "npz", "--gt", str(path)]) == 2
+    assert "deep.json: " in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
+def test_a_name_that_is_no_utf8(sides, tmp_path):
+    name = str(tmp_path / "\udcff")
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images/a.jpg")
+    argv = ["report", *sides, "--out", name + ".html", "--assets", "--quiet", "--resamples", "2"]
+    assert main([*argv, "--images", str(tmp_path / "images")]) == 0
+    assert main(["convert", sides[1], name, "--to", "parquet", "--gt", sides[0]]) == 0
+    assert main(["convert", sides[0], name + "s", "--to", "parquet", "--split", "val"]) == 0
