@@ -1,4 +1,4 @@
-"""Paths that are no files of the usual kind: pipes in folders, circles of links, odd bytes."""
+"""What nobody means: pipes in folders, links in circles, odd bytes in names, endless numbers."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from PIL import Image
 from entity_api import rle
 from entityseg_bench.cli import main
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="there are no such paths")
+posix = pytest.mark.skipif(os.name == "nt", reason="there are no such paths")
 
 
 @pytest.fixture
@@ -28,6 +28,7 @@ def sides(tmp_path):
     return str(tmp_path / "gt.json"), str(tmp_path / "pred.json")
 
 
+@posix
 def test_a_pipe_in_a_folder_is_refused(sides, tmp_path, capsys):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "folder/a.json")
@@ -37,6 +38,7 @@ def test_a_pipe_in_a_folder_is_refused(sides, tmp_path, capsys):
     assert "a device or a pipe" in capsys.readouterr().err
 
 
+@posix
 @pytest.mark.parametrize("target", [".", "..", "/"])
 def test_results_are_not_written_in_place_of_a_folder(sides, target, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -61,3 +63,23 @@ def test_a_name_that_is_no_utf8(sides, tmp_path):
     assert main([*argv, "--images", str(tmp_path / "images")]) == 0
     assert main(["convert", sides[1], name, "--to", "parquet", "--gt", sides[0]]) == 0
     assert main(["convert", sides[0], name + "s", "--to", "parquet", "--split", "val"]) == 0
+
+
+@pytest.mark.parametrize("most", ["nan", "inf", "0"])
+def test_pictures_of_no_size_are_refused(sides, most, tmp_path, capsys):
+    argv = ["visualize", *sides, "--images", str(tmp_path), "--out", str(tmp_path / "o")]
+    assert main([*argv, "--max-kb", most]) == 2
+    assert "--max-kb" in capsys.readouterr().err
+
+
+def test_more_predictions_than_can_be_counted_are_refused(sides, capsys):
+    assert main(["evaluate", *sides, "--quiet", "--max-dets", "9" * 30]) == 2
+    assert "max_dets must be at most" in capsys.readouterr().err
+
+
+def test_a_field_that_no_number_holds_is_refused(sides, tmp_path, capsys):
+    path = tmp_path / "gt.json"
+    path.write_text(path.read_text().replace('"iscrowd"', f'"own": {"9" * 5000}, "iscrowd"'))
+    argv = ["convert", sides[0], str(tmp_path / "o"), "--to", "npz", "--jobs", "1"]
+    assert main([*argv, "--from", "coco"]) == 2
+    assert "own: it cannot be read" in capsys.readouterr().err
