@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from entity_api import rle
 from entityseg_bench.cli import main
+from entityseg_bench.commands import predict
 
 posix = pytest.mark.skipif(os.name == "nt", reason="there are no such paths")
 
@@ -83,3 +85,21 @@ def test_a_field_that_no_number_holds_is_refused(sides, tmp_path, capsys):
     argv = ["convert", sides[0], str(tmp_path / "o"), "--to", "npz", "--jobs", "1"]
     assert main([*argv, "--from", "coco"]) == 2
     assert "own: it cannot be read" in capsys.readouterr().err
+
+
+def test_intervals_of_endless_resamples_are_refused(sides, tmp_path, capsys):
+    state = str(tmp_path / "a.state")
+    assert main(["evaluate", *sides, "--quiet", "--save-state", state]) == 0
+    for count in ("0", "9" * 30):
+        assert main(["merge", state, "--ci", count]) == 2
+        assert "--ci" in capsys.readouterr().err
+    for option in ("--json", "--save-state"):
+        assert main(["merge", state, option, ""]) == 2
+
+
+@posix
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_a_verb_is_imported_is_one_line(number, code, monkeypatch, capsys):
+    monkeypatch.setattr(predict, "main", lambda argv, prog: signal.raise_signal(number))
+    assert main(["predict"]) == code
+    assert capsys.readouterr().err == "entityseg predict: stopped\n"
