@@ -8,4 +8,5 @@ cdef class Codes:
     cdef readonly Py_ssize_t n
 
     cdef int make_room(self, Py_ssize_t n) except -1
+    cdef int resize(self, Py_ssize_t n) except -1
     cpdef put(self, Py_ssize_t idx, counts)

@@ -3,7 +3,7 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint8_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp
 
 import numpy as np
@@ -34,6 +34,19 @@ cdef class Codes:
         self.lengths = <Py_ssize_t*>calloc(n + 1, sizeof(Py_ssize_t))
         if self.texts == NULL or self.lengths == NULL:
             raise MemoryError
+        return 0
+
+    cdef int resize(self, Py_ssize_t n) except -1:
+        """Hold the places of n strings, of which those that are known stay."""
+        cdef void* texts = realloc(self.texts, (n + 1) * sizeof(uint8_t*))
+        if texts != NULL:
+            self.texts = <const uint8_t**>texts
+        cdef void* lengths = realloc(self.lengths, (n + 1) * sizeof(Py_ssize_t))
+        if lengths != NULL:
+            self.lengths = <Py_ssize_t*>lengths
+        if texts == NULL or lengths == NULL:
+            raise MemoryError
+        self.n = n
         return 0
 
     def __dealloc__(self):

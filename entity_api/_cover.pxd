@@ -4,7 +4,7 @@ from entity_api._rle cimport Runs
 
 
 cdef class Cover:
-    cdef uint64_t* taken         # a bit a pixel, and as much again for those covered twice
+    cdef uint64_t* taken         # what images are marked in
     cdef Py_ssize_t room         # of words
 
     cdef int64_t take(self, Runs masks, Runs out) noexcept nogil

@@ -13,6 +13,7 @@ from entity_api._rle cimport NO_MEMORY, Runs
 
 cdef extern from *:
     """
+    #define FULL (~0ULL)
     #if defined(__GNUC__)
     static int lowest_bit(unsigned long long x) { return __builtin_ctzll(x); }
     static int count_bits(unsigned long long x) { return __builtin_popcountll(x); }
@@ -26,8 +27,20 @@ cdef extern from *:
     static int lowest_bit(unsigned long long x) { return count_bits((x & (0 - x)) - 1); }
     #endif
     """
+    const unsigned long long FULL
     int lowest_bit(unsigned long long x) noexcept nogil
     int count_bits(unsigned long long x) noexcept nogil
+
+
+# A bit a pixel of 4 megapixels: what is cleared in less time than anything is sorted.
+cdef enum:
+    FEW_WORDS = 65536
+
+
+cdef struct Bits:
+    uint64_t* taken  # a bit a pixel, set once a mask has it
+    uint64_t* twice  # a bit a pixel, set once two masks have it
+    uint64_t* done   # a bit a word of ``twice``, set once that is full
 
 
 cdef class Cover:
@@ -44,26 +57,29 @@ cdef class Cover:
             `NO_MEMORY`: there is no memory.
         """
         cdef Py_ssize_t n_words = <Py_ssize_t>(masks.pixels >> 6) + 1, m = masks.offsets[masks.n]
-        cdef uint64_t* twice
-        if n_words > 2 * m:
+        cdef Py_ssize_t n_done = (n_words >> 6) + 1
+        cdef Bits bits
+        if n_words > max(4 * m, FEW_WORDS):
             # Few runs in many pixels: a bit a pixel would take longer to clear than to set.
             return take_by_events(masks, out)
-        if 2 * n_words > self.room:
+        if 2 * n_words + n_done > self.room:
             free(self.taken)
-            self.taken = <uint64_t*>malloc(2 * n_words * sizeof(uint64_t))
-            self.room = 2 * n_words if self.taken != NULL else 0
+            self.taken = <uint64_t*>malloc((2 * n_words + n_done) * sizeof(uint64_t))
+            self.room = 2 * n_words + n_done if self.taken != NULL else 0
             if not self.room:
                 return NO_MEMORY
-        twice = self.taken + n_words
+        bits.taken = self.taken
+        bits.twice = self.taken + n_words
+        bits.done = bits.twice + n_words
         memset(self.taken, 0, n_words * sizeof(uint64_t))
         if disjoint(masks, self.taken):
             return 0
         # What is visible begins where some mask begins or ends, and no two pieces at one place.
         if not out.make_room(masks.n, masks.pixels, 2 * m):
             return NO_MEMORY
-        memset(self.taken, 0, 2 * n_words * sizeof(uint64_t))
-        take_all(masks, out, self.taken, twice)
-        return pixels_of(twice, n_words)
+        memset(self.taken, 0, (2 * n_words + n_done) * sizeof(uint64_t))
+        take_all(masks, out, bits)
+        return pixels_of(bits.twice, n_words)
 
 
 def visible(Runs masks, bint by_events=False):
@@ -92,7 +108,7 @@ cdef int64_t pixels_of(const uint64_t* words, Py_ssize_t n) noexcept nogil:
     cdef int64_t total = 0
     cdef Py_ssize_t word
     for word in range(n):
-        if words[word] == ~<uint64_t>0:
+        if words[word] == FULL:
             total += 64
         elif words[word]:
             total += count_bits(words[word])
@@ -214,51 +230,75 @@ cdef inline bint are_taken(uint64_t* taken, uint32_t start, uint32_t end) noexce
     return seen != 0
 
 
-cdef void take_all(Runs masks, Runs out, uint64_t* taken, uint64_t* twice) noexcept nogil:
+cdef inline bint all_set(const uint64_t* bits, uint32_t first, uint32_t last) noexcept nogil:
+    """Tell whether some bits of one word are all set; False for bits of several words."""
+    cdef uint64_t span = (~<uint64_t>0 << (first & 63)) & (~<uint64_t>0 >> (63 - (last & 63)))
+    return first >> 6 == last >> 6 and bits[first >> 6] & span == span
+
+
+cdef void take_all(Runs masks, Runs out, Bits bits) noexcept nogil:
     """Write into ``out`` what each mask finds free, mask by mask."""
     cdef Py_ssize_t i, k, m = 0, first
+    cdef uint32_t start, end
     for i in range(masks.n):
         first = m
         for k in range(masks.offsets[i], masks.offsets[i + 1], 2):
-            if masks.bounds[k] < masks.bounds[k + 1]:
-                m = take_run(
-                    taken, twice, masks.bounds[k], masks.bounds[k + 1], out.bounds, first, m
-                )
+            start, end = masks.bounds[k], masks.bounds[k + 1]
+            # Under many masks most runs find no word that is not covered twice already.
+            if start < end and not all_set(bits.done, start >> 6, (end - 1) >> 6):
+                m = take_run(bits, start, end, out.bounds, first, m)
         out.offsets[i + 1] = m
         for k in range(first, m, 2):
             out.areas_px[i] += out.bounds[k + 1] - out.bounds[k]
 
 
 cdef inline Py_ssize_t take_run(
-    uint64_t* taken, uint64_t* twice, uint32_t start, uint32_t end,
-    uint32_t* bounds, Py_ssize_t first, Py_ssize_t m,
+    Bits bits, uint32_t start, uint32_t end, uint32_t* bounds, Py_ssize_t first, Py_ssize_t m
 ) noexcept nogil:
     """Take a run and write its pieces that were free; return the end of what is written."""
     cdef uint32_t head_word = start >> 6, tail_word = (end - 1) >> 6, word
     cdef uint64_t head = ~<uint64_t>0 << (start & 63)
     cdef uint64_t tail = ~<uint64_t>0 >> (63 - ((end - 1) & 63))
     if head_word == tail_word:
-        return take_word(taken, twice, head_word, head & tail, bounds, first, m)
-    m = take_word(taken, twice, head_word, head, bounds, first, m)
-    for word in range(head_word + 1, tail_word):
-        # Under many masks most words are taken whole already.
-        if taken[word] == ~<uint64_t>0:
-            twice[word] = ~<uint64_t>0
+        return take_word(bits, head_word, head & tail, bounds, first, m)
+    m = take_word(bits, head_word, head, bounds, first, m)
+    word = head_word + 1
+    while word < tail_word:
+        # Most words are taken whole already, or not at all.
+        if bits.taken[word] == FULL:
+            if bits.twice[word] != FULL:
+                bits.twice[word] = FULL
+                bits.done[word >> 6] |= <uint64_t>1 << (word & 63)
+            word += 1
+        elif bits.taken[word] == 0:
+            head_word = word
+            while word < tail_word and bits.taken[word] == 0:
+                bits.taken[word] = FULL
+                word += 1
+            m = put_run(bounds, first, m, head_word << 6, word << 6)
         else:
-            m = take_word(taken, twice, word, ~<uint64_t>0, bounds, first, m)
-    return take_word(taken, twice, tail_word, tail, bounds, first, m)
+            m = take_word(bits, word, FULL, bounds, first, m)
+            word += 1
+    return take_word(bits, tail_word, tail, bounds, first, m)
+
+
+cdef inline void set_twice(Bits bits, uint32_t word, uint64_t own) noexcept nogil:
+    """Note that some bits of a word are covered by two masks."""
+    if own & ~bits.twice[word]:
+        bits.twice[word] |= own
+        if bits.twice[word] == FULL:
+            bits.done[word >> 6] |= <uint64_t>1 << (word & 63)
 
 
 cdef inline Py_ssize_t take_word(
-    uint64_t* taken, uint64_t* twice, uint32_t word, uint64_t bits,
-    uint32_t* bounds, Py_ssize_t first, Py_ssize_t m,
+    Bits bits, uint32_t word, uint64_t own, uint32_t* bounds, Py_ssize_t first, Py_ssize_t m
 ) noexcept nogil:
     """Take some bits of a word; those that were taken before are covered twice."""
-    cdef uint64_t left = bits & ~taken[word]
+    cdef uint64_t left = own & ~bits.taken[word]
     cdef uint32_t at = word << 6
     cdef int skip, length
-    twice[word] |= bits ^ left
-    taken[word] |= bits
+    set_twice(bits, word, own ^ left)
+    bits.taken[word] |= own
     while left:
         skip = lowest_bit(left)
         # Up to the first 0 above the piece; adding its lowest bit carries through the piece.

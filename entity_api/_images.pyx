@@ -31,7 +31,7 @@ cdef class Side:
 
     Args:
         codes: Of all records.
-        order: Records by image; detections by falling score.
+        order: Records by image; detections by score descending.
         starts: (I + 1,) where the records of each image, or of each place, start in ``order``.
         groups: (N records,) negative for those that are not scored.
         areas: (N records,) pixels that put each into its area range, nan for those of the mask.

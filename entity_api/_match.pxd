@@ -27,12 +27,9 @@ cdef class Target:
     cdef int32_t[:, :, ::1] dt_gt
     cdef int32_t[:, :, ::1] gt_dt
     cdef uint8_t[:, ::1] gt_ignored
+    cdef int8_t[:, ::1] unmatched
 
     cdef bint match(self, Near near, const Image* image, const int64_t* columns) noexcept nogil
     cdef void ignore(
-        self, const Image* image, Py_ssize_t a, uint8_t* ignored, int8_t* unmatched
-    ) noexcept nogil
-    cdef void fill(
-        self, const Image* image, Py_ssize_t a, Py_ssize_t t, const int64_t* columns,
-        Py_ssize_t first_column, Py_ssize_t n_columns, const int8_t* unmatched,
+        self, const Image* image, Py_ssize_t a, const int64_t* columns, uint8_t* ignored
     ) noexcept nogil

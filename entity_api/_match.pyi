@@ -14,7 +14,9 @@ class Target:
         dt_gt: NDArray[np.int32],
         gt_dt: NDArray[np.int32],
         gt_ignored: NDArray[np.uint8],
+        unmatched: NDArray[np.int8],
     ) -> None: ...
+    def settle(self) -> None: ...
 
 def match_image(
     near: Near,

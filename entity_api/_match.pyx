@@ -7,7 +7,7 @@ by operation, so that results equal pycocotools' to the last bit; the tests hold
 
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from entity_api._near cimport Near, Pair
 
@@ -40,19 +40,21 @@ cdef class Target:
     Args:
         iou_thrs: (T,) in [0, 1].
         area_ranges: (A, 2) least and greatest area in pixels, both included.
-        outcome: (A, T, N) 0 false positive, 1 true positive, 2 ignored.
-        dt_gt: (A, T, N) record of the matched gt, or -1; (A, T, 0) is left alone.
+        outcome: (A, T, N) 0 false positive, 1 true positive, 2 ignored; zeros at first.
+        dt_gt: (A, T, N) record of the matched gt, untouched without one; (A, T, 0) is left alone.
         gt_dt: (A, T, gt records) record of the last matched detection, untouched without one.
         gt_ignored: (A, gt records).
+        unmatched: (A, N) what a detection is without a match, 0 or 2; see `settle`.
     """
 
     def __init__(
         self, const double[::1] iou_thrs, const double[:, ::1] area_ranges,
         int8_t[:, :, ::1] outcome, int32_t[:, :, ::1] dt_gt, int32_t[:, :, ::1] gt_dt,
-        uint8_t[:, ::1] gt_ignored,
+        uint8_t[:, ::1] gt_ignored, int8_t[:, ::1] unmatched,
     ):
         self.iou_thrs, self.area_ranges = iou_thrs, area_ranges
         self.outcome, self.dt_gt, self.gt_dt, self.gt_ignored = outcome, dt_gt, gt_dt, gt_ignored
+        self.unmatched = unmatched
 
     cdef bint match(self, Near near, const Image* image, const int64_t* columns) noexcept nogil:
         """Match the detections of an image, best score first, each to its best free gt.
@@ -72,34 +74,21 @@ cdef class Target:
         cdef Py_ssize_t n_dt = image.n_dt, n_gt = image.n_gt, d, k, i, n_some = 0, a, t
         cdef int64_t g
         cdef bint keep = self.dt_gt.shape[2] > 0
-        cdef int8_t* unmatched = <int8_t*>malloc(n_dt + 1)
         # Most detections are near nothing.
         cdef Py_ssize_t* some = <Py_ssize_t*>malloc((n_dt + 1) * sizeof(Py_ssize_t))
         cdef uint8_t* ignored = <uint8_t*>malloc(2 * n_gt + 1)
         cdef uint8_t* taken = ignored + n_gt
-        cdef Py_ssize_t first_column, n_columns = 0
-        if unmatched == NULL or some == NULL or ignored == NULL:
-            free(unmatched)
+        if some == NULL or ignored == NULL:
             free(some)
             free(ignored)
             return False
         for d in range(n_dt):
-            n_columns += columns[d] >= 0
             if near.first[d + 1] > near.first[d] and columns[d] >= 0:
                 some[n_some] = d
                 n_some += 1
-        # Those of a group follow each other by falling score.
-        first_column = columns[0] if n_dt else 0
-        for d in range(n_columns):
-            if columns[d] != first_column + d:
-                first_column = -1
-                break
         for a in range(self.area_ranges.shape[0]):
-            self.ignore(image, a, ignored, unmatched)
-            for t in range(self.iou_thrs.shape[0]):
-                self.fill(image, a, t, columns, first_column, n_columns, unmatched)
-                if not n_some:
-                    continue
+            self.ignore(image, a, columns, ignored)
+            for t in range(self.iou_thrs.shape[0] if n_some else 0):
                 memset(taken, 0, n_gt)
                 for i in range(n_some):
                     d = some[i]
@@ -115,13 +104,12 @@ cdef class Target:
                     self.outcome[a, t, columns[d]] = IGNORED if ignored[g] else TRUE_POSITIVE
                     if keep:
                         self.dt_gt[a, t, columns[d]] = <int32_t>image.gt_records[g]
-        free(unmatched)
         free(some)
         free(ignored)
         return True
 
     cdef void ignore(
-        self, const Image* image, Py_ssize_t a, uint8_t* ignored, int8_t* unmatched
+        self, const Image* image, Py_ssize_t a, const int64_t* columns, uint8_t* ignored
     ) noexcept nogil:
         """Tell which gt an area range ignores, and what a detection in it is without a match."""
         cdef Py_ssize_t d, g
@@ -133,29 +121,24 @@ cdef class Target:
             if image.gt_group[g] >= 0:
                 self.gt_ignored[a, image.gt_records[g]] = ignored[g]
         for d in range(image.n_dt):
-            unmatched[d] = (
-                IGNORED if image.dt_area[d] < least or image.dt_area[d] > greatest
-                else FALSE_POSITIVE
-            )
-
-    cdef void fill(
-        self, const Image* image, Py_ssize_t a, Py_ssize_t t, const int64_t* columns,
-        Py_ssize_t first_column, Py_ssize_t n_columns, const int8_t* unmatched,
-    ) noexcept nogil:
-        """Write of each detection what it is without a match; ``first_column`` -1: in no order."""
-        cdef Py_ssize_t d
-        cdef bint keep = self.dt_gt.shape[2] > 0
-        if n_columns and first_column >= 0:
-            memcpy(&self.outcome[a, t, first_column], unmatched, n_columns)
-            if keep:
-                # Every byte of -1 is 0xFF.
-                memset(&self.dt_gt[a, t, first_column], 0xFF, n_columns * sizeof(int32_t))
-            return
-        for d in range(image.n_dt):
             if columns[d] >= 0:
-                self.outcome[a, t, columns[d]] = unmatched[d]
-                if keep:
-                    self.dt_gt[a, t, columns[d]] = -1
+                self.unmatched[a, columns[d]] = (
+                    IGNORED if image.dt_area[d] < least or image.dt_area[d] > greatest
+                    else FALSE_POSITIVE
+                )
+
+    def settle(self):
+        """Say of all detections without a match, once all images are matched, what they are."""
+        cdef Py_ssize_t a, t, n, n_columns = self.outcome.shape[2]
+        cdef int8_t* own
+        cdef const int8_t* unmatched
+        with nogil:
+            for a in range(self.outcome.shape[0] if n_columns else 0):
+                unmatched = &self.unmatched[a, 0]
+                for t in range(self.outcome.shape[1]):
+                    own = &self.outcome[a, t, 0]
+                    for n in range(n_columns):
+                        own[n] = own[n] if own[n] else unmatched[n]
 
 
 def match_image(
@@ -194,12 +177,12 @@ def precision_at_recall(
     double[:] precision,
     double[:] score_at,
 ):
-    """Interpolate precision at each recall threshold from outcomes by falling score.
+    """Interpolate precision at each recall threshold from outcomes sorted by score descending.
 
     Args:
         outcome: As `Target.match` writes them.
-        order: (N,) positions in ``outcome`` by falling score.
-        score: (N,) falling.
+        order: (N,) positions in ``outcome``, by score descending.
+        score: (N,) descending.
         n_gt: Counted ground truth, above 0.
         rec_thrs: (R,) rising, in [0, 1].
         precision: (R,) written: the highest precision at that recall or a higher one, else 0.

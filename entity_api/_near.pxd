@@ -33,6 +33,7 @@ cdef class Near:
     cdef bint look_at(
         self, Runs gt, const uint8_t* gt_crowd, uint64_t height, double least_iou
     ) noexcept nogil
+    cdef Py_ssize_t first_reaching(self, uint32_t x) noexcept nogil
     cdef bint find(
         self, Runs dt, Runs gt, const int64_t* dt_group, const int64_t* gt_group,
         const uint8_t* gt_crowd, uint64_t height, double least_iou

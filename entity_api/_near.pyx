@@ -10,6 +10,8 @@ from libc.stdlib cimport free, malloc, qsort, realloc
 
 from entity_api._rle cimport Runs
 
+import numpy as np
+
 # A pair is looked at this often, whether it can still reach what is needed.
 cdef enum:
     STEPS_BETWEEN_LOOKS = 48
@@ -165,6 +167,17 @@ cdef class Near:
         self.first[self.n + 1] += 1
         return True
 
+    cdef Py_ssize_t first_reaching(self, uint32_t x) noexcept nogil:
+        """Return the first of the others that may reach a column; none before it does."""
+        cdef Py_ssize_t low = 0, high = self.n_others, middle
+        while low < high:
+            middle = (low + high) // 2
+            if self.reaching[middle + 1] > x:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
     cdef bint find(
         self, Runs dt, Runs gt, const int64_t* dt_group, const int64_t* gt_group,
         const uint8_t* gt_crowd, uint64_t height, double least_iou
@@ -180,7 +193,7 @@ cdef class Near:
             height: Of the image in pixels.
             least_iou: Above 0.
         """
-        cdef Py_ssize_t d, k, low, high, middle
+        cdef Py_ssize_t d, k
         cdef Extent one
         cdef const Extent* other
         cdef int64_t least, common, width, rows
@@ -194,15 +207,7 @@ cdef class Near:
             if dt_group[d] < 0 or not columns_of(dt, d, height, &one):
                 continue
             rows_known = False
-            # None before this one reaches the first column.
-            low, high = 0, self.n_others
-            while low < high:
-                middle = (low + high) // 2
-                if self.reaching[middle + 1] > one.x0:
-                    high = middle
-                else:
-                    low = middle + 1
-            for k in range(low, self.n_others):
+            for k in range(self.first_reaching(one.x0), self.n_others):
                 other = &self.others[k]
                 if other.x0 >= one.x1:
                     break
@@ -258,6 +263,43 @@ def near(
     if not done:
         raise MemoryError
     return found
+
+
+def common(Runs dt, Runs gt, uint64_t height):
+    """Count the pixels that each dt mask shares with each gt mask, (D, G): pairs whose boxes meet.
+
+    Args:
+        dt: D masks.
+        gt: G masks.
+        height: Of the image in pixels; of a wrong one the result is the same, but later.
+    """
+    cdef Near found = Near()
+    cdef Py_ssize_t d, k
+    cdef Extent one
+    cdef const Extent* other
+    out = np.zeros((dt.n, gt.n), np.int64)
+    cdef int64_t[:, ::1] view = out
+    cdef const uint8_t[::1] no_crowd = np.zeros(gt.n + 1, np.uint8)
+    if dt.n == 0 or gt.n == 0:
+        return out
+    if not found.look_at(gt, &no_crowd[0], height, 0):
+        raise MemoryError
+    with nogil:
+        for d in range(dt.n):
+            if not columns_of(dt, d, height, &one):
+                continue
+            rows_of(dt, height, &one)
+            for k in range(found.first_reaching(one.x0), found.n_others):
+                other = &found.others[k]
+                if other.x0 >= one.x1:
+                    break
+                if other.x1 > one.x0 and other.y0 < one.y1 and one.y0 < other.y1:
+                    view[d, other.idx] = common_px(
+                        dt.bounds + dt.offsets[d], dt.bounds + dt.offsets[d + 1],
+                        gt.bounds + gt.offsets[other.idx], gt.bounds + gt.offsets[other.idx + 1],
+                        one.px, 0,
+                    )
+    return out
 
 
 def of_dense(const double[:, ::1] iou, double least_iou, const int64_t[::1] dt_group,

@@ -135,7 +135,7 @@ def weighted_precision(
         event_thr: Thresholds at which a detection is a true positive or ignored.
         event_kind: Which of the two, and whether it begins or ends a stretch of true positives.
         ties: (K, 3) threshold, first and last detection of those that need one copy of their image
-            after the other; last ones falling. They have no events there.
+            after the other; last ones descending. They have no events there.
         outcome: (n, T) as in `Matches`.
         n_all: (B,) sums of the weights of all detections.
         n_hits: (B, T) the same of the true positives.

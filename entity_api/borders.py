@@ -40,7 +40,7 @@ def boundary_iou_of_runs(
     """
     reach = reach_of(*size, ratio)
     dt_bands, gt_bands = inner_borders(dt, size, reach), inner_borders(gt, size, reach)
-    common = _sweep.Regions(gt_bands).intersections(dt_bands)
+    common = _sweep.Spans(gt_bands, size[0]).intersections(dt_bands)
     return iou_of_counts(common, dt_bands.areas(), gt_bands.areas(), iscrowd)
 
 

@@ -1,4 +1,4 @@
-"""From outcomes by falling score to precision and recall."""
+"""From outcomes sorted by score descending to precision and recall."""
 
 import itertools
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _match
-from entity_api.groups import Idx, by_falling_score
+from entity_api.groups import Idx, by_score_descending
 from entity_api.params import EvalParams
 
 __all__ = ["precision_and_recall"]
@@ -41,7 +41,7 @@ def precision_and_recall(
     rec_thrs = np.array(params.rec_thrs, np.float64)
     for k in range(n_cats):
         columns = np.arange(category_start[k], category_start[k + 1])
-        by_score = by_falling_score(scores[columns])
+        by_score = by_score_descending(scores[columns])
         columns = columns[by_score]
         limits = [columns[ranks[columns] < max_det] for max_det in params.max_dets]
         kept_scores = [scores[kept] for kept in limits]

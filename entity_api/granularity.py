@@ -167,7 +167,7 @@ class _Image:
         """Intersect the two sides."""
         overlap = bool(_cover.visible(entities)[1])
         return cls(
-            _sweep.Regions(entities).intersections(masks),
+            _sweep.Spans(entities, size[0]).intersections(masks),
             masks.areas(),
             entities.areas(),
             codes_of(entities, size) if overlap else None,

@@ -1,7 +1,9 @@
 """Group detections and ground truth by image, or by (image, category): the groups that match."""
 
+import contextlib
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from entity_api.params import EvalParams
 from entity_api.shown import Shown
 from entity_api.tables import Detections, GroundTruth
 
-__all__ = ["Groups", "by_falling_score", "group"]
+__all__ = ["Groups", "by_score_descending", "group"]
 
 Idx = NDArray[np.int64]
 
@@ -151,7 +153,7 @@ def group(
     """
     n_images = len(gt.image_ids)
     place = np.empty(n_images, np.int64)
-    place[sorted(range(n_images), key=lambda idx: _by_id(gt.image_ids[idx]))] = np.arange(n_images)
+    place[_rising(gt.image_ids)] = np.arange(n_images)
     if params.class_aware:
         wanted = params.category_ids or np.unique(gt.category_ids).tolist()
         category_ids = [int(category_id) for category_id in wanted]
@@ -170,7 +172,7 @@ def group(
         gt_category = np.where(scored[gt.image_idx], gt_category, -1)
     # Stable sorts, the last key first, so that records with equal scores keep the order of the
     # file.
-    dt_order = by_falling_score(dt.scores)
+    dt_order = by_score_descending(dt.scores)
     if dropped is not None and dropped.any():
         dt_order = dt_order[~dropped[dt_order]]
         dt_category = np.where(dropped, -1, dt_category)
@@ -195,7 +197,7 @@ def group(
     )
 
 
-def by_falling_score(scores: NDArray[np.float64]) -> Idx:
+def by_score_descending(scores: NDArray[np.float64]) -> Idx:
     """Return positions sorted by score descending; of equal scores the earlier one comes first."""
     order = np.argsort(-scores)
     ordered = scores[order]
@@ -218,6 +220,10 @@ def _starts(positions: Idx, n: int) -> Idx:
     return np.concatenate([[0], np.cumsum(np.bincount(positions, minlength=n))]).astype(np.int64)
 
 
-def _by_id(image_id: object) -> tuple[bool, object]:
-    """Return a sort key that puts numbers before strings."""
-    return isinstance(image_id, str), image_id
+def _rising(image_ids: Sequence[Any]) -> Sequence[int] | Idx:
+    """Sort images by id, numbers before strings."""
+    if set(map(type, image_ids)) <= {int}:
+        with contextlib.suppress(OverflowError):
+            return np.argsort(np.array(image_ids, np.int64), kind="stable")
+    ids = list(image_ids)
+    return sorted(range(len(ids)), key=lambda idx: (isinstance(ids[idx], str), ids[idx]))

@@ -64,6 +64,9 @@ class Run:
         self.codes: dict[Side, Codes] = {"gt": codes_of(gt), "dt": codes_of(dt)}
         self._columns = positions(groups.records, len(dt.scores))
         self.visible = self._visible() if self.removes_overlaps else None
+        self._targets = [self._target(self.submitted)]
+        if self.visible is not None:
+            self._targets.append(self._target(self.visible))
         self._matcher: Matcher
         if params.iou_type == "segm":
             self._matcher = self._kernel()
@@ -72,9 +75,8 @@ class Run:
 
     def match_plainly(self) -> None:
         """Match images in Python, as is done for all but masks."""
-        targets = self._target(), None if self.visible is None else self._target(self.visible)
         self._matcher = PlainImages(
-            self.gt, self.dt, self.codes, self.params, self.groups, self._columns, targets,
+            self.gt, self.dt, self.codes, self.params, self.groups, self._columns, self._targets,
             self.visible,
         )  # fmt: skip
 
@@ -90,8 +92,8 @@ class Run:
         n, keep = len(groups.ordered), self.params.keep_matches
         return Visible(
             columns=positions(groups.ordered, len(self.dt.scores)),
-            outcome=np.empty((*n_areas_thrs, n), np.int8),
-            dt_gt=np.empty((*n_areas_thrs, n if keep else 0), np.int32),
+            outcome=np.zeros((*n_areas_thrs, n), np.int8),
+            dt_gt=np.full((*n_areas_thrs, n if keep else 0), -1, np.int32),
             gt_dt=np.full_like(self.submitted.gt_dt, -1),
             gt_ignored=self.submitted.gt_ignored,
             hidden=np.zeros(len(self.dt.scores), bool),
@@ -99,9 +101,8 @@ class Run:
             rule=self.params.overlap_rule,
         )
 
-    def _target(self, of: Matches | Visible | None = None) -> _match.Target:
-        """Give the arrays of a pass, those of the masks as submitted by default."""
-        found = of or self.submitted
+    def _target(self, found: Matches | Visible) -> _match.Target:
+        """Give the arrays of a pass."""
         return _match.Target(
             np.array(self.params.iou_thrs, np.float64),
             np.array(list(self.params.area_ranges.values()), np.float64),
@@ -109,6 +110,7 @@ class Run:
             found.dt_gt,
             found.gt_dt,
             found.gt_ignored.view(np.uint8),
+            np.zeros((len(found.outcome), found.outcome.shape[2]), np.int8),
         )
 
     def _kernel(self) -> _images.Images:
@@ -126,7 +128,7 @@ class Run:
         removal = None
         if visible is not None:
             removal = _images.Removal(
-                self._target(visible),
+                self._targets[1],
                 visible.columns,
                 groups.max_det,
                 RULES[visible.rule],
@@ -145,7 +147,7 @@ class Run:
                 self.codes["dt"], groups.dt_order, groups.dt_start, groups.dt_category, dt_areas
             ),
             self._columns,
-            self._target(),
+            self._targets[0],
             removal,
             least_iou(self.params),
         )  # fmt: skip
@@ -155,6 +157,8 @@ class Run:
         for done in in_threads(self._match, self._chunks(), self.params.threads):
             if progress:
                 progress(done)
+        for target in self._targets:
+            target.settle()
 
     def _chunks(self) -> list[Idx]:
         """Divide the images to score into parts of some records each."""

@@ -102,7 +102,7 @@ def visible_by(
 
     Args:
         rule: Which mask keeps a pixel; see `EvalParams.overlap_rule`.
-        masks: N masks by falling score.
+        masks: N masks, sorted by score descending.
         rows: (N,) their positions in the file.
         size: (height, width) of the image in pixels.
 

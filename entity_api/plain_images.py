@@ -1,7 +1,7 @@
 """Match images in plain steps: by boxes, by boundaries, and as the kernel of masks is held to."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,8 @@ class PlainImages:
         params: What is measured.
         groups: Of both.
         columns: (D,) where each detection is written, -1 for those that do not count.
-        targets: Of the masks as submitted, and of what overlap removal leaves of them.
-        visible: What the second target was made from; None to leave overlaps as they are.
+        targets: Of the masks as submitted and, with ``visible``, of what overlap removal leaves.
+        visible: Of the second target; None to leave overlaps as they are.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class PlainImages:
         params: EvalParams,
         groups: Groups,
         columns: Idx,
-        targets: tuple[_match.Target, _match.Target | None],
+        targets: Sequence[_match.Target],
         visible: Visible | None,
     ) -> None:
         if params.iou_type == "bbox" and (dt.boxes is None or gt.boxes is None):
@@ -104,7 +104,7 @@ class PlainImages:
         gt_area, dt_area = gt_runs.areas(), dt_runs.areas()
         iou = self.iou(image_idx, dt_runs, gt_runs)
         self.match_by(image_idx, iou, dt_area, gt_area, self.columns[dt_rows], self.targets[0])
-        if self.visible is None or self.targets[1] is None:
+        if self.visible is None:
             return
         visible, crowded_px = visible_by(self.visible.rule, dt_runs, dt_rows, size)
         left_px = visible.areas()
@@ -127,7 +127,7 @@ class PlainImages:
     def iou(self, image_idx: int, masks: _rle.Runs, gt_runs: _rle.Runs) -> NDArray[np.float64]:
         """Return the IoU of masks with the ground truth of an image, (D, G)."""
         crowd = self.gt.iscrowd[self.groups.gt_of(image_idx)]
-        common = _sweep.Regions(gt_runs).intersections(masks)
+        common = _sweep.Spans(gt_runs).intersections(masks)
         iou = iou_of_counts(common, masks.areas(), gt_runs.areas(), crowd)
         if self.params.iou_type == "boundary":
             size, ratio = size_of(self.gt, image_idx), self.params.boundary_ratio

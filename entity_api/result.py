@@ -63,8 +63,8 @@ class Matches(Shown):
             records=groups.records,
             ranks=groups.ranks,
             groups=groups,
-            outcome=np.empty((n_areas, n_thrs, n), np.int8),
-            dt_gt=np.empty((n_areas, n_thrs, n if keep else 0), np.int32),
+            outcome=np.zeros((n_areas, n_thrs, n), np.int8),
+            dt_gt=np.full((n_areas, n_thrs, n if keep else 0), -1, np.int32),
             gt_dt=np.full((n_areas, n_thrs, n_gt), -1, np.int32),
             gt_ignored=np.zeros((n_areas, n_gt), bool),
         )

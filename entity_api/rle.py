@@ -164,7 +164,7 @@ def intersections(
     if not dt or not gt:
         return np.zeros((len(dt), len(gt)), np.int64)
     size = size_of(gt[0])
-    return _sweep.Regions(runs_of(gt, size)).intersections(runs_of(dt, size))
+    return _sweep.Spans(runs_of(gt, size), size[0]).intersections(runs_of(dt, size))
 
 
 def iou(
@@ -195,7 +195,7 @@ def iou(
         return np.zeros((len(dt), len(gt)))
     size = size_of(gt[0])
     dt_runs, gt_runs = runs_of(dt, size), runs_of(gt, size)
-    common = _sweep.Regions(gt_runs).intersections(dt_runs)
+    common = _sweep.Spans(gt_runs, size[0]).intersections(dt_runs)
     crowd = np.zeros(len(gt), bool) if iscrowd is None else np.asarray(iscrowd, bool)
     return iou_of_counts(common, dt_runs.areas(), gt_runs.areas(), crowd)
 

@@ -26,7 +26,7 @@ Ints = NDArray[np.int64]
 
 
 class Pass(NamedTuple):
-    """Hold the detections of one pass, by category, image and falling score.
+    """Hold the detections of one pass, by category, image and score descending.
 
     Attributes:
         at: (N,) positions among the detections of the state.
@@ -218,7 +218,7 @@ class EvalState(StateArrays):
 def _outcomes(result: EvalResult) -> tuple[Ints, NDArray[np.uint8]]:
     """Gather the detections with a rank in either pass, and their outcomes, (N, 2 x A x T).
 
-    They stand by category, image and falling score.
+    They stand by category, image and score descending.
     """
     groups = result.groups
     passes = [result.submitted.matches]

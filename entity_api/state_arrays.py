@@ -67,7 +67,7 @@ class StateArrays:
         group_image: (P,) position of its image, rising within a category.
         n_gt: (P, A) its ground truth that counts.
         n_dt: (P,) its detections.
-        scores: (N,) of the detections, group after group, falling.
+        scores: (N,) of the detections, group after group, descending.
         codes: (N,) which pattern each has.
         patterns: (C, 2, A, T) outcomes as submitted and with overlaps removed, or ``ABSENT``.
     """

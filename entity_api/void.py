@@ -61,7 +61,7 @@ def cut_to_labelled(gt: GroundTruth, dt: Detections) -> tuple[Detections, NDArra
             raise RecordError("dt", int(rows[error.idx]), str(error)) from None
         outside = pack([void], (height, width))
         areas = masks.areas()
-        lost = _sweep.Regions(outside).intersections(masks)[:, 0]
+        lost = _sweep.Spans(outside).intersections(masks)[:, 0]
         on_void[rows] = (lost == areas) & (areas > 0)
         kept = complement(outside.bounds_of(0).astype(np.int64).reshape(-1, 2), height * width)
         for k in np.flatnonzero((lost > 0) & (lost < areas)).tolist():

@@ -168,7 +168,8 @@ class Segments(Shown):
     @functools.cached_property
     def sizes(self) -> NDArray[np.int64]:
         """(I, 2) height and width of the images."""
-        return np.array([(im.height, im.width) for im in self.images], np.int64).reshape(-1, 2)
+        sides = (side for image in self.images for side in (image.height, image.width))
+        return np.fromiter(sides, np.int64, 2 * len(self.images)).reshape(-1, 2)
 
     def size_of_image(self, image_idx: int) -> tuple[int, int]:
         """Return (height, width) of an image."""

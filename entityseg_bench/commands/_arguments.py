@@ -1,6 +1,7 @@
 """What several verbs ask for alike: what GT and PRED are, and a bar while they work."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ __all__ = [
     "add_input_arguments",
     "add_outside_argument",
     "add_record_arguments",
+    "add_threads",
     "check_draws",
     "inputs_of",
     "late_bar",
@@ -59,6 +61,14 @@ def add_outside_argument(parser: argparse.ArgumentParser) -> None:
         "--allow-outside", action="store_true",
         help="read images and maps outside of their folder too, where files name such",
     )  # fmt: skip
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--threads``, which is the number of cores that the process may use by default."""
+    usable = getattr(os, "sched_getaffinity", None)
+    n = len(usable(0)) if usable else os.cpu_count() or 1
+    what = "images scored at once (default: as many as there are cores)"
+    parser.add_argument("--threads", type=int, default=n, metavar="N", help=what)
 
 
 def inputs_of(args: argparse.Namespace) -> Inputs:

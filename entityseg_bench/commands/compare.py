@@ -7,6 +7,7 @@ from pathlib import Path
 
 from entityseg_bench.commands._arguments import (
     add_input_arguments,
+    add_threads,
     check_draws,
     inputs_of,
     late_bar,
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top", type=int, default=10, metavar="N", help="images to list that moved (default: 10)"
     )
     add_input_arguments(parser)
-    parser.add_argument("--threads", type=int, default=1, help="images scored at once (default: 1)")
+    add_threads(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from entityseg_bench.compare import compare, comparison_record, write_figures
     from entityseg_bench.compare.paper import comparison_csv, comparison_tex, write_text
     from entityseg_bench.compare.tables import comparison_table
-    from entityseg_bench.io import check_writable, write_json
+    from entityseg_bench.io import check_folder, write_json
     from entityseg_bench.score import evaluate_files
 
     labels = args.labels.split(",") if args.labels else None
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if args.figures:
         # What is missing is named before the work.
         importlib.import_module("matplotlib")
-        check_writable(Path(args.figures) / "sizes.pdf")
+        check_folder(args.figures)
     params = EvalParams(threads=args.threads, keep_matches=bool(args.figures))
     scorings, inputs = [], inputs_of(args)
     for path in args.preds:

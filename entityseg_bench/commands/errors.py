@@ -4,7 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
+from entityseg_bench.commands._arguments import (
+    add_input_arguments,
+    add_threads,
+    inputs_of,
+    late_bar,
+)
 from entityseg_bench.io import InputError, check_writable
 
 
@@ -25,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="categories to list, those of the worst recall (default: 10)",
     )  # fmt: skip
     add_input_arguments(parser)
-    parser.add_argument("--threads", type=int, default=1, help="images scored at once (default: 1)")
+    add_threads(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no warnings")
 
 

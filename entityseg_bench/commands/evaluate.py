@@ -10,6 +10,7 @@ from entity_api.params import AREA_RANGES, OverlapRule
 from entity_api.report import text_table
 from entityseg_bench.commands._arguments import (
     add_input_arguments,
+    add_threads,
     check_draws,
     inputs_of,
     late_bar,
@@ -77,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--predicted-images-only", action="store_true",
         help="leave out images without predictions (they count as missed otherwise)",
     )  # fmt: skip
-    parser.add_argument("--threads", type=int, default=1, help="images scored at once (default: 1)")
+    add_threads(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no warnings")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from entityseg_bench.commands._arguments import (
     add_input_arguments,
+    add_threads,
     check_draws,
     inputs_of,
     late_bar,
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the images, larger, into a folder beside the page instead of into it",
     )  # fmt: skip
     add_input_arguments(parser)
-    parser.add_argument("--threads", type=int, default=1, help="images scored at once (default: 1)")
+    add_threads(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no warnings")
 
 

@@ -171,7 +171,8 @@ class Oracle:
             return np.zeros(0, np.int64)
         free = self.errors.entity_kind[t, targets] != FOUND
         columns, targets = columns[free], targets[free]
-        # Columns of an image stand by falling score: the first of each entity has the highest.
+        # Columns of an image are sorted by score descending, so the first of each entity has the
+        # highest score.
         return np.asarray(columns[np.unique(targets, return_index=True)[1]])
 
     def cost(self, kind: str, part: Part | None = None) -> Cost:

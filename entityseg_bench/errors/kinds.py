@@ -133,12 +133,12 @@ class Judged:
             iou_thrs: (T,).
             outcome: (T, N).
         """
-        regions = _sweep.Regions(image.gt)
+        spans = _sweep.Spans(image.gt, image.size[0])
         gt_area = image.gt.areas()
-        dt_area, common, iou = _compare(image, regions, image.judged, gt_area)
+        dt_area, common, iou = _compare(image, spans, image.judged, gt_area)
         submitted_iou = iou
         if image.submitted is not image.judged:
-            _, _, submitted_iou = _compare(image, regions, image.submitted, gt_area)
+            _, _, submitted_iou = _compare(image, spans, image.submitted, gt_area)
         covers = (common >= HALF * gt_area) & (common > 0)
         best = iou.argmax(axis=1) if len(gt_area) else np.zeros(len(dt_area), np.int64)
         best_iou = iou.max(axis=1, initial=0)
@@ -234,10 +234,10 @@ class Judged:
 
 
 def _compare(
-    image: Image, regions: _sweep.Regions, masks: _rle.Runs, gt_area: Ints
+    image: Image, spans: _sweep.Spans, masks: _rle.Runs, gt_area: Ints
 ) -> tuple[Ints, Ints, Floats]:
     """Measure the predictions that count: pixels (N,), those shared with entities (N, G), IoU."""
-    area, common = masks.areas()[image.rows], regions.intersections(masks)[image.rows]
+    area, common = masks.areas()[image.rows], spans.intersections(masks)[image.rows]
     common[:, image.crowd] = 0
     return area, common, rle.iou_of_counts(common, area, gt_area, np.zeros(len(gt_area), bool))
 

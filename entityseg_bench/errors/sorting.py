@@ -22,7 +22,7 @@ class SortedErrors:
     """Hold the kind of every prediction and entity at each threshold.
 
     Columns are those of `entity_api.groups.Groups`: the predictions that count, by image and
-    falling score.
+    score descending.
 
     Attributes:
         kind: (T, N) position in ``KINDS``, ``FOUND`` for a true positive, ``NONE`` if ignored.

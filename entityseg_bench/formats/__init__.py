@@ -1,17 +1,19 @@
 """Every format that is read or written: one table, one look at a path, one way to open it."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from entityseg_bench.check import Report, stop
-from entityseg_bench.formats.json_files import as_utf8
+from entityseg_bench.formats.json_files import needs_all, read_json
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened, Side
 from entityseg_bench.formats.png import holds_classes
-from entityseg_bench.io import InputError, open_regular, read_bytes
+from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.table import Segments
 
 __all__ = [
@@ -51,21 +53,29 @@ class Look:
     @functools.cached_property
     def data(self) -> bytes:
         """The content of a file, text in UTF-8."""
-        return as_utf8(self.path, read_bytes(self.path))
+        return read_json(self.path)
 
     @functools.cached_property
     def head(self) -> bytes:
         """The first bytes of a file, without space before them."""
-        return self.data[:256].lstrip()
+        return self._windows((0,), 256)[0].lstrip()
 
     @functools.cached_property
     def windows(self) -> bytes:
         """The start, the middle and the end of a file; all of it where these say nothing."""
-        data = self.data
-        places = (0, len(data) // 2, max(len(data) - WINDOW, 0))
-        found = b" ".join(data[at : at + WINDOW] for at in places)
+        found = b" ".join(self._windows((0, 0.5, 1), WINDOW))
         marks = (b'"segmentation"', b'"segments_info"')
-        return found if any(mark in found for mark in marks) else bytes(data)
+        return found if any(mark in found for mark in marks) else self.data
+
+    def _windows(self, shares: Sequence[float], n: int) -> list[bytes]:
+        """Read n bytes at some places of a file, given as shares of its size."""
+        with contextlib.suppress(OSError), open_regular(self.path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size and not needs_all(file.read(4)):
+                return [_read_at(file, int(share * max(size - n, 0)), n) for share in shares]
+        # Packed, of another encoding, or not to be read: then the reader says why.
+        places = [int(share * max(len(self.data) - n, 0)) for share in shares]
+        return [self.data[at : at + n] for at in places]
 
     def says(self, word: str) -> bool:
         """Tell whether JSON has a key, as far as can be seen."""
@@ -102,6 +112,11 @@ class Look:
         """Tell whether JSON is predictions: any is where predictions are asked for."""
         bare = self.head.startswith(b"[") or (self.says("score") and not self.says("images"))
         return self.side == "dt" or (self.side is None and bare)
+
+
+def _read_at(file: BinaryIO, at: int, n: int) -> bytes:
+    file.seek(at)
+    return file.read(n)
 
 
 class Format(NamedTuple):

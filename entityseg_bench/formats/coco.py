@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from entityseg_bench import categories as category_tables
 from entityseg_bench.categories import Task
 from entityseg_bench.check import Report, stop
-from entityseg_bench.formats.coco_images import match_ids, match_names
+from entityseg_bench.formats.coco_images import ImageIds, positions
 from entityseg_bench.formats.coco_masks import JsonMasks
 from entityseg_bench.formats.coco_rows import (
     Content,
@@ -33,7 +31,7 @@ from entityseg_bench.formats.tolerant import Tally
 from entityseg_bench.formats.tolerant_results import Hints, plain_results
 from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.parallel import Journal
-from entityseg_bench.table import AnnotatedImages, Segments
+from entityseg_bench.table import AnnotatedImages, Segments, plain
 from entityseg_bench.types import Annotation, Category, ImageInfo
 
 __all__ = [
@@ -79,17 +77,17 @@ def truth_of_content(path: Path, content: Any, whole: bool) -> Segments:
 
 
 def _truth_table(path: Path, content: Content, data: bytes, task: Task) -> Segments:
-    rows = content.rows
-    image_idx, unknown, notes = _positions(path, content.images, rows)
+    columns = content.columns
+    image_idx, unknown, notes = positions(path, content.images, columns.image_ids)
     return Segments.make(
         content.images,
         image_idx,
-        _masks(path, rows, data, content.data),
-        _ids([row.id for row in rows]),
-        category_ids=_category_ids(rows),
-        areas=np.array([np.nan if r.area is None else r.area for r in rows], np.float64),
+        columns.masks(path, data, content.data),
+        columns.ids,
+        category_ids=columns.category_ids,
+        areas=columns.areas,
         boxes=content.boxes,
-        iscrowd=np.array([bool(row.iscrowd) for row in rows], bool),
+        iscrowd=columns.iscrowd,
         extras=content.extras,
         categories=content.categories,
         task=task,
@@ -123,7 +121,7 @@ def read_results(
     path = Path(path)
     data = read_json(path)
     results = decode_results(path, data, Hints(images, image_id, score_from))
-    masks = _masks(path, results.rows, data, results.data)
+    masks = results.columns.masks(path, data, results.data)
     return results_table(path, results, masks, images, categories)
 
 
@@ -147,7 +145,7 @@ def table_of_content(
     categories = None if truth is None else truth.categories
     hints = Hints(images, inputs.image_id, inputs.score_from)
     results = results_of(path, plain_results(path, content, hints, tally))
-    masks = _masks(path, results.rows, b"", results.data)
+    masks = results.columns.masks(path, b"", results.data)
     return results_table(path, results, masks, images, categories)
 
 
@@ -159,17 +157,17 @@ def results_table(
     categories: Sequence[Category] | None,
 ) -> Segments:
     """Make the table of predictions whose records were decoded; see `read_results`."""
-    rows = results.rows
+    columns = results.columns
     if images is None:
-        images = _images_named(rows, masks, path)
-    image_idx, unknown, notes = _positions(path, images, rows, results.images)
+        images = _images_named(columns.image_ids, masks, path)
+    image_idx, unknown, notes = positions(path, images, columns.image_ids, results.images)
     return Segments.make(
         images,
         image_idx,
         masks,
-        _ids([row.id for row in rows]),
-        category_ids=_category_ids(rows),
-        scores=np.array([row.score for row in rows], np.float64),
+        columns.ids,
+        category_ids=columns.category_ids,
+        scores=columns.scores,
         predicted=True,
         categories=categories,
         where_from=str(path),
@@ -179,62 +177,18 @@ def results_table(
     )
 
 
-def _masks(path: Path, rows: Sequence[Any], data: bytes, plain: bytes | None) -> JsonMasks:
-    """Give the masks of rows: where they lie in the file, or in what was made of it."""
-    texts = [row.segmentation for row in rows]
-    return JsonMasks(path, texts, None if plain else data, plain)
-
-
-def _positions(
-    path: Path, images: Sequence[ImageInfo], rows: Sequence[Any], own: dict[Any, str] | None = None
-) -> tuple[NDArray[np.int64], dict[int, Any], list[str]]:
-    """Return the position of each row's image, -1 where it is unknown, what those name, and notes.
-
-    Args:
-        path: The file, for errors.
-        images: Of the ground truth.
-        rows: The records.
-        own: Id -> name of the images that the file itself lists.
-    """
-    where: dict[Any, int] = {image.id: idx for idx, image in enumerate(images)}
-    notes: list[str] = []
-    if own:
-        used = {row.image_id: own.get(row.image_id, "") for row in rows}
-        renumbered = match_names(used, images, path)
-        where, notes = renumbered or (where, notes)
-    image_idx = np.array([where.get(row.image_id, -1) for row in rows], np.int64)
-    if not notes and (image_idx < 0).any():
-        where, notes = match_ids(dict.fromkeys(row.image_id for row in rows), images, path)
-        image_idx = np.array([where.get(row.image_id, -1) for row in rows], np.int64)
-    lost = np.flatnonzero(image_idx < 0).tolist()
-    return image_idx, {idx: rows[idx].image_id for idx in lost}, notes
-
-
-def _ids(ids: list[Any]) -> NDArray[np.int64] | list[Any]:
-    """Return ids as an array where all are whole numbers that it holds."""
-    if not set(map(type, ids)) <= {int}:
-        return ids
-    try:
-        return np.array(ids, np.int64)
-    except OverflowError:
-        return ids
-
-
-def _category_ids(rows: Sequence[Any]) -> NDArray[np.int64]:
-    return np.array([-1 if r.category_id is None else r.category_id for r in rows], np.int64)
-
-
-def _images_named(rows: Sequence[Any], masks: JsonMasks, path: Path) -> list[ImageInfo]:
+def _images_named(image_ids: ImageIds, masks: JsonMasks, path: Path) -> list[ImageInfo]:
     """Make up the images that the records name, of the size of their first mask."""
     images: dict[int | str, ImageInfo] = {}
-    for idx, row in enumerate(rows):
-        if row.image_id in images:
+    for idx, image_id in enumerate(image_ids):
+        image_id = plain(image_id)
+        if image_id in images:
             continue
         size = masks.stated_size(idx)
         if size is None:
-            place = f"record {idx}, image {row.image_id}"
+            place = f"record {idx}, image {image_id}"
             raise InputError(path, place, "its mask states no size.", "Give the ground truth.")
-        images[row.image_id] = ImageInfo(row.image_id, f"{row.image_id}.jpg", *size)
+        images[image_id] = ImageInfo(image_id, f"{image_id}.jpg", *size)
     return list(images.values())
 
 

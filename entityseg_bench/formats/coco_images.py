@@ -1,15 +1,22 @@
 """Which image of the ground truth a record is of: by id, by id of another type, by name."""
 
+import contextlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from entityseg_bench.formats.maps import map_name
 from entityseg_bench.formats.tolerant import WHOLE_TEXT
 from entityseg_bench.io import InputError
+from entityseg_bench.table import plain
 from entityseg_bench.types import ImageInfo
 
-__all__ = ["Matched", "match_ids", "match_names", "stem_of"]
+__all__ = ["ImageIds", "Matched", "match_ids", "match_names", "positions", "stem_of"]
+
+ImageIds = Sequence[Any] | NDArray[np.int64]
 
 
 class Matched(NamedTuple):
@@ -158,3 +165,60 @@ def match_names(own: dict[Any, str], images: Sequence[ImageInfo], path: Any) -> 
             hint = "Is it of other images? If the ids are right, take out the file's own images."
             raise InputError(path, f"image {image_id!r}", what, hint)
     return None
+
+
+def positions(
+    path: Path,
+    images: Sequence[ImageInfo],
+    image_ids: ImageIds,
+    own: dict[Any, str] | None = None,
+) -> tuple[NDArray[np.int64], dict[int, Any], list[str]]:
+    """Return the position of each record's image, -1 if unknown, what those name, and notes.
+
+    Args:
+        path: The file, for errors.
+        images: Of the ground truth.
+        image_ids: What the records name.
+        own: Id -> name of the images that the file itself lists.
+    """
+    found = None
+    if own:
+        used = {image_id: own.get(image_id, "") for image_id in _once(image_ids)}
+        found = match_names(used, images, path)
+    image_idx = _of_ids(images, image_ids) if found is None else _looked_up(found.where, image_ids)
+    if found is None and (image_idx < 0).any():
+        found = match_ids(_once(image_ids), images, path)
+        image_idx = _looked_up(found.where, image_ids)
+    lost = np.flatnonzero(image_idx < 0).tolist()
+    notes = [] if found is None else found.notes
+    return image_idx, {idx: plain(image_ids[idx]) for idx in lost}, notes
+
+
+def _once(image_ids: ImageIds) -> dict[Any, None]:
+    """Return the ids that records name, each once, in the order of the file."""
+    return dict.fromkeys(_listed(image_ids))
+
+
+def _listed(image_ids: ImageIds) -> Sequence[Any]:
+    listed: Sequence[Any] = image_ids.tolist() if isinstance(image_ids, np.ndarray) else image_ids
+    return listed
+
+
+def _looked_up(where: dict[Any, int], image_ids: ImageIds) -> NDArray[np.int64]:
+    return np.array([where.get(image_id, -1) for image_id in _listed(image_ids)], np.int64)
+
+
+def _of_ids(images: Sequence[ImageInfo], image_ids: ImageIds) -> NDArray[np.int64]:
+    """Return the position of the image of each id, -1 where there is none."""
+    known = [image.id for image in images]
+    if isinstance(image_ids, np.ndarray) and known and set(map(type, known)) == {int}:
+        with contextlib.suppress(OverflowError):
+            return _located(np.array(known, np.int64), image_ids)
+    return _looked_up({image_id: idx for idx, image_id in enumerate(known)}, image_ids)
+
+
+def _located(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each wanted id stands among those known, the last of several, else -1."""
+    order = np.argsort(known, kind="stable")
+    at = order[np.searchsorted(known, wanted, side="right", sorter=order) - 1]
+    return np.where(known[at] == wanted, at, -1)

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from entity_api import rle as rle_codes
 from entity_api.counts import Codes, RLEError, compress_list, split_segmentations
 from entityseg_bench.check import mismatch
-from entityseg_bench.formats.json_files import as_utf8
+from entityseg_bench.formats.json_files import needs_all, read_json
 from entityseg_bench.formats.sampled_boxes import sampled_boxes
 from entityseg_bench.formats.shapes import NoMask, plain_shape, printed_bytes
 from entityseg_bench.formats.tolerant import Tally
-from entityseg_bench.io import InputError, open_regular, read_bytes
+from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.masks import Masks
 from entityseg_bench.table import Segments
 from entityseg_bench.types import RLE
 
-__all__ = ["JsonMasks", "TextExtras"]
+__all__ = ["JsonMasks", "Spans", "Split", "TextExtras", "address_of"]
 
 # What the decoder raises for text that is no JSON, of another shape, or no UTF-8.
 BROKEN = (msgspec.MsgspecError, UnicodeDecodeError)
@@ -62,9 +62,9 @@ class Slices(Sequence[bytes]):
     def __init__(self, path: Path, places: NDArray[np.int64]) -> None:
         self._state = path, places
         with open_regular(path) as file:
-            plain = file.read(1) in (b"[", b"{")
+            packed = needs_all(file.read(4))
         # A gzip, or another encoding, has no places of its own: it is read whole.
-        self._unpacked = None if plain else as_utf8(path, read_bytes(path))
+        self._unpacked = read_json(path) if packed else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Slices, self._state
@@ -82,6 +82,30 @@ class Slices(Sequence[bytes]):
             return file.read(end - start)
 
 
+class Spans(Sequence[memoryview]):
+    """Give places of a file's content.
+
+    Args:
+        data: The content.
+        places: (N, 2) start and end of each.
+    """
+
+    def __init__(self, data: bytes, places: NDArray[np.int64]) -> None:
+        self._data = memoryview(data)
+        self.places = places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, idx: Any) -> Any:
+        start, end = self.places[idx].tolist()
+        return self._data[start:end]
+
+
+# Counts strings where they lie, stated sizes (-1 for none), and which masks have no string.
+Split = tuple[Codes, NDArray[np.int64], list[int]]
+
+
 class JsonMasks(Masks):
     """Read masks of any kind where they lie in a COCO file.
 
@@ -90,6 +114,7 @@ class JsonMasks(Masks):
         texts: (N,) the segmentations as JSON, buffers that lie in the file's content.
         data: The content; None where the texts lie elsewhere.
         plain: The content that was made of it then, with the boxes of its records.
+        split: What is known of the masks; found where it is needed by default.
     """
 
     def __init__(
@@ -98,10 +123,10 @@ class JsonMasks(Masks):
         texts: Sequence[Any],
         data: bytes | None = None,
         plain: bytes | None = None,
+        split: Split | None = None,
     ) -> None:
-        self._path, self._texts, self._data = path, texts, data
+        self._path, self._texts, self._data, self._split = path, texts, data, split
         self._boxes_in = plain or data
-        self._split: tuple[Codes, NDArray[np.int64], list[int]] | None = None
         self._tally = Tally()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -109,12 +134,13 @@ class JsonMasks(Masks):
             texts = self._texts
             kept = texts if isinstance(texts, Slices) else [bytes(memoryview(t)) for t in texts]
             return JsonMasks, (self._path, kept)
-        base = np.frombuffer(self._data, np.uint8).ctypes.data
+        if isinstance(self._texts, Spans):
+            return JsonMasks, (self._path, Slices(self._path, self._texts.places))
+        base = address_of(self._data)
         places = np.zeros((len(self._texts), 2), np.int64)
         for idx, text in enumerate(self._texts):
-            view = np.frombuffer(text, np.uint8)
-            start = view.ctypes.data - base
-            places[idx] = start, start + len(view)
+            start = address_of(text) - base
+            places[idx] = start, start + len(memoryview(text))
         return JsonMasks, (self._path, Slices(self._path, places))
 
     def rle(self, idx: int, size: tuple[int, int]) -> RLE:
@@ -154,7 +180,7 @@ class JsonMasks(Masks):
                 faults[row] = table.error(row, what, HINTS[mismatch(*sizes)])
         return codes, dict(sorted(faults.items()))
 
-    def _parts(self, table: Segments) -> tuple[Codes, NDArray[np.int64], list[int]]:
+    def _parts(self, table: Segments) -> Split:
         """Find strings, stated sizes (-1 for none), and the masks whose counts are no string."""
         if self._split is None:
             slots = np.where(table.image_idx < 0, len(table.images), table.image_idx)
@@ -207,6 +233,11 @@ class JsonMasks(Masks):
             raise RLEError(f"size {have} is not its image's {list(size)}")
         counts = parsed["counts"]
         return counts if isinstance(counts, str) else compress_list(counts)
+
+
+def address_of(text: Any) -> int:
+    """Return where a buffer lies in memory."""
+    return int(np.frombuffer(text, np.uint8).ctypes.data)
 
 
 def shown(text: Any) -> str:

@@ -13,8 +13,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from entity_api import _records
+from entityseg_bench.formats.coco_columns import Columns, annotations, decoded, scanned
 from entityseg_bench.formats.coco_faults import named_faults
-from entityseg_bench.formats.coco_masks import TextExtras
+from entityseg_bench.formats.coco_masks import TextExtras, address_of
 from entityseg_bench.formats.coco_tables import end_of_address, to_category, to_image
 from entityseg_bench.formats.json_files import tools_named
 from entityseg_bench.formats.tolerant import Tally
@@ -25,7 +27,7 @@ from entityseg_bench.formats.tolerant_results import (
     plain_results,
 )
 from entityseg_bench.formats.tolerant_truth import plain_truth
-from entityseg_bench.io import InputError, decode_json
+from entityseg_bench.io import InputError, collector_paused, decode_json
 from entityseg_bench.types import Category, ImageInfo
 
 __all__ = [
@@ -115,15 +117,23 @@ class WrappedResults(msgspec.Struct):
     images: Any = None
 
 
+class Head(msgspec.Struct):
+    """Hold a ground-truth file whose annotations stay text."""
+
+    images: list[ImageRow]
+    annotations: msgspec.Raw
+    categories: list[CategoryRow] = []
+
+
 class Content(NamedTuple):
     """Hold what a COCO file says; ``boxes`` and ``extras`` only where all fields were wanted.
 
-    ``data`` is the text that the segmentations of the rows lie in where that is not the file's,
+    ``data`` is the text that the segmentations of the records lie in where that is not the file's,
     and ``notes`` says what was turned to make it.
     """
 
     images: list[ImageInfo]
-    rows: Sequence[Any]
+    columns: Columns
     categories: list[Category]
     info: dict[str, Any]
     boxes: NDArray[np.float64] | None = None
@@ -139,7 +149,7 @@ class Results(NamedTuple):
     ``score_from`` are None, empty and empty for a file that needed no turning.
     """
 
-    rows: Sequence["ResultRow"]
+    columns: Columns
     images: dict[Any, str]
     data: bytes | None = None
     notes: Sequence[str] = ()
@@ -147,11 +157,12 @@ class Results(NamedTuple):
 
 
 FILE = msgspec.json.Decoder(File)
+HEAD = msgspec.json.Decoder(Head)
 RESULTS = msgspec.json.Decoder(list[ResultRow] | WrappedResults)
 TRUTH_ROWS = {"images": ImageRow, "annotations": AnnotationRow, "categories": CategoryRow}
 
 
-def decode_results(path: Path, data: Any, hints: Hints | None = None) -> Results:
+def decode_results(path: Path, data: bytes, hints: Hints | None = None) -> Results:
     """Decode predictions: a list of COCO results, one under ``annotations``, or another tool's.
 
     Raises:
@@ -172,15 +183,26 @@ def decode_results(path: Path, data: Any, hints: Hints | None = None) -> Results
         return results_of(path, plain_results(path, content, hints, tally))
 
 
-def _decode_plain(path: Path, data: Any, hints: Hints) -> Results:
+def _decode_plain(path: Path, data: bytes, hints: Hints) -> Results:
     """Decode COCO results as they should be."""
-    content = decode_json(path, data, RESULTS)
+    found = _decode_strict_results(path, data)
     if hints.image_id is not None:
         what = "its records name their images, and --image-id says which they are of."
         raise InputError(path, "", what, "Leave --image-id out.", "image-named")
+    return found
+
+
+def _decode_strict_results(path: Path, data: bytes) -> Results:
+    """Read COCO results: most by the kernel, others by a decoder, which says what is wrong."""
+    found = _records.scan(data, 0, len(data), True)
+    if found is not None:
+        return Results(scanned(found, data, scores=found.scores), {})
+    content = decode_json(path, data, RESULTS)
+    rows, images = content, None
     if isinstance(content, WrappedResults):
-        return Results(content.annotations, names_of_images(content.images))
-    return Results(content, {})
+        rows, images = content.annotations, content.images
+    columns = decoded(rows, scores=np.array([row.score for row in rows], np.float64))
+    return Results(columns, names_of_images(images))
 
 
 def results_of(path: Path, plain: Plain) -> Results:
@@ -190,10 +212,10 @@ def results_of(path: Path, plain: Plain) -> Results:
         InputError: Every record that is wrong.
     """
     try:
-        rows: Any = decode_json(path, plain.data, RESULTS)
+        columns = _decode_strict_results(path, plain.data).columns
     except InputError as error:
         raise named_faults(path, plain.data, {"annotations": ResultRow}, error) from None
-    return Results(rows, plain.images, plain.data, plain.notes, plain.score_from)
+    return Results(columns, plain.images, plain.data, plain.notes, plain.score_from)
 
 
 def names_of_images(images: Any) -> dict[Any, str]:
@@ -206,7 +228,7 @@ def names_of_images(images: Any) -> dict[Any, str]:
     }
 
 
-def decode_ground_truth(path: Path, data: Any, whole: bool) -> Content:
+def decode_ground_truth(path: Path, data: bytes, whole: bool) -> Content:
     """Decode a ground-truth file.
 
     Args:
@@ -238,17 +260,39 @@ def truth_content(path: Path, found: Any, whole: bool) -> Content:
     return content._replace(data=plain, notes=[*notes, *content.notes])
 
 
-def _decode_strictly(path: Path, data: Any, whole: bool) -> Content:
+def _decode_strictly(path: Path, data: bytes, whole: bool) -> Content:
     if whole:
         return _decode_whole(path, data)
+    found = _scan_ground_truth(data)
+    if found is not None:
+        return found
     content = decode_json(path, data, FILE)
+    return _content(content, annotations(content.annotations))
+
+
+def _scan_ground_truth(data: bytes) -> Content | None:
+    """Read a file whose annotations the kernel can read; None for another."""
+    try:
+        with collector_paused():
+            head = HEAD.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    start = address_of(head.annotations) - address_of(data)
+    found = _records.scan(data, start, start + len(memoryview(head.annotations)), False)
+    if found is None:
+        return None
+    columns = scanned(found, data, areas=found.areas, iscrowd=found.iscrowd.astype(bool))
+    return _content(head, columns)
+
+
+def _content(head: File | Head, columns: Columns) -> Content:
     images = [
         ImageInfo(row.id, row.file_name or end_of_address(row.coco_url), row.height, row.width)
-        for row in content.images
+        for row in head.images
     ]
-    table = [Category(row.id, row.name) for row in content.categories]
-    partial = any(len(memoryview(row.not_exhaustive_category_ids)) for row in content.images)
-    return Content(images, content.annotations, table, {}, notes=[LVIS] if partial else ())
+    table = [Category(row.id, row.name) for row in head.categories]
+    partial = any(len(memoryview(row.not_exhaustive_category_ids)) for row in head.images)
+    return Content(images, columns, table, {}, notes=[LVIS] if partial else ())
 
 
 def _decode_whole(path: Path, data: Any) -> Content:
@@ -270,7 +314,9 @@ def _decode_whole(path: Path, data: Any) -> Content:
         if box is not None:
             boxes[idx] = box.x, box.y, box.w, box.h
     extras = _extras(rows, names[1]) if names[1] else None
-    return Content(images, rows, table, head, boxes, extras, notes=[LVIS] if partial else ())
+    return Content(
+        images, annotations(rows), table, head, boxes, extras, notes=[LVIS] if partial else ()
+    )
 
 
 def _decode_with(

@@ -19,6 +19,7 @@ __all__ = [
     "encoded",
     "foreign",
     "loosely",
+    "needs_all",
     "read_json",
     "read_records",
     "tools_named",
@@ -64,16 +65,27 @@ def as_utf8(path: Path, data: bytes) -> bytes:
     Raises:
         InputError: It begins as UTF-16 or UTF-32, and is not.
     """
+    encoding = _encoding_of(data)
+    if encoding is None:
+        return data
+    try:
+        return data.decode(encoding).encode("utf-8")
+    except UnicodeError as error:
+        what = f"it begins as {encoding.upper()} and breaks off: {error}."
+        raise InputError(path, "", what, "Is the file whole?") from None
+
+
+def needs_all(head: bytes) -> bool:
+    """Tell from its first four bytes whether a file must be read whole: packed, or not UTF-8."""
+    return head.startswith(b"\x1f\x8b") or _encoding_of(head) is not None
+
+
+def _encoding_of(data: bytes) -> str | None:
+    """Tell the encoding of text that begins as another than plain UTF-8, else None."""
     # One look at a byte: nearly all files are plain.
-    if data[:1] not in (b"[", b"{") or data[1:2] == b"\0":
-        for mark, encoding in (*MARKS, *UNMARKED):
-            if data.startswith(mark):
-                try:
-                    return data.decode(encoding).encode("utf-8")
-                except UnicodeError as error:
-                    what = f"it begins as {encoding.upper()} and breaks off: {error}."
-                    raise InputError(path, "", what, "Is the file whole?") from None
-    return data
+    if data[:1] in (b"[", b"{") and data[1:2] != b"\0":
+        return None
+    return next((name for mark, name in (*MARKS, *UNMARKED) if data.startswith(mark)), None)
 
 
 def read_json(path: Path) -> bytes:

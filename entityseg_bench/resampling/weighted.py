@@ -44,7 +44,7 @@ def precision_at_recall(hits: Ints, counted: Ints, n_gt: Ints, params: EvalParam
     always that at a true positive, and after the last of several that stand together.
 
     Args:
-        hits: (B, P) true positives so far, at each true positive by falling score.
+        hits: (B, P) true positives so far, at each true positive, sorted by score descending.
         counted: (B, P) true and false positives so far.
         n_gt: (B,) entities that count.
         params: With the recall thresholds.
@@ -98,7 +98,7 @@ class Columns:
         records: (N,) detection record.
         image_idx: (N,) position of its image.
         place: (N,) of its image among all by rising id.
-        ranks: (N,) place in its image by falling score.
+        ranks: (N,) rank in its image, by score descending.
         outcome: (T, N) as in `Matches`.
         n_gt: (I,) entities that count in each image.
     """
@@ -162,7 +162,7 @@ class Events(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """Hold the detections of one category and area range by falling score, ready to be weighted.
+    """Hold the detections of one category and area range, by score descending, to be weighted.
 
     A *source* is an image of one of the files: image i of file f is source f x I + i.
 

@@ -40,8 +40,12 @@ print(len(np.unique(maps["gt"].astype(np.int64) << 32 | maps["dt"], return_count
 def commands(folder: Path, shape: str, peers: str, slow: bool) -> dict[str, list[str]]:
     """Make the command of every tool that is installed."""
     gt, dt = write(folder, shape)
-    own = [sys.executable, "-m", OWN, "evaluate", str(gt), str(dt), "--quiet", "--threads", "1"]
-    found = {"ours, AP": [*own, "--no-overlap-removal"], "ours, AP and AP^e": own}
+    own = [sys.executable, "-m", OWN, "evaluate", str(gt), str(dt), "--quiet", "--threads"]
+    found = {
+        "ours, AP": [*own, "1", "--no-overlap-removal"],
+        "ours, AP and AP^e": [*own, "1"],
+        "ours, both, 2 threads": [*own, "2"],
+    }
     for name in ("vernier", "pycocotools"):
         if not installed(peers, name):
             print(f"{name}: not installed, not measured")

@@ -1,11 +1,10 @@
-"""Every public call of pycocotools, of both: the same answer, or a row of the README's table.
+"""Every public call of pycocotools, of both: the same answer, or a row of the table in the docs.
 
 A call is a function of a face (see `coco_faces`). In ``DIFFERENT`` stands what pycocotools does,
-what is done here, and the README's row that says why.
+what is done here, and the row of that table that says why.
 """
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,7 +210,7 @@ def test_the_same_answer(name):
     assert alike(ours, theirs), (theirs, ours)
 
 
-# The first words of the README's rows, in its order.
+# The first words of the rows of that table, in its order.
 ZERO, BROKEN, READ, RECORDS, PROGRESS = ROWS = (
     "a match to annotation id 0",
     "broken run lengths",
@@ -334,11 +333,11 @@ def test_no_public_name_is_missing():
         assert names - left_out <= set(dir(ours)), theirs
 
 
-def test_the_readme_lists_each_reason(request):
-    readme = request.config.rootpath / "README.md"
-    if not Path(readme).exists():
-        pytest.skip("README is not beside the installed tests")
-    text = readme.read_text(encoding="utf-8")
+def test_the_page_lists_each_reason(request):
+    page = request.config.rootpath / "docs" / "pycocotools.md"
+    if not page.exists():
+        pytest.skip("the page is not beside the installed tests")
+    text = page.read_text(encoding="utf-8")
     table = text[text.index("| what | pycocotools |") :].split("\n\n")[0].splitlines()[2:]
     assert len(table) == len(ROWS) == 5
     for line, row in zip(table, ROWS, strict=True):

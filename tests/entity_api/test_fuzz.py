@@ -372,7 +372,7 @@ def test_masks_crowded_in_a_corner_of_a_huge_image():
             for k in range(2)
         ]
         gt, dt = _rle.Runs(comb, pixels), _rle.Runs([comb[1]] * 400, pixels)
-        assert _sweep.Regions(gt).intersections(dt).tolist() == [[0, 32768]] * 400
+        assert _sweep.Spans(gt).intersections(dt).tolist() == [[0, 32768]] * 400
         """
     )
 

@@ -40,8 +40,12 @@ def common_pixels(dt, gt):
 def test_intersections(sides):
     """Of every two masks, where masks of either side overlap one another as they like."""
     dt, gt = sides
-    regions = _sweep.Regions(runs_of(gt))
-    assert regions.intersections(runs_of(dt)).tolist() == common_pixels(dt, gt).tolist()
+    expected = common_pixels(dt, gt).tolist()
+    spans = _sweep.Spans(runs_of(gt))
+    assert spans.apart == (gt.sum(axis=0) < 2).all()
+    assert spans.intersections(runs_of(dt)).tolist() == expected
+    for height in (1, 7, gt.shape[1]):
+        assert _near.common(runs_of(dt), runs_of(gt), height).tolist() == expected
 
 
 def near_of(dt, gt, crowd, least_iou, dt_group, gt_group):
@@ -100,12 +104,6 @@ def test_near_among_many():
     assert every.rows() == [[(g, 10 / 2000) for g in range(200)]] * 150
 
 
-def test_regions_are_labelled_by_the_set_of_masks():
-    gt = np.array([[1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 1, 0]], bool)
-    regions = _sweep.Regions(runs_of(gt))
-    assert regions.members == [(), (0,), (1,), (2,), (0, 1), (0, 1, 2), (1, 2)]
-
-
 def visible_of(masks, order):
     """Take from each mask the pixels of the masks before it in order."""
     taken = np.zeros(masks.shape[1], bool)
@@ -158,7 +156,7 @@ def test_overlap_of_codes_with_empty_runs(first, second):
         texts.append(write_counts(counts))
     runs = _rle.Runs(texts, pixels)
     expected = common_pixels(flats, flats)
-    assert _sweep.Regions(runs).intersections(runs).tolist() == expected.tolist()
+    assert _sweep.Spans(runs).intersections(runs).tolist() == expected.tolist()
     visible, crowded_px = _cover.visible(runs)
     assert crowded_px == expected[0, 1]
     assert _events.count_pairs(runs) == (expected[0, 1] > 0)
@@ -215,21 +213,23 @@ def test_match_image(seed, n_dt, n_gt):
     rows = rows[np.argsort(dt_group[rows], kind="stable")] if seed % 2 else rng.permutation(rows)
     columns[rows] = 2 + np.arange(len(rows))
     shape = (len(ranges), len(thrs))
-    outcome = np.full((*shape, n_dt + 4), -9, np.int8)
-    dt_gt = np.full((*shape, n_dt + 4), -9, np.int32)
+    outcome = np.zeros((*shape, n_dt + 4), np.int8)
+    dt_gt = np.full((*shape, n_dt + 4), -1, np.int32)
     gt_dt = np.full((*shape, n_gt + 3), -1, np.int32)
+    unmatched = np.full((len(ranges), n_dt + 4), -9, np.int8)
     gt_ignored = np.full((len(ranges), n_gt + 3), 7, np.uint8)
+    target = _match.Target(thrs, ranges, outcome, dt_gt, gt_dt, gt_ignored, unmatched)
     _match.match_image(
-        _near.of_dense(iou, 0.0, dt_group, gt_group),
-        _match.Target(thrs, ranges, outcome, dt_gt, gt_dt, gt_ignored),
+        _near.of_dense(iou, 0.0, dt_group, gt_group), target,
         columns, dt_records, gt_records, dt_area, gt_area, crowd, gt_group,
     )  # fmt: skip
+    target.settle()
     for a, (least, most) in enumerate(ranges):
         # Nothing outside the image's own columns is written.
-        expected = [np.full(n_dt + 4, -9), np.full(n_dt + 4, -9), np.full(n_gt + 3, -1)]
+        expected = [np.full(n_dt + 4, -9), np.full(n_dt + 4, -1), np.full(n_gt + 3, -1)]
         ignored = np.full(n_gt + 3, 7)
         for t, thr in enumerate(thrs):
-            for array, value in zip(expected, (-9, -9, -1), strict=True):
+            for array, value in zip(expected, (-9, -1, -1), strict=True):
                 array[:] = value
             for group in (0, 1):
                 own = np.flatnonzero(gt_group == group)
@@ -257,7 +257,7 @@ def test_of_equal_ious_the_later_ground_truth_matches():
         _near.of_dense(np.array([[0.8, 0.8]]), 0.5, one, np.zeros(2, int)),
         _match.Target(
             np.array([0.5]), np.array([[0.0, 99.0]]), outcome, dt_gt, gt_dt,
-            np.zeros((1, 2), np.uint8),
+            np.zeros((1, 2), np.uint8), np.zeros((1, 1), np.int8),
         ),
         one, one, two, np.array([4.0]), np.array([4.0, 4.0]), np.zeros(2, np.uint8),
         np.zeros(2, int),

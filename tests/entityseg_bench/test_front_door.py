@@ -67,7 +67,7 @@ def test_exchanged_files_are_named(verb, files, capsys):
         assert cli.main([verb, *pair, "--quiet"]) == 2
         message = capsys.readouterr().err
         assert what in message
-        assert "The order is GT PRED" in message
+        assert "Are GT and PRED exchanged? GT comes first" in message
 
 
 def test_bash_completes_verbs_options_and_values(tmp_path):

@@ -94,7 +94,7 @@ def test_images_that_are_missing_unreadable_or_of_another_size(tmp_path: Path) -
     assert summary.n_missing_images == 1
     text = "\n".join(summary.problems)
     assert "2.jpg: the image is 6 x 4 (height x width), its annotations are for 4 x 6." in text
-    assert "3.jpg: it is no image" in text
+    assert "3.jpg: this is no image" in text
     assert "image 4 (4.jpg): there is no such image file" in text
 
 

@@ -209,9 +209,9 @@ def test_the_generators_masks_are_no_ground_truth(tmp_path):
     _, dt = saved(tmp_path, truth(), results())
     for make in (json_folder, png_folder):
         out = make(tmp_path / make.__name__)
-        with pytest.raises(InputError, match="GT PRED"):
+        with pytest.raises(InputError, match="exchanged"):
             scored(out, dt)
     file = save(tmp_path / "one.json", records(IDS[0]))
-    with pytest.raises(InputError, match="GT PRED"):
+    with pytest.raises(InputError, match="exchanged"):
         scored(file, dt)
     assert json.loads(file.read_text(encoding="utf-8"))
