@@ -283,7 +283,13 @@ def read_config(path: str | Path) -> ModelConfig | None:
         with safetensors.safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get("config")
         return None if text is None else config_from_dict(json.loads(text))
-    except (safetensors.SafetensorError, ValueError, TypeError, AttributeError) as error:
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        safetensors.SafetensorError,
+    ) as error:
         raise InputError(path, "metadata", f"its configuration cannot be read: {error}.") from None
 
 

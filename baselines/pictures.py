@@ -11,6 +11,7 @@ import msgspec
 from entityseg_bench.categories import Task
 from entityseg_bench.io import InputError, decode_json, read_bytes, read_text
 from entityseg_bench.layout import ImageFiles, Resolution, Split
+from entityseg_bench.names import real_path
 from entityseg_bench.types import ImageInfo
 
 __all__ = ["Picture", "list_pictures"]
@@ -128,7 +129,7 @@ def _from_coco(path: Path, image_root: str | Path | None) -> list[Picture]:
             raise InputError(path, f"image {image.id}", "the id stands twice.", "Ids must differ.")
         seen.add(image.id)
     if image_root is None:
-        above = path.resolve().parents
+        above = real_path(path).parents
         root = next((folder for folder in above if (folder / "images").is_dir()), above[0])
     else:
         root = Path(image_root)

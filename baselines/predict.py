@@ -30,7 +30,7 @@ from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.identity import digest
 from entityseg_bench.formats.maps import check_names
 from entityseg_bench.io import InputError, check_writable, printable, sha256
-from entityseg_bench.names import outside_allowed
+from entityseg_bench.names import outside_allowed, real_path
 from entityseg_bench.parser import Parser
 from entityseg_bench.stopping import exit_code, stoppable
 from entityseg_bench.turbulence import Air, distort
@@ -333,9 +333,7 @@ def _main(args: argparse.Namespace, ranks: Ranks) -> dict[str, str]:
         split=args.split,
         resolution=args.resolution,
     )
-    if Path(args.images).is_dir() and args.out.resolve().is_relative_to(
-        Path(args.images).resolve()
-    ):
+    if Path(args.images).is_dir() and real_path(args.out).is_relative_to(real_path(args.images)):
         raise InputError(args.out, "", "it lies in the folder of the images.", "Name another.")
     air = None if args.distance is None else Air(args.distance)
     job = Job(pictures, args.out, formats, args.batch_size, air)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from entityseg_bench.io import InputError
 from entityseg_bench.parallel import Journal, lines_of
 
 __all__ = ["Finished", "Place", "Progress"]
@@ -56,11 +57,16 @@ class Progress:
         """Start a run, or continue one of the same settings. Only the first process calls this.
 
         Raises:
-            InputError: There is an unfinished run with other settings, or another process runs it.
+            InputError: There is an unfinished run with other settings, or another process runs it;
+                or what has the record's name is no folder.
         """
+        if self.folder.is_symlink() or (self.folder.exists() and not self.folder.is_dir()):
+            what = "it is no record of a prediction, and is left as it is."
+            raise InputError(self.folder, "", what, "Delete it.")
         self._journal = Journal(self._path, dict(settings))
         for path in self.folder.glob("rank*.jsonl"):
-            if _head_of(path) != self._journal.head:
+            is_file = path.is_file() and not path.is_symlink()
+            if not is_file or _head_of(path) != self._journal.head:
                 # It belongs to a run that was given up: the first process's journal has told that
                 # no run of other settings is unfinished.
                 path.unlink()
@@ -75,7 +81,11 @@ class Progress:
         found: dict[int | str, Place] = {}
         for path in sorted(self.folder.glob("rank*.jsonl")):
             for line in lines_of(path, self._open_journal().head):
-                row = msgspec.json.decode(line.text, type=Finished)
+                try:
+                    row = msgspec.json.decode(line.text, type=Finished)
+                except msgspec.ValidationError:
+                    # Nothing of this program's: the images of it and after it are done again.
+                    break
                 # A success counts, whether another attempt failed earlier or later.
                 if row.image_id not in found or row.error is None:
                     found[row.image_id] = Place(path, line.offset, row.error is not None)

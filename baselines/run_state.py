@@ -8,13 +8,13 @@ Layout of a run's folder::
     model.safetensors            the newest weights, for prediction
 """
 
-import json
 import os
 import pickle
 import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import safetensors
 import torch
 
@@ -118,18 +118,31 @@ def latest_state(out: Path) -> tuple[dict[str, Any] | None, list[InputError]]:
     return None, []
 
 
+class _Run(msgspec.Struct):
+    """What weights say of the training that they are of, as far as it is needed."""
+
+    categories: tuple[Category, ...] = ()
+
+
 def read_categories(path: Path) -> tuple[Category, ...]:
     """Read the categories of the model's classes, in their order, from a run's weights.
 
     Returns:
         An empty result for entities, which have no classes, and for files of another kind.
+
+    Raises:
+        InputError: What the file says of its run cannot be read.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
-            run = json.loads((file.metadata() or {}).get("run", "{}"))
+            text = (file.metadata() or {}).get("run", "{}")
     except (safetensors.SafetensorError, OSError):
         return ()
-    return tuple(Category(**row) for row in run.get("categories", ()))
+    try:
+        run = msgspec.json.decode(text, type=_Run)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InputError(path, "metadata", f"its run cannot be read: {error}.") from None
+    return run.categories
 
 
 def remove_leftovers(out: Path) -> None:

@@ -100,17 +100,17 @@ class TrainLog:
 
 
 def _keep_lines(path: Path, last_step: int) -> None:
-    """Remove the lines of later steps, and a last line that is incomplete after a kill."""
+    """Remove the lines of later steps, and those that are no lines of a log."""
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
-        if row["step"] <= last_step:
-            kept.append(line + "\n")
+        if isinstance(row, dict) and isinstance(row.get("step"), int) and row["step"] <= last_step:
+            kept.append(line + b"\n")
     with atomic_path(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8", newline="\n")
+        temporary.write_bytes(b"".join(kept))
 
 
 def _duration(seconds: float) -> str:

@@ -20,6 +20,8 @@ IouType = Literal["segm", "bbox", "boundary"]
 OverlapRule = Literal["score", "small-first", "large-first", "order"]
 # AP counts this many predictions of an image wherever that is among the limits, as in COCO.
 USUAL_MAX_DET = 100
+# More than any image can have; the kernels count in 64 bits.
+MOST_DETS = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +89,8 @@ class EvalParams:
                 )
         if self.max_dets[0] < 1:
             raise ValueError(f"max_dets must be at least 1: {list(self.max_dets)}")
+        if self.max_dets[-1] > MOST_DETS:
+            raise ValueError(f"max_dets must be at most {MOST_DETS}: {list(self.max_dets)}")
         if self.ap_max_det is not None and self.ap_max_det not in self.max_dets:
             raise ValueError(f"ap_max_det {self.ap_max_det} is not in max_dets {self.max_dets}")
         if self.overlap_rule not in get_args(OverlapRule):

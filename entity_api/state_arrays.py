@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,6 +15,10 @@ from numpy.typing import NDArray
 from entity_api.params import EvalParams
 
 __all__ = ["ABSENT", "KEYS", "StateArrays", "StateError", "bare", "read_arrays"]
+
+# Scores hardly shrink, and each detection has one; an archive made to fill all memory does.
+MOST_UNPACKED = 200
+BROKEN = zipfile.BadZipFile, zlib.error
 
 # Version of the file: raised when an array changes its meaning.
 SCHEMA = 1
@@ -121,7 +126,7 @@ class StateArrays:
             state.check()
         except StateError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise StateError(f"these arrays are no state: {error}") from None
         return state
 
@@ -184,16 +189,30 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
     """Read the arrays of an NPZ file.
 
     Raises:
-        StateError: A file that is none.
+        StateError: A file that is none, a device or a pipe, or arrays that are much larger than
+            their file.
     """
+    path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise StateError(f"{path} holds no state: it is a device or a pipe")
     try:
-        with Path(path).open("rb") as stream:
-            found = np.load(stream, allow_pickle=False)
-            if not isinstance(found, np.lib.npyio.NpzFile):
-                raise StateError("it is an array, and no state")
-            return dict(found)
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            most = MOST_UNPACKED * path.stat().st_size + (1 << 20)
+            if sum(_declared_bytes(archive, member) for member in archive.infolist()) > most:
+                raise StateError(f"it unpacks to more than {MOST_UNPACKED} times its size")
+            stream.seek(0)
+            return dict(np.load(stream, allow_pickle=False))
+    except (ValueError, EOFError, NotImplementedError, RuntimeError, *BROKEN) as error:
         raise StateError(f"{path} holds no state: {error}") from None
+
+
+def _declared_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """Read how much memory an array takes from the heads of its member and of its own."""
+    with archive.open(member) as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise StateError(f"{member.filename} is of another version than 1.0")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return max(math.prod(shape) * dtype.itemsize, member.file_size)
 
 
 def _within(values: NDArray[Any], n: int) -> bool:

@@ -95,10 +95,14 @@ def run_verb(name: str, argv: Sequence[str]) -> int:
     if hasattr(module, "main"):
         # Its arguments are another program's, which is imported only now.
         try:
-            return int(module.main(argv, f"entityseg {name}"))
+            with stoppable():
+                return int(module.main(argv, f"entityseg {name}"))
         except ModuleNotFoundError as error:
             print(f"entityseg {name}: {_missing(error)}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt as error:
+            print(f"entityseg {name}: stopped", file=sys.stderr)
+            return exit_code(error)
     parser = Parser(
         prog=f"entityseg {name}",
         description=module.__doc__,

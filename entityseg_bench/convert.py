@@ -14,6 +14,7 @@ from entityseg_bench.formats import FORMATS, Inputs, sniff
 from entityseg_bench.formats.coco import write_coco, write_results
 from entityseg_bench.io import InputError, check_folder, check_writable
 from entityseg_bench.layout import ImageFiles, Resolution, Split
+from entityseg_bench.names import real_path
 from entityseg_bench.resolution import to_low, write_low_images
 from entityseg_bench.subset import subset
 
@@ -204,8 +205,10 @@ def convert(
     """
     options = options or Options()
     source, target_path = Path(source), Path(target_path)
-    if target_path.resolve() == source.resolve():
+    if real_path(target_path) == real_path(source):
         raise InputError(source, "", "source and target are the same.", "Name another target.")
+    if target == "results" and target_path.name in ("", ".."):
+        raise InputError(target_path, "", "it is a folder.", "Name the JSON file to write.")
     if target_path.is_file():
         check_writable(target_path)
     else:

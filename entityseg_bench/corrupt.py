@@ -12,8 +12,9 @@ import numpy as np
 
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.png import opened_image
-from entityseg_bench.io import InputError, atomic_path, write_json
+from entityseg_bench.io import InputError, atomic_path, decode_json, read_bytes, write_json
 from entityseg_bench.layout import PART_FOLDERS
+from entityseg_bench.names import real_path
 from entityseg_bench.turbulence import Air, distort
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def image_seed(seed: int, name: str) -> int:
 
 def _begin(root: Path, out: Path, air: Air, seed: int, resolution: str) -> None:
     """Write a note of the settings into the folder, refuse other folders, and link the rest."""
-    inside, around = out.resolve(), root.resolve()
+    inside, around = real_path(out), real_path(root)
     if inside.is_relative_to(around) or around.is_relative_to(inside):
         raise InputError(
             out, "", "it lies in the data set's folder, or around it.", "Name another."
@@ -94,7 +95,7 @@ def _begin(root: Path, out: Path, air: Air, seed: int, resolution: str) -> None:
     settings = {**dataclasses.asdict(air), "seed": seed, "resolution": resolution}
     settings["of"] = str(around)
     if (out / NOTE).is_file():
-        if msgspec.json.decode((out / NOTE).read_bytes()) != settings:
+        if decode_json(out / NOTE, read_bytes(out / NOTE), msgspec.json.Decoder()) != settings:
             raise InputError(out, NOTE, "another corruption is in this folder.", "Name another.")
     elif out.is_dir() and any(out.iterdir()):
         raise InputError(out, "", "the folder is not empty.", "Name another.")

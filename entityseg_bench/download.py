@@ -26,6 +26,7 @@ from entityseg_bench.layout import (
     SUFFIX,
     Resolution,
 )
+from entityseg_bench.names import real_path
 from entityseg_bench.transfer import download, read_json
 from entityseg_bench.unpack import Place, is_archive, unpack
 
@@ -202,12 +203,9 @@ def get(root: Path, item: Item, keep: bool = False) -> int:
     target = root / item.target
     note = root / STORE / f"{re.sub(r'[^A-Za-z0-9.]+', '_', item.name)}.done"
     state = f"{item.name} {item.size} {item.digest}"
-    if (
-        note.is_file()
-        and note.read_text(encoding="utf-8").startswith(f"{state}\n")
-        and target.exists()
-    ):
-        return int(note.read_text(encoding="utf-8").splitlines()[1])
+    noted = note.read_bytes().decode("utf-8", "replace").splitlines() if note.is_file() else []
+    if len(noted) == 2 and noted[0] == state and noted[1].isdecimal() and target.exists():
+        return int(noted[1])
     packed = is_archive(item.name)
     if item.url:
         path = root / STORE / item.target if packed else target
@@ -233,7 +231,7 @@ def get(root: Path, item: Item, keep: bool = False) -> int:
 
 def _no_link(root: Path, path: Path) -> None:
     """Refuse a path that leads out of the folder through a link."""
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not real_path(path).is_relative_to(real_path(root)):
         raise InputError(path, "", f"a link leads it out of {root}.", "Name the real folder.")
 
 

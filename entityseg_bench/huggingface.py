@@ -11,6 +11,7 @@ from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.rows import from_row
 from entityseg_bench.io import InputError, sha256
 from entityseg_bench.layout import Resolution, Split
+from entityseg_bench.names import real_path
 from entityseg_bench.types import Category
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def load_dataset(
 
     from entityseg_bench.huggingface_builder import EntitySeg
 
-    root = Path(root).resolve()
+    root = real_path(root)
     builder = EntitySeg(
         cache_dir=str(cache_dir) if cache_dir else None,
         config_name=task,

@@ -20,6 +20,7 @@ import msgspec
 from entityseg_bench import locks
 
 __all__ = [
+    "MOST_UNPACKED",
     "InputError",
     "atomic_path",
     "cache_folder",

@@ -85,7 +85,7 @@ def locked(target: str | Path, wait: float = 0.0) -> Iterator[None]:
         Busy: Another process holds it.
         OSError: The lock's file cannot be written.
     """
-    target = Path(target).resolve()
+    target = Path(os.path.realpath(target))
     path = target.with_name(f".{target.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait
@@ -176,7 +176,7 @@ def _new(folder: Path, name: str) -> tuple[Path, int]:
 
 def remove_abandoned(folder: Path) -> None:
     """Remove what dead processes have left of `created` in a folder; looks once a process."""
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(folder))
     if folder in _seen:
         return
     _seen.add(folder)

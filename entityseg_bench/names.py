@@ -16,6 +16,7 @@ __all__ = [
     "lies_in",
     "outside_allowed",
     "outside_is_allowed",
+    "real_path",
 ]
 
 # Of one part of a path, in bytes; of most file systems.
@@ -105,10 +106,12 @@ def lies_in(folder: Path, name: str) -> bool:
             break
     else:
         return True
-    try:
-        return (folder / name).resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # links that go round in a circle
-        return False
+    return real_path(folder / name).is_relative_to(real_path(folder))
+
+
+def real_path(path: str | Path) -> Path:
+    """Follow every link of a path; links that go round in a circle stay as they are."""
+    return Path(os.path.realpath(path))
 
 
 def is_there(path: Path) -> bool:

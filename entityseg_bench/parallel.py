@@ -220,7 +220,7 @@ class Journal:
         """See that a first line is nobody's, since it was not written whole."""
         try:
             before = msgspec.json.decode(head)["identity"] if head.endswith(b"\n") else None
-        except (msgspec.DecodeError, KeyError, TypeError):
+        except (msgspec.DecodeError, RecursionError, KeyError, TypeError):
             before = None
         if not isinstance(before, dict):
             return
@@ -303,7 +303,7 @@ def lines_of(path: Path, head: bytes | None = None) -> Iterator[Line]:
         for text in file:
             try:
                 RAW.decode(text)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 # A computer that lost power may leave zeros where a line was.
                 return
             if not text.endswith(b"\n"):

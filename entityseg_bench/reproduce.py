@@ -1,7 +1,6 @@
 """A published row, end to end: what it needs, predictions, scores, the published number."""
 
 import importlib.util
-import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from entityseg_bench.categories import TASKS, Task
-from entityseg_bench.io import InputError, write_json
+from entityseg_bench.io import InputError, decode_json, read_bytes, write_json
 from entityseg_bench.layout import PART_FOLDERS, SPLITS, Resolution
 from entityseg_bench.stopping import run_child
 
@@ -153,13 +154,21 @@ def predict(
     command = ["baselines.predict", preset, "--weights", weights, "--images", str(root)]
     command += ["--split", "val", "--resolution", resolution, "--out", str(out), *options]
     note = out / "done.json"
-    if found.exists() and note.is_file() and json.loads(note.read_bytes()) == command:
+    if found.exists() and _noted(note) == command:
         return found
     code = run_child([sys.executable, "-m", *command])
     if code:
         raise InputError(out, "", f"predicting with {preset} ended with exit code {code}.")
     write_json(note, command)
     return found
+
+
+def _noted(note: Path) -> Any:
+    """Read which command has made an output; one that cannot be read is none."""
+    try:
+        return decode_json(note, read_bytes(note), msgspec.json.Decoder())
+    except InputError:
+        return None
 
 
 def published_numbers(

@@ -176,7 +176,7 @@ class SavedScoring:
                 state=EvalState.of_arrays(_of(arrays, "state/")),
                 boundary=EvalState.of_arrays(boundary) if boundary else None,
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 path, "", f"it is no saved scoring: {error}.", "evaluate --save-state writes them."
             ) from None

@@ -66,6 +66,15 @@ class Air:
                 raise ValueError(f"{name} {value} must be greater than 0")
         if not 0 <= self.airlight <= 1:
             raise ValueError(f"airlight {self.airlight} must be from 0 to 1")
+        try:
+            angles = self.isoplanatic_angle, self.tilt_variance / self.pixel_angle**2
+            tellable = (angles[0] > 0 and all(map(math.isfinite, angles))) or self.distance == 0
+        except (OverflowError, ZeroDivisionError):
+            tellable = False
+        if not tellable:
+            raise ValueError(
+                "such air is beyond all numbers: take distances and widths of this world"
+            )
 
     @property
     def wave_number(self) -> float:
@@ -153,7 +162,8 @@ def draw_fields(height: int, width: int, air: Air, seed: int) -> tuple[Floats, F
     """
     rng = np.random.default_rng(seed)
     angle = air.correlation_angle or air.isoplanatic_angle
-    length = angle / air.pixel_angle
+    # Over a hundred images' width the tilts are one and the same in all of an image.
+    length = min(angle / air.pixel_angle, 100 * max(height, width))
     scale = math.sqrt(air.tilt_variance) / air.pixel_angle
     shift = np.stack([scale * _smooth_noise(height, width, length, rng) for _ in range(2)])
     slow = _smooth_noise(height, width, max(height, width) / 4, rng)

@@ -54,12 +54,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _sizes(plan: "Plan", root: Path) -> str:
     """Say what is to come, and how much room there is."""
+    from entityseg_bench.names import real_path
+
     lines = []
     for kind in ("annotations", "images"):
         items = [item for item in plan.items if item.kind == kind]
         size = sum(item.size for item in items)
         lines.append(f"{kind}: {len(items)} files, {size / 1e9:,.2f} GB to download")
-    above = next(folder for folder in (root, *root.resolve().parents) if folder.is_dir())
+    above = next(folder for folder in (root, *real_path(root).parents) if folder.is_dir())
     free = shutil.disk_usage(above).free
     lines.append(f"room on the disk of {root}: {free / 1e9:,.1f} GB; archives need it twice")
     if plan.unknown:

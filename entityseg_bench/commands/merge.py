@@ -2,7 +2,8 @@
 
 import argparse
 
-from entityseg_bench.io import InputError
+from entityseg_bench.commands._arguments import check_draws
+from entityseg_bench.io import check_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +24,9 @@ def run(args: argparse.Namespace) -> int:
     from entityseg_bench.commands._merged import tell
     from entityseg_bench.saved import merge_files
 
-    if args.ci is not None and args.ci < 1:
-        raise InputError("arguments", "", f"--ci {args.ci} must be at least 1.")
+    if args.ci is not None:
+        check_draws("--ci", args.ci)
+    check_writable(args.json, args.save_state)
     merged = merge_files(args.states)
     if args.save_state:
         merged.save(args.save_state)

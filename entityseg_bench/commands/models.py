@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         model for model in MODELS
         if args.task in (None, model.task) and (args.recipes or not model.is_recipe)
     ]  # fmt: skip
-    if args.json:
+    if args.json is not None:
         rows = [
             {**dataclasses.asdict(one), "task": one.task, "backbone": one.backbone,
              "weights": one.weights}

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import io
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -90,8 +91,8 @@ def run(args: argparse.Namespace) -> int:
     from entityseg_bench.layout import ImageFiles
     from entityseg_bench.visualize import read_pixels
 
-    if args.max_kb < 1:
-        raise InputError("arguments", "--max-kb", "it must be at least 1.")
+    if not 1 <= args.max_kb < math.inf:
+        raise InputError("arguments", "--max-kb", "it must be a number of at least 1.")
     check_folder(args.out)
     sides, errors = read_all(args)
     gt = sides[0]

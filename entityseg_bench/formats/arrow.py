@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,12 @@ from entityseg_bench.formats.coco import table_of_content
 from entityseg_bench.formats.coco_images import match_ids
 from entityseg_bench.formats.coco_masks import HINTS
 from entityseg_bench.formats.opened import Inputs, Opened
+from entityseg_bench.formats.parquet_size import check_bytes, check_footer
 from entityseg_bench.formats.score_from import ScoreFrom, known_key
 from entityseg_bench.formats.tolerant import Tally
 from entityseg_bench.formats.tolerant_results import named_image
 from entityseg_bench.formats.tolerant_rows import MASK_KEYS
-from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.io import InputError, atomic_path, open_regular
 from entityseg_bench.masks import Faults, Masks
 from entityseg_bench.table import AnnotatedImages, Segments
 from entityseg_bench.types import RLE, Category, ImageInfo
@@ -124,14 +125,40 @@ def _columns(path: Path) -> dict[str, list[Any]]:
         what = "Parquet and Arrow files are read by pyarrow, which is not installed."
         raise InputError(path, "", what, "pip install pyarrow") from None
     try:
-        with path.open("rb") as file:
-            if file.read(4) == b"PAR1":
-                table = parquet.read_table(path)
-            else:
-                table = ipc.open_file(pa.BufferReader(path.read_bytes())).read_all()
+        with open_regular(path) as file:
+            if file.peek(4)[:4] == b"PAR1":
+                return _parquet_columns(parquet, file, path)
+            opened, n_bytes, batches = ipc.open_file(file), 0, []
+            for idx in range(opened.num_record_batches):
+                batches.append(opened.get_batch(idx))
+                n_bytes += batches[-1].nbytes
+                check_bytes(path, file, n_bytes)
+            table = pa.Table.from_batches(batches, opened.schema)
         return {name: table.column(name).to_pylist() for name in table.column_names}
+    except InputError:
+        raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise InputError(path, "", f"it cannot be read: {error}.", "Is the file whole?") from None
+
+
+def _parquet_columns(parquet: Any, file: BinaryIO, path: Path) -> dict[str, list[Any]]:
+    """Read a Parquet file; a value that its dictionary holds once is held once here, too."""
+    shared = [name for name in parquet.read_schema(file).names if name == "counts"]
+    opened = parquet.ParquetFile(file, read_dictionary=shared)
+    check_footer(path, file, opened.metadata)
+    columns: dict[str, list[Any]] = {name: [] for name in opened.schema_arrow.names}
+    n_bytes = 0
+    for batch in opened.iter_batches():
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if hasattr(column, "dictionary"):
+                values = [*column.dictionary.to_pylist(), None]
+                places = column.indices.fill_null(len(values) - 1).to_pylist()
+                columns[name] += [values[place] for place in places]
+                n_bytes += sum(len(values[place] or b"") for place in places)
+            else:
+                columns[name] += column.to_pylist()
+        check_bytes(path, file, n_bytes)
+    return columns
 
 
 def _needed(columns: dict[str, list[Any]], name: str, path: Path) -> list[Any]:
@@ -252,7 +279,12 @@ def write_arrow(dataset: AnnotatedImages, path: str | Path) -> dict[str, int]:
         ]
     )
     n_missing, rows = 0, []
-    with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+    # Opened here: the library takes no name that is not UTF-8.
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("wb") as file,
+        parquet.ParquetWriter(file, schema) as writer,
+    ):
         for image_idx in range(len(dataset.images)):
             for annotation in dataset.annotations(image_idx):
                 score = (annotation.extra or {}).get("score")

@@ -283,8 +283,14 @@ class TextExtras:
     def __getitem__(self, idx: int) -> dict[str, Any] | None:
         spans = zip(self._starts[idx].tolist(), self._ends[idx].tolist(), strict=True)
         found = {
-            name: msgspec.json.decode(self._text[start:end])
+            name: self._decoded(idx, name, self._text[start:end])
             for name, (start, end) in zip(self._names, spans, strict=True)
             if start < end
         }
         return found or None
+
+    def _decoded(self, idx: int, name: str, text: bytes) -> Any:
+        try:
+            return msgspec.json.decode(text)
+        except (*BROKEN, RecursionError) as error:
+            raise InputError(f"annotations[{idx}]", name, f"it cannot be read: {error}.") from None

@@ -363,7 +363,7 @@ def _names_of_first_record(data: Any) -> tuple[str, ...]:
     text = data[start : start + (1 << 20)].decode("utf-8", "ignore")
     try:
         record, _ = json.JSONDecoder().raw_decode(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ()
     return tuple(name for name in record if name not in RECORD_FIELDS)
 

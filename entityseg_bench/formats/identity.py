@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from entityseg_bench import __version__
+from entityseg_bench.names import real_path
 from entityseg_bench.table import AnnotatedImages
 
 __all__ = ["digest", "identity"]
@@ -83,7 +84,7 @@ def _file(path: Path) -> list[Any]:
         found = path.stat()
     except (OSError, ValueError):
         return [_text(path)]
-    own = _text(path.resolve())
+    own = _text(real_path(path))
     # A folder changes by what is written into it, perhaps by this very run.
     is_file = stat.S_ISREG(found.st_mode)
     return [own, found.st_size, found.st_mtime_ns, found.st_ino] if is_file else [own]

@@ -14,6 +14,7 @@ from entityseg_bench.formats.coco import category_row
 from entityseg_bench.formats.coco_tables import to_category
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.opened import Inputs, Opened
+from entityseg_bench.formats.parquet_size import check_footer
 from entityseg_bench.formats.rows import features, from_row, image_bytes, to_row
 from entityseg_bench.io import (
     InputError,
@@ -162,7 +163,12 @@ def _write_shard(
     end = min((shard + 1) * size, len(dataset.images))
     schema = features(dataset, embed_images).arrow_schema
     path = folder / f"{dataset.split}-{shard:05d}-of-{total:05d}.parquet"
-    with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+    # Opened here: the library takes no name that is not UTF-8.
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("wb") as file,
+        parquet.ParquetWriter(file, schema) as writer,
+    ):
         for start in range(shard * size, max(end, 1), group):
             rows = [
                 _row(dataset, idx, embed_images) for idx in range(start, min(start + group, end))
@@ -258,6 +264,7 @@ def _rows(folder: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         try:
             with open_regular(path) as opened:
                 file = parquet.ParquetFile(opened)
+                check_footer(path, opened, file.metadata)
                 names = [name for name in file.schema_arrow.names if name != "image"]
                 batches = file.iter_batches(GROUP, columns=names)
                 while (batch := next(batches, None)) is not None:

@@ -28,7 +28,7 @@ from entityseg_bench.formats.tolerant import Tally
 from entityseg_bench.formats.tolerant_results import named_image, parsed_results
 from entityseg_bench.formats.tolerant_rows import IMAGE_KEYS, RecordFinder, Unclear
 from entityseg_bench.formats.tolerant_truth import is_sa1b
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.masks import Masks
 from entityseg_bench.table import Segments
 from entityseg_bench.types import RLE, ImageInfo
@@ -56,7 +56,7 @@ def tells(folder: Path, side: Side | None = None) -> bool:
         return False
     if side == "dt":
         return not any(next(folder.rglob(f"*.{kind}"), None) for kind in ("png", "npz"))
-    with first.open("rb") as file:
+    with open_regular(first) as file:
         head = file.read(HEAD)
     if head.startswith(POINTER):
         # Told when it is opened, with its name.

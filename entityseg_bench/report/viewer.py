@@ -7,6 +7,7 @@ or the path of its file. Nothing of it is read before it is looked at.
 import base64
 import json
 import math
+import os
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -172,7 +173,7 @@ class ViewerData:
         name = f"{image_idx}.webp"
         with atomic_path(self.assets / name) as temporary:
             temporary.write_bytes(data)
-        return f"{quote(self.assets.name)}/{name}"
+        return f"{quote(os.fsencode(self.assets.name))}/{name}"
 
 
 def predictions_of(

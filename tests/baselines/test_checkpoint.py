@@ -280,10 +280,11 @@ def test_a_file_without_configuration_is_no_checkpoint(tmp_path):
     assert read_config(tmp_path / "w.pth") is None
     with pytest.raises(InputError, match="Name the preset"):
         load_checkpoint(tmp_path / "w.pth")
-    metadata = {"config": json.dumps({"future_field": 1})}
-    safetensors.torch.save_file({"a": torch.ones(1)}, tmp_path / "new.safetensors", metadata)
-    with pytest.raises(InputError, match="configuration cannot be read"):
-        read_config(tmp_path / "new.safetensors")
+    for config in (json.dumps({"future_field": 1}), "[" * 100_000):
+        metadata = {"config": config}
+        safetensors.torch.save_file({"a": torch.ones(1)}, tmp_path / "new.safetensors", metadata)
+        with pytest.raises(InputError, match="configuration cannot be read"):
+            read_config(tmp_path / "new.safetensors")
 
 
 def test_report_in_words():

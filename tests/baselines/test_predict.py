@@ -202,7 +202,7 @@ def test_a_broken_image_is_listed_and_the_rest_finishes(tmp_path, weights, pictu
         assert predict(*args, "--batch-size", batch_size) == 1
         err = capsys.readouterr().err
         assert "p1.png: it cannot be read" in err
-        assert "p9.jpg: it is no image" in err
+        assert "p9.jpg: this is no image" in err
         assert "2 images have no result" in err
         assert {row["image_id"] for row in read(out)} == {"p0.png", "p2.png", "p3.png", "p4.png"}
 
@@ -383,3 +383,35 @@ def test_two_ranks_write_what_one_writes(tmp_path, weights, pictures):
     assert [process.returncode for process in processes] == [1, 0], errors
     assert (tmp_path / "two.json").read_bytes() == (tmp_path / "one.json").read_bytes()
     assert "p7.png" in errors[0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes need rights there")
+def test_what_has_the_records_name_is_left_as_it_is(tmp_path, weights, pictures, capsys):
+    argv = ["--weights", weights["views"], "--images", pictures, "--out", tmp_path / "r.json"]
+    record = tmp_path / ".r.json.unfinished"
+    (tmp_path / "there").mkdir()
+    for target in ("there", "nowhere", record.name):
+        record.symlink_to(target)
+        assert predict(*argv) == 2
+        assert "it is no record of a prediction" in capsys.readouterr().err
+        assert not (tmp_path / "nowhere").exists() and not [*(tmp_path / "there").iterdir()]
+        record.unlink()
+    record.write_text("")
+    assert predict(*argv) == 2
+    record.unlink()
+    # Of other processes' journals in the folder, what is no file is nobody's.
+    record.mkdir()
+    os.mkfifo(record / "rank1.jsonl")
+    (record / "rank2.jsonl").symlink_to("/dev/zero")
+    assert predict(*argv) == 0
+
+
+def test_a_line_of_no_result_ends_a_journal(tmp_path):
+    progress = Progress(tmp_path / "out")
+    progress.begin({})
+    progress.append(Finished(1))
+    with (tmp_path / ".out.unfinished/rank0.jsonl").open("ab") as file:
+        file.write(b"5\n")
+    progress.append(Finished(2))
+    assert list(progress.finished()) == [1]
+    progress.close()

@@ -93,6 +93,9 @@ def test_the_demo_is_reproduced_and_filed_apart(demo, board, tmp_path, capfd):
     assert main(args) == 0
     assert (tmp_path / "out/high/found/results.json").stat().st_mtime_ns == before
     assert "not filed" in capfd.readouterr().err
+    # A note that was cut off says nothing: the predictions are made again.
+    (tmp_path / "out/high/done.json").write_text('["base')
+    assert main(args) == 0
 
 
 def test_what_is_missing_is_listed_first(tmp_path, capfd):

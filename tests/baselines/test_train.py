@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from training_runs import SMALL, command, losses, state_of
 
@@ -22,6 +23,7 @@ from baselines.train import main
 from baselines.train_config import TrainConfig
 from baselines.train_log import TrainLog
 from entityseg_bench.demo import write_demo
+from entityseg_bench.io import InputError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
@@ -230,13 +232,21 @@ def test_settings_are_typed_and_known():
             override(roots, [setting])
 
 
+@pytest.mark.parametrize("run", ["[", "5", '{"categories": [{"id": "x"}]}', "[" * 100_000])
+def test_weights_with_odd_words_of_their_run_are_refused(tmp_path, run):
+    path = tmp_path / "w.safetensors"
+    safetensors.torch.save_file({"a": torch.ones(1)}, path, {"run": run})
+    with pytest.raises(InputError, match="its run cannot be read"):
+        read_categories(path)
+
+
 def test_the_log_forgets_steps_that_are_run_again(tmp_path):
     log = TrainLog(tmp_path, steps=4, first_step=0)
     for step in (1, 2, 3):
         log.step(step, {"loss": float(step), "lr": 0.1, "images_per_s": 1.0})
     log.close()
     with (tmp_path / "log.jsonl").open("a") as file:
-        file.write('{"step": 3, "lo')
+        file.write('5\n{"step": "x"}\n[[\n{"step": 3, "lo')
     TrainLog(tmp_path, steps=4, first_step=2).close()
     assert list(losses(tmp_path)) == [1, 2]
 

@@ -1,5 +1,7 @@
 """A data set through turbulent air: the same names, sizes and annotations, other pixels."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from PIL import Image
 
 from entityseg_bench.categories import TASKS
 from entityseg_bench.cli import main
+from entityseg_bench.corrupt import NOTE
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.demo import write_demo
 
@@ -73,6 +76,23 @@ def test_what_is_there_is_not_mixed_in(demo, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     assert main(["corrupt", str(demo), str(tmp_path), "--distance", "100"]) == 2
     assert "the folder is not empty" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_circle_of_links_is_said(tmp_path, capsys):
+    (tmp_path / "circle").symlink_to("circle")
+    args = ["corrupt", str(tmp_path / "circle"), str(tmp_path / "out"), "--distance", "100"]
+    assert main(args) == 2
+    assert "circle: " in capsys.readouterr().err
+
+
+def test_a_damaged_note_is_said(demo, tmp_path, capsys):
+    args = ["corrupt", str(demo), str(tmp_path / "out"), "--distance", "100"]
+    assert main(args) == 0
+    note = tmp_path / "out" / NOTE
+    note.write_text('{"seed"')
+    assert main(args) == 2
+    assert str(note) in capsys.readouterr().err
 
 
 def test_impossible_air_is_said(demo, tmp_path, capsys):

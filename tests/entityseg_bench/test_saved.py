@@ -1,6 +1,8 @@
 """Saved scorings: shards scored apart and merged are the set scored whole."""
 
 import json
+import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -110,6 +112,35 @@ def test_what_is_no_state_is_refused(shards, capsys):
     assert cli.main(["merge", str(path)]) == 2
     assert "no saved scoring" in capsys.readouterr().err
     assert cli.main(["merge", str(shards / "none.state")]) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pipes of this kind")
+def test_a_pipe_is_no_state(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    assert cli.main(["merge", str(tmp_path / "pipe")]) == 2
+    assert "a device or a pipe" in capsys.readouterr().err
+
+
+def test_a_state_that_fills_all_memory_is_refused(tmp_path, capsys):
+    # Headers alone: nothing of them is unpacked, or there would not be room for the second.
+    path = tmp_path / "bomb.state"
+    with path.open("wb") as file:
+        np.savez_compressed(file, scoring=np.zeros(1 << 28, np.uint8))
+    assert path.stat().st_size < 1 << 20
+    assert cli.main(["merge", str(path)]) == 2
+    assert "200 times its size" in capsys.readouterr().err
+    with zipfile.ZipFile(path, "w") as archive, archive.open("scoring.npy", "w") as file:
+        head = {"descr": "<f8", "fortran_order": False, "shape": (1 << 50,)}
+        np.lib.format.write_array_header_1_0(file, head)
+    assert cli.main(["merge", str(path)]) == 2
+    assert "200 times its size" in capsys.readouterr().err
+
+
+def test_a_state_whose_words_are_nested_is_refused(tmp_path, capsys):
+    words = b"[" * 100_000
+    np.savez(tmp_path / "deep.state.npz", scoring=np.frombuffer(words, np.uint8))
+    assert cli.main(["merge", str(tmp_path / "deep.state.npz")]) == 2
+    assert "no saved scoring" in capsys.readouterr().err
 
 
 def test_what_a_state_does_not_keep_is_refused_before_the_work(shards, capsys):

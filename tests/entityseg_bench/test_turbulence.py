@@ -131,3 +131,19 @@ def test_haze_lets_two_percent_through_at_the_visibility():
 def test_impossible_air_is_refused(field, value):
     with pytest.raises(ValueError, match=field):
         replace(Air(100.0), **{field: value})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"distance": 1e300}, {"wavelength": 1e-300}, {"pixel_angle": 1e-200}, {"cn2": 1e300}],
+)
+def test_air_beyond_all_numbers_is_refused(settings):
+    with pytest.raises(ValueError, match="beyond all numbers"):
+        Air(**{"distance": 100.0, **settings})
+
+
+@pytest.mark.parametrize("settings", [{"wavelength": 1e22}, {"correlation_angle": math.inf}])
+def test_air_that_moves_as_one_shifts_an_image_as_a_whole(settings):
+    picture = np.random.default_rng(0).random((20, 30, 3), np.float32)
+    distorted = distort(picture, Air(100.0, **settings), 0)
+    assert distorted.shape == picture.shape and np.isfinite(distorted).all()

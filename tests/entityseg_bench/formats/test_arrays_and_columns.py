@@ -195,6 +195,54 @@ def test_columns_refused(name, tmp_path):
         scored(gt, written(tmp_path / "pred.parquet", columns(results(), **changes)))
 
 
+def bomb(kind, path):
+    """Write a small file that fills some hundred megabytes or more."""
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import ipc, parquet
+
+    n = 300_000 if kind in ("dictionary", "rows") else 1
+    code = {"dictionary": b"1" * 1000, "rows": b"1"}.get(kind, b"0" * (1 << 28))
+    codes = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([code]))
+    table = pa.table(
+        {
+            "image_id": np.full(n, 1),
+            "category_id": np.full(n, 1),
+            "score": np.full(n, 0.5),
+            "height": np.full(n, 16),
+            "width": np.full(n, 12),
+            "counts": codes if n > 1 else pa.array([code]),
+        }
+    )
+    if kind == "buffer":
+        options = ipc.IpcWriteOptions(compression="zstd")
+        with path.open("wb") as file, ipc.new_file(file, table.schema, options=options) as out:
+            out.write_table(table)
+    else:
+        parquet.write_table(table, path, compression="zstd", use_dictionary=n > 1, row_group_size=n)
+    assert path.stat().st_size < 100_000
+
+
+@pytest.mark.parametrize("kind", ["dictionary", "rows", "page", "buffer"])
+def test_columns_that_fill_all_memory_are_refused(kind, tmp_path):
+    gt, _ = saved(tmp_path, truth(), results())
+    bomb(kind, tmp_path / "pred.parquet")
+    with pytest.raises(InputError, match=r"200 times its size|more than its bytes can tell"):
+        scored(gt, tmp_path / "pred.parquet")
+
+
+def test_values_of_a_dictionary_and_none(tmp_path):
+    gt, plain = saved(tmp_path, truth(), results())
+    path = tmp_path / "pred.parquet"
+    table = columns(results() * 3)
+    written(path, table)
+    plain.write_text(json.dumps(results() * 3))
+    assert scored(gt, path)[0] == pytest.approx(scored(gt, plain)[0], nan_ok=True)
+    table["counts"][2] = None
+    written(path, table)
+    with pytest.raises(InputError, match="row 2: counts are None"):
+        scored(gt, path)
+
+
 def test_broken_columns(tmp_path):
     gt, _ = saved(tmp_path, truth(), results())
     path = written(tmp_path / "pred.parquet", columns(results()))
