@@ -61,13 +61,17 @@ def code_mask(mask: Any, size: tuple[int, int] | None = None) -> dict[str, Any]:
     return rle_codes.to_rle(mask, *size)
 
 
+def _is_bit(value: Any) -> bool:
+    return isinstance(value, int | float) and value in (0, 1)
+
+
 def _rows_of_pixels(rows: Sequence[Any], size: tuple[int, int]) -> NDArray[Any] | None:
     """Return lists of 0 and 1, a row of pixels each, as an array; None for what may be polygons.
 
     A polygon whose corners all lie on 0 and 1 covers a pixel at most; many of them are a mask.
     """
     first = rows[0] if rows else None
-    if not isinstance(first, list | tuple) or not set(first[:64]) <= {0, 1}:
+    if not isinstance(first, list | tuple) or not all(map(_is_bit, first[:64])):
         return None
     if len({len(row) if isinstance(row, list | tuple) else -1 for row in rows}) != 1:
         return None

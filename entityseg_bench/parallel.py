@@ -59,7 +59,7 @@ def in_order(work: Work, indices: range, jobs: int = 1) -> Generator[Any, None, 
     waiting: collections.deque[Future[Any]] = collections.deque()
     try:
         for idx in indices:
-            with _interrupts_held():
+            with _signals_held():
                 waiting.append(pool.submit(_call, idx))
             if len(waiting) > AHEAD * jobs:
                 yield _result(waiting.popleft())
@@ -79,12 +79,16 @@ def in_order(work: Work, indices: range, jobs: int = 1) -> Generator[Any, None, 
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Keep Ctrl-C from the processes that are started meanwhile: it is this one's to stop them."""
+def _signals_held() -> Iterator[None]:
+    """Keep Ctrl-C and SIGTERM waiting while processes are started.
+
+    A process whose start is broken off prints a traceback. Ctrl-C stays kept from those that are
+    started: it is this one's to stop them.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
@@ -94,6 +98,8 @@ def _interrupts_held() -> Iterator[None]:
 def _start(work: Work, pipe: Connection) -> None:
     global _work
     _work = work
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
 
 
