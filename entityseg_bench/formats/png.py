@@ -86,7 +86,7 @@ def _other(path: Path, head: bytes) -> tuple[str, str] | None:
     if not head or head.startswith(SIGNATURE) or path.stat().st_size > MOST_TEXT:
         return None
     fault = foreign(path, read_bytes(path))
-    return (fault.what, fault.hint) if fault else None
+    return (fault.what.replace("not JSON", "not an image"), fault.hint) if fault else None
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ def test_a_list_names_images_beside_it_and_elsewhere(tmp_path, pictures):
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("", "the list is empty"), ("a.png\nno.png", "line 2: there is no image no.png"),
+    [("", "is empty"), ("a.png\nno.png", "line 2: there is no image no.png"),
      ("a.png\na.png", "line 2: the image a.png stands twice")],
 )  # fmt: skip
 def test_what_is_wrong_with_a_list_is_said(pictures, text, sentence):

@@ -129,7 +129,7 @@ def test_broken_files_give_one_error_with_the_name(tmp_path):
     assert refused >= 28
     path = tmp_path / "page.jpg"
     path.write_text("<html>not found</html>")
-    with pytest.raises(InputError, match=r"page\.jpg: it is no image"):
+    with pytest.raises(InputError, match=r"page\.jpg: this is a web page \(HTML\), not an image"):
         read_image(path)
     with pytest.raises(InputError, match=r"gone\.jpg: there is no such"):
         read_image(tmp_path / "gone.jpg")
