@@ -101,7 +101,7 @@ def draw_by_iou(axes: "Axes", comparison: Comparison, scorings: Sequence[Scoring
 
 
 def draw_costs(axes: "Axes", comparison: Comparison, errors: Sequence[ErrorReport]) -> None:
-    """Draw what mending each kind of error alone would gain."""
+    """Draw what correcting each kind of error alone would gain."""
     values = [[100 * one.costs[kind].cost for kind in KINDS] for one in errors]
     _bars(axes, comparison.labels, KINDS, values, across=True)
     axes.set_xlabel(f"cost in {AP_LABEL}, points")

@@ -23,7 +23,7 @@ class ImageErrors:
     Attributes:
         sizes: (S,) what the last axis of ``counts`` is about: "all", then each size.
         counts: (7, I, S) errors at IoU 0.5: entities that are missed, predictions of other kinds.
-        costs: (7, I) what mending the image's errors of a kind would gain in AP of the image by
+        costs: (7, I) what correcting the image's errors of a kind would gain in AP of the image by
             itself, mean over the IoU thresholds; 0 where it has none, nan without entities.
         scores: (7, I) highest score of a prediction with an error of the kind; nan where none is.
     """
@@ -67,7 +67,7 @@ def _costs(report: ErrorReport, of_column: Ints, of_entity: Ints) -> Floats:
     for t, own in enumerate(found.kind):
         right, wrong = (own == FOUND).astype(np.int64), (own >= 0) & (own != FOUND)
         for code, kind in enumerate(KINDS):
-            chosen, won, dropped = oracle.mending(t, kind, oracle.everything)
+            chosen, won, dropped = oracle.correcting(t, kind, oracle.everything)
             hits, left_wrong = right + np.bincount(won, minlength=len(right)), wrong & ~chosen
             n_dropped = np.bincount(of_entity[dropped], minlength=n_images)
             touched = np.union1d(of_column[own == code], np.flatnonzero(n_dropped))

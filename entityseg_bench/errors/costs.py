@@ -1,6 +1,6 @@
-"""What each kind of error costs: AP with the errors of one kind mended, minus AP as it is.
+"""What each kind of error costs: AP with the errors of one kind corrected, minus AP as it is.
 
-As in TIDE (Bolya et al., ECCV 2020), an oracle mends one kind at a time and leaves the rest:
+As in TIDE (Bolya et al., ECCV 2020), an oracle corrects one kind at a time and leaves the rest:
 
 - **spurious**, **duplicate**: the predictions are taken away;
 - **localisation**, **boundary**: the prediction of the highest score takes its entity's shape and
@@ -10,8 +10,8 @@ As in TIDE (Bolya et al., ECCV 2020), an oracle mends one kind at a time and lea
   already, all with its score;
 - **missed**: the entities are no longer asked for.
 
-Costs do not add up to what AP lacks. AP is no sum: mending one kind moves the ranks of all the
-rest, so two kinds mended together give more, or less, than the two apart. What is rare can cost
+Costs do not add up to what AP lacks. AP is no sum: correcting one kind moves the ranks of all the
+rest, so two kinds corrected together give more, or less, than the two apart. What is rare can cost
 much where its scores are high, and many false positives nothing where theirs are low.
 """
 
@@ -51,8 +51,8 @@ class Cost:
     """Hold how often a kind of error occurs and what it costs, over all thresholds and at IoU 0.5.
 
     Attributes:
-        cost: AP that mending the errors would gain, mean over the IoU thresholds, each with its own
-            errors; a fraction, nan where no entity would be left.
+        cost: AP that correcting the errors would gain, mean over the IoU thresholds, each with its
+            own errors; a fraction, nan where no entity would be left.
         n_predictions: With an error of the kind, mean over the thresholds.
         n_entities: The same.
         cost50: As ``cost``, at IoU 0.5.
@@ -128,17 +128,17 @@ class Oracle:
         curve = precision_at_recall(found[None], counted[None], np.array([n_gt]), self.params)
         return float(curve.mean())
 
-    def mended(self, t: int, kind: str, part: Part) -> float:
-        """Return AP at one threshold with the errors of a kind mended in a part of the set."""
-        chosen, won, dropped = self.mending(t, kind, part)
+    def corrected(self, t: int, kind: str, part: Part) -> float:
+        """Return AP at one threshold with the errors of a kind corrected in a part of the set."""
+        chosen, won, dropped = self.correcting(t, kind, part)
         if not (chosen.any() or dropped.any()):
             return float(self.base[t])
         wrong = self.wrong[t].copy()
         wrong[self.rank[chosen]] = False
         return self.ap(t, wrong, int(np.count_nonzero(dropped)), won)
 
-    def mending(self, t: int, kind: str, part: Part) -> tuple[Bools, Ints, Bools]:
-        """Find what mending the errors of a kind changes in a part of the set at one threshold.
+    def correcting(self, t: int, kind: str, part: Part) -> tuple[Bools, Ints, Bools]:
+        """Find what correcting the errors of a kind changes in a part of the set at one threshold.
 
         Returns:
             (N,) columns that are no longer false positives; the columns that stand for one more
@@ -158,7 +158,7 @@ class Oracle:
         return chosen, self.winners(t, code, chosen), np.zeros(len(entity), bool)
 
     def winners(self, t: int, code: int, chosen: Bools) -> Ints:
-        """Return the column that each entity's mended prediction stands in.
+        """Return the column that each entity's corrected prediction stands in.
 
         Only entities that are not found gain by it, each from the chosen column of highest score.
         """
@@ -178,7 +178,7 @@ class Oracle:
     def cost(self, kind: str, part: Part | None = None) -> Cost:
         """Count the errors of a kind in a part of the set and compute what they cost."""
         part = part or self.everything
-        gains = [self.mended(t, kind, part) - base for t, base in enumerate(self.base)]
+        gains = [self.corrected(t, kind, part) - base for t, base in enumerate(self.base)]
         own, entity = self.errors.kind, self.errors.entity_kind
         if kind in KINDS:
             columns, entities = own == KINDS.index(kind), entity == KINDS.index(kind)

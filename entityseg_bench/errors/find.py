@@ -84,7 +84,7 @@ class ErrorReport(Shown):
             their image.
         entity_kind: (G,) likewise of each annotation record.
         entity_iou: (G,) with its best prediction.
-        oracle: What found the costs, to mend other parts with.
+        oracle: What found the costs, to correct other parts with.
     """
 
     scoring: Scoring

@@ -1,14 +1,14 @@
 """What is wrong with a prediction that finds nothing, and with an entity that is not found.
 
-The idea of sorting errors by what would hint them is TIDE's (Bolya, Foley, Hays, Hoffman, "TIDE: A
-General Toolbox for Identifying Object Detection Errors", ECCV 2020). TIDE's kinds are those of
-boxes with classes; these are those of masks that share out an image.
+The idea of sorting errors by what would correct them is TIDE's (Bolya, Foley, Hays, Hoffman,
+"TIDE: A General Toolbox for Identifying Object Detection Errors", ECCV 2020). TIDE's kinds are
+those of boxes with classes; these are those of masks that share out an image.
 
 At an IoU threshold t, with b = 0.1, let d be a false positive of `entity_api.evaluate`, and e its
 *best entity*, the one with the highest IoU, crowds left out. The first that holds is its kind:
 
-- **duplicate**: as submitted, d reaches t with an entity that another prediction has found. (Where
-  overlaps are removed, what is left of a duplicate is but a rest: it is still one.)
+- **duplicate**: as submitted, d reaches t with an entity that another prediction has found. (After
+  overlaps are removed, only a part of d may be left. It is still a duplicate.)
 - **merged**: d covers at least half of each of two or more entities, and as a mask of their union
   it reaches t.
 - **split**: at least half of d lies in an entity that is not found, as does half of another false

@@ -50,7 +50,7 @@ def _costs_block(report: ErrorReport) -> str:
             )
         ]
         lines.append(f"{kind.replace('_', ' '):18}{cells[0]}{cells[1]}")
-    lines.append("[each cost is what mending that kind alone would gain: costs do not add up]")
+    lines.append("[each cost is what correcting that kind alone would gain: costs do not add up]")
     return "\n".join(lines)
 
 

@@ -52,8 +52,8 @@ def cost_chart(sides: Sequence[Side]) -> Chart:
     return Chart(
         bars(groups, "AP^e that each kind of error costs"),
         keys_of(sides),
-        "AP^e that mending each kind of error alone would gain, in points; costs do not add up, "
-        "since mending one kind moves the ranks of all others",
+        "AP^e that correcting each kind of error alone would gain, in points; costs do not add up, "
+        "since correcting one kind moves the ranks of all others",
     )
 
 

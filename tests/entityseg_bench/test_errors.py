@@ -153,7 +153,7 @@ def test_boundary_is_what_fails_high_thresholds_by_an_outline(tmp_path):
 
 
 def test_costs_do_not_add_up(tmp_path):
-    # A wrong one ranks first, and one of two is missed: each mended alone, and both.
+    # A wrong one ranks first, and one of two is missed: each corrected alone, and both.
     image = [RIGHT, box(20, 20, 9, 9)], [(box(30, 0, 5, 5), 0.9), (RIGHT, 0.8)]
     report = judge(tmp_path, [image])
     assert report.ap == pytest.approx(51 / 101 / 2)
@@ -224,14 +224,14 @@ def test_every_prediction_and_entity_has_a_kind_and_ap_is_the_results_own(
     name = "APe" if overlaps_removed else "AP"
     assert oracle.base.mean() == pytest.approx(result.metrics[name], abs=1e-15)
     assert oracle.base[0] == result.metrics[f"{name}50"]
-    mended = [oracle.mended(0, kind, oracle.everything) for kind in KINDS]
-    assert min(mended) >= oracle.base[0]
+    corrected = [oracle.corrected(0, kind, oracle.everything) for kind in KINDS]
+    assert min(corrected) >= oracle.base[0]
 
 
 @pytest.mark.parametrize("kind", ["missed", "spurious", "duplicate", "localisation", "split"])
 @pytest.mark.parametrize("seed", range(3))
 def test_mending_equals_scoring_files_in_which_it_is_mended(tmp_path, kind, seed):
-    # At one threshold, overlaps left: then no mended prediction changes the match of another.
+    # At one threshold, overlaps left: then no corrected prediction changes the match of another.
     params = EvalParams(iou_thrs=(0.5,), remove_overlaps=False)
     paths = write(tmp_path, scenes(np.random.default_rng(seed), 10))
     scoring = evaluate_files(*paths, params)
@@ -263,8 +263,8 @@ def test_mending_equals_scoring_files_in_which_it_is_mended(tmp_path, kind, seed
             predictions[k]["segmentation"] = rle.encode(masks[target])
         else:
             predictions[k] = None
-    mended = evaluate(gt, [r for r in predictions if r is not None], params).metrics["AP"]
-    assert report.ap + report.costs[kind].cost == pytest.approx(mended, abs=1e-12)
+    corrected = evaluate(gt, [r for r in predictions if r is not None], params).metrics["AP"]
+    assert report.ap + report.costs[kind].cost == pytest.approx(corrected, abs=1e-12)
 
 
 def test_operating_points_and_the_best():

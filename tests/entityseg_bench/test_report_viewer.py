@@ -151,7 +151,7 @@ def lines_of(page: Path) -> list[tuple[dict, str]]:
 
 
 def test_an_images_errors_cost_what_they_cost_in_a_file_of_its_own(tmp_path):
-    """The oracle: score each image alone, and mend it alone."""
+    """The oracle: score each image alone, and correct it alone."""
     gt_path, dt_path = write_sides(tmp_path)
     own = errors_by_image(find_errors(evaluate_files(gt_path, dt_path)))
     gt, dt = json.loads(gt_path.read_text()), json.loads(dt_path.read_text())
