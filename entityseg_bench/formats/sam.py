@@ -67,7 +67,7 @@ def tells(folder: Path, side: Side | None = None) -> bool:
 def json_files(folder: Path) -> Iterator[Path]:
     """Yield the JSON files of a folder, by name, else those of the folders in it."""
     for found in (folder.glob("*"), folder.glob("*/*")):
-        paths = sorted(path for path in found if JSON.search(path.name) and path.is_file())
+        paths = sorted(path for path in found if JSON.search(path.name) and not path.is_dir())
         yield from (path for path in paths if not path.name.startswith("."))
         if paths:
             return
