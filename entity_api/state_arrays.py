@@ -3,22 +3,22 @@
 import dataclasses
 import json
 import math
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api.params import EvalParams
 
+if TYPE_CHECKING:
+    import zipfile
+
 __all__ = ["ABSENT", "KEYS", "StateArrays", "StateError", "bare", "read_arrays"]
 
 # Scores hardly shrink, and each detection has one; an archive made to fill all memory does.
 MOST_UNPACKED = 200
-BROKEN = zipfile.BadZipFile, zlib.error
 
 # Version of the file: raised when an array changes its meaning.
 SCHEMA = 1
@@ -192,6 +192,10 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
         StateError: A file that is none, a device or a pipe, or arrays that are much larger than
             their file.
     """
+    # Imported where they are used: every evaluation imports this module.
+    import zipfile
+    import zlib
+
     path = Path(path)
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise StateError(f"{path} holds no state: it is a device or a pipe")
@@ -202,11 +206,13 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
                 raise StateError(f"it unpacks to more than {MOST_UNPACKED} times its size")
             stream.seek(0)
             return dict(np.load(stream, allow_pickle=False))
-    except (ValueError, EOFError, NotImplementedError, RuntimeError, *BROKEN) as error:
+    except (
+        ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise StateError(f"{path} holds no state: {error}") from None
 
 
-def _declared_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+def _declared_bytes(archive: "zipfile.ZipFile", member: "zipfile.ZipInfo") -> int:
     """Read how much memory an array takes from the heads of its member and of its own."""
     with archive.open(member) as file:
         if np.lib.format.read_magic(file) != (1, 0):

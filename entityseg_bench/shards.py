@@ -128,7 +128,7 @@ def score_predictions(truth: Truth, path: Path) -> list[SavedScoring]:
         opened = Opened(truth.images, list(truth.paths))
         sides = read_predictions(opened, truth.images, path, truth.inputs, True, stop)
         dt = sides.dt
-        limit = truth.params.ap_limit
+        limit = truth.params.max_dets[-1]
         found = [*sides.notes, *problems(truth.images, dt, False, limit, sides.classes == "all")]
         refuse(found)
         warnings = [str(one) for one in found if one.code not in OF_PARTS]

@@ -191,8 +191,6 @@ def params_of(args: argparse.Namespace) -> EvalParams:
     Raises:
         InputError: Options that make no sense, or do not go together.
     """
-    if args.ci is not None and args.ci < 1:
-        raise InputError("arguments", "", f"--ci {args.ci} must be at least 1.")
     if args.protocol == "ar1000":
         given = [name for name in SET_BY_AR1000 if getattr(args, name) not in (None, False)]
         if given:

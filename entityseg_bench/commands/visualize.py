@@ -18,6 +18,7 @@ from entityseg_bench.io import InputError
 
 if TYPE_CHECKING:
     from entityseg_bench.errors import ErrorReport
+    from entityseg_bench.formats import Inputs
     from entityseg_bench.table import Segments
     from entityseg_bench.types import ImageInfo
 
@@ -111,27 +112,38 @@ def run(args: argparse.Namespace) -> int:
 def read_all(args: argparse.Namespace) -> tuple[list["Segments"], "ErrorReport | None"]:
     """Read both sides, and find the errors where they are asked for."""
     from entityseg_bench.check import IMAGE_UNNAMED
-    from entityseg_bench.score import evaluate_files, read_checked
 
+    if args.errors and args.pred is None:
+        raise InputError("arguments", "--errors", "there are no predictions.", "Name PRED, too.")
     inputs = inputs_of(args)
     try:
-        sides, notes = read_checked(args.gt, args.pred, inputs)
+        return _read(args, inputs)
     except InputError as error:
         if error.code != IMAGE_UNNAMED or len(args.image_id or ()) != 1:
             raise
-        # The one image that is to be drawn is the one that the records are of.
-        inputs = dataclasses.replace(inputs, image_id=args.image_id[0])
+    # The one image that is to be drawn is the one that the records are of.
+    return _read(args, dataclasses.replace(inputs, image_id=args.image_id[0]))
+
+
+def _read(
+    args: argparse.Namespace, inputs: "Inputs"
+) -> tuple[list["Segments"], "ErrorReport | None"]:
+    """Read both sides once, and print how."""
+    from entityseg_bench.score import evaluate_files, read_checked
+
+    if not args.errors:
         sides, notes = read_checked(args.gt, args.pred, inputs)
+        scoring = None
+    else:
+        scoring = evaluate_files(args.gt, args.pred, inputs=inputs)
+        sides, notes = [scoring.gt, scoring.dt], scoring.sides.notes
     for note in notes:
         print(note, file=sys.stderr)
-    if not args.errors:
+    if scoring is None:
         return sides, None
-    if args.pred is None:
-        raise InputError("arguments", "--errors", "there are no predictions.", "Name PRED, too.")
     from entityseg_bench.errors import find_errors
 
-    scoring = evaluate_files(args.gt, args.pred, inputs=inputs)
-    return [scoring.gt, scoring.dt], find_errors(scoring)
+    return sides, find_errors(scoring)
 
 
 def choose_images(gt: "Segments", image_ids: Sequence[str] | None, limit: int) -> list[int]:

@@ -130,8 +130,6 @@ class Format(NamedTuple):
         gt: Whether it holds annotations.
         dt: Whether it holds predictions.
         target: Whether it is written.
-        has_void: Whether pixels of no segment are void.
-        lossy: Whether overlap is lost in it.
         records: Whether predictions are records with fields, one of which may be the score, and
             may name no image.
     """
@@ -143,8 +141,6 @@ class Format(NamedTuple):
     gt: bool = True
     dt: bool = True
     target: bool = True
-    has_void: bool = False
-    lossy: bool = False
     records: bool = False
 
 
@@ -152,7 +148,7 @@ FORMATS = {
     one.name: one
     for one in (
         Format("npz", "npz", lambda seen: seen.is_indexed() and seen.holds("*.npz")),
-        Format("id-png", "id_maps", lambda seen: seen.is_indexed(), lossy=True),
+        Format("id-png", "id_maps", lambda seen: seen.is_indexed()),
         Format(
             "parquet", "parquet",
             lambda seen: seen.is_dir and any(seen.path.glob("*/*.meta.json")), dt=False,
@@ -163,10 +159,7 @@ FORMATS = {
             dt=False, target=False,
         ),
         Format("ade20k", "ade20k", lambda seen: False, dt=False, target=False),
-        Format(
-            "semantic", "semantic",
-            lambda seen: seen.suffix == ".txt" and not seen.is_dir, has_void=True, lossy=True,
-        ),
+        Format("semantic", "semantic", lambda seen: seen.suffix == ".txt" and not seen.is_dir),
         Format(
             "sam", "sam", lambda seen: seen.is_dir and module_of("sam").tells(seen.path, seen.side),
             target=False, records=True,
@@ -185,10 +178,7 @@ FORMATS = {
             "detectron2", "detectron2", lambda seen: seen.is_pickle(),
             opener="open_results", gt=False, target=False, records=True,
         ),
-        Format(
-            "panoptic", "panoptic",
-            lambda seen: seen.is_json() and seen.says("segments_info"), has_void=True, lossy=True,
-        ),
+        Format("panoptic", "panoptic", lambda seen: seen.is_json() and seen.says("segments_info")),
         Format(
             "results", "coco", lambda seen: seen.is_json() and seen.is_results(),
             opener="open_results", gt=False, records=True,

@@ -182,21 +182,21 @@ def decoded(path: Path, data: bytes) -> str:
         raise InputError(path, "", what, "Save it as UTF-8.") from None
 
 
-def foreign(path: Path, data: bytes) -> InputError | None:
-    """Return the error of a file that is something else than JSON and can be told, else None."""
-    told = _told(data[:4096], data)
+def foreign(path: Path, data: bytes, wanted: str = "JSON") -> InputError | None:
+    """Return the error of a file that is something else than is wanted and can be told, or None."""
+    told = _told(data[:4096], data, wanted)
     return InputError(path, "", *told) if told else None
 
 
-def _told(head: bytes, data: bytes) -> tuple[str, str] | None:
-    """Say what a file is, and what to do; None where it may be JSON."""
+def _told(head: bytes, data: bytes, wanted: str) -> tuple[str, str] | None:
+    """Say what a file is, and what to do; None where it may be what is wanted."""
     text = head.lstrip().lower()
     if text.startswith(b"version https://git-lfs"):
         return "this is a Git LFS pointer, not the file itself.", "Fetch the file: git lfs pull."
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")) or b"<html" in text:
-        return "this is a web page (HTML), not JSON.", "Download the file itself."
+        return f"this is a web page (HTML), not {wanted}.", "Download the file itself."
     if text.startswith(b"<"):
-        return "this is XML, not JSON.", "If it is an error of a download, download it again."
+        return f"this is XML, not {wanted}.", "If it is an error of a download, download it again."
     if head.startswith(b"PK\x03\x04"):
         return f"this is a zip archive{_members(data)}.", "Unpack it, and name what is in it."
     for magic, name in ARCHIVES.items():
@@ -215,7 +215,7 @@ def _told(head: bytes, data: bytes) -> tuple[str, str] | None:
         if head.startswith(magic):
             return f"this is a picture ({name}).", "Name the folder of the maps, or the JSON file."
     if PYTHON.match(head):
-        return "this is what Python's print shows, not JSON.", "Write it with json.dump."
+        return f"this is what Python's print shows, not {wanted}.", "Write it with json.dump."
     return None
 
 

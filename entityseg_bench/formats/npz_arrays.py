@@ -136,7 +136,7 @@ def opened_npz(path: Path) -> Iterator[Arrays]:
             head = file.peek(256)[:256]
             if head.startswith(b"\x93NUMPY"):
                 raise ValueError("it holds one array without a name")
-            fault = None if head.startswith(b"PK") else foreign(path, head)
+            fault = None if head.startswith(b"PK") else foreign(path, head, "an NPZ file")
             if fault:
                 raise fault
             with zipfile.ZipFile(file) as archive:

@@ -85,8 +85,8 @@ def _other(path: Path, head: bytes) -> tuple[str, str] | None:
     """Say what a file is that should be a picture, and what to do; None where it cannot be told."""
     if not head or head.startswith(SIGNATURE) or path.stat().st_size > MOST_TEXT:
         return None
-    fault = foreign(path, read_bytes(path))
-    return (fault.what.replace("not JSON", "not an image"), fault.hint) if fault else None
+    fault = foreign(path, read_bytes(path), "an image")
+    return (fault.what, fault.hint) if fault else None
 
 
 @contextlib.contextmanager

@@ -99,7 +99,7 @@ def _listed_images(
 def _lines(list_file: Path, folder: Path, report: Report) -> Iterator[tuple[int, int, str, Path]]:
     """Yield id, line, name and map of each image; lines that name none are reported."""
     data = read_bytes(list_file)
-    fault = foreign(list_file, data)
+    fault = foreign(list_file, data, "a list")
     if fault is not None:
         raise fault
     text = decoded(list_file, data)

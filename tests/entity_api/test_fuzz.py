@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from plain_codes import ALPHABET, counts_in
 from pycocotools import mask as coco_mask
 
 from entity_api import RLEError, rle
@@ -28,32 +29,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 SCALE = 20 if os.environ.get("ENTITYSEG_DEEP") else 1
 PROFILE = {"deadline": None, "derandomize": SCALE == 1, "database": None}
-
-# Characters "0" to "o" are run-length codes; 32 of them end a number, 32 say that it goes on.
-ALPHABET = bytes(range(48, 112))
-
-
-def counts_in(text, pixels):
-    """Read compressed counts as their definition says, or give None where they are none."""
-    counts, at = [], 0
-    while at < len(text):
-        value, shift = 0, 0
-        while True:
-            if at >= len(text) or text[at] not in ALPHABET or shift > 30:
-                return None
-            bits = text[at] - 48
-            at += 1
-            value |= (bits & 31) << shift
-            shift += 5
-            if not bits & 32:
-                break
-        value -= (bits >> 4 & 1) << shift
-        if len(counts) > 2:
-            value += counts[-2]
-        if value < 0:
-            return None
-        counts.append(value)
-    return counts if sum(counts) == pixels else None
 
 
 def check(text, height, width):

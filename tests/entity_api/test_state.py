@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from drawn_boxes import draw_box
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,21 +15,14 @@ from entity_api.state_arrays import StateError
 SIDE = 24
 
 
-def box(rng):
-    mask = np.zeros((SIDE, SIDE), bool)
-    y, x, height, width = *rng.integers(0, SIDE - 3, 2), *rng.integers(3, 14, 2)
-    mask[y : y + height, x : x + width] = True
-    return mask
-
-
 def scene(seed, n_images, ids, overlapping=True):
     """Draw boxes, copies that are shifted, noise, crowds and ties, as columns of both sides."""
     rng = np.random.default_rng(seed)
     gt, dt = [], []
     for idx in range(n_images):
-        truth = [box(rng) for _ in range(rng.integers(0, 4))]
+        truth = [draw_box(rng, SIDE, 14) for _ in range(rng.integers(0, 4))]
         guesses = [np.roll(mask, rng.integers(-2, 3, 2), (0, 1)) for mask in truth]
-        guesses += [box(rng) for _ in range(rng.integers(0, 4))]
+        guesses += [draw_box(rng, SIDE, 14) for _ in range(rng.integers(0, 4))]
         if not overlapping:
             taken = np.zeros((SIDE, SIDE), bool)
             for mask in guesses:

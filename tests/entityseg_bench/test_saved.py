@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from drawn_boxes import draw_box
 
 from entity_api import rle
 from entityseg_bench import cli
@@ -13,13 +14,6 @@ from entityseg_bench.io import InputError
 from entityseg_bench.saved import SavedScoring, merge_files
 
 SIDE = 32
-
-
-def box(rng):
-    mask = np.zeros((SIDE, SIDE), bool)
-    y, x, height, width = *rng.integers(0, SIDE - 4, 2), *rng.integers(4, 18, 2)
-    mask[y : y + height, x : x + width] = True
-    return mask
 
 
 @pytest.fixture
@@ -34,11 +28,11 @@ def shards(tmp_path):
         for gt, _ in (whole, part):
             gt["images"].append(image)
         for k in range(3):
-            mask = box(rng)
+            mask = draw_box(rng, SIDE, 18)
             shared = {"image_id": image_id, "category_id": 1}
             record = shared | {"id": 10 * image_id + k, "segmentation": rle.encode(mask)}
             record |= {"iscrowd": 0, "area": int(mask.sum()), "bbox": rle.bbox(rle.encode(mask))}
-            guesses = [np.roll(mask, rng.integers(-2, 3, 2), (0, 1)), box(rng)]
+            guesses = [np.roll(mask, rng.integers(-2, 3, 2), (0, 1)), draw_box(rng, SIDE, 18)]
             for gt, _ in (whole, part):
                 gt["annotations"].append(record)
             for guess in guesses:

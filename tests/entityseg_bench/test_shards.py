@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from drawn_boxes import draw_box
 
 from entity_api import rle
 from entityseg_bench import cli
@@ -21,13 +22,6 @@ SIDE = 32
 N_IMAGES = 24
 
 
-def box(rng):
-    mask = np.zeros((SIDE, SIDE), bool)
-    y, x, height, width = *rng.integers(0, SIDE - 4, 2), *rng.integers(4, 18, 2)
-    mask[y : y + height, x : x + width] = True
-    return mask
-
-
 def write_shards(folder, gt_cuts, dt_cuts, n_images=N_IMAGES):
     """Write both sides whole and cut at some images, into the folders gt and pred."""
     rng = np.random.default_rng(0)
@@ -37,11 +31,11 @@ def write_shards(folder, gt_cuts, dt_cuts, n_images=N_IMAGES):
         images.append(image)
         for k in range(int(rng.integers(0, 4))):
             shared = {"image_id": image_id, "category_id": 1}
-            code = rle.encode(box(rng))
+            code = rle.encode(draw_box(rng, SIDE, 18))
             record = {"id": 10 * image_id + k + 1, "segmentation": code, "iscrowd": 0}
             annotations.append(shared | record | {"area": rle.area(code), "bbox": rle.bbox(code)})
             moved = np.roll(rle.decode(code), rng.integers(-2, 3, 2), (0, 1))
-            for guess in (moved, box(rng)):
+            for guess in (moved, draw_box(rng, SIDE, 18)):
                 score = {"score": round(float(rng.random()), 1)}
                 predictions.append(shared | {"segmentation": rle.encode(guess)} | score)
 

@@ -3,24 +3,11 @@
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
+from plain_codes import write_counts
 
 from entity_api import _rle
 
 SETTINGS = settings(max_examples=150, deadline=None, derandomize=True, database=None)
-
-
-def write_counts(counts):
-    """Compress run lengths: differences to the last but one, 5 bits a character, signed."""
-    text = ""
-    for i, count in enumerate(counts):
-        value = count - counts[i - 2] if i > 2 else count
-        more = True
-        while more:
-            bits = value & 31
-            value >>= 5
-            more = value != (-1 if bits & 16 else 0)
-            text += chr(48 + bits + (32 if more else 0))
-    return text.encode()
 
 
 def counts_of(flat):

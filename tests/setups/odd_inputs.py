@@ -117,3 +117,23 @@ def plain_metrics(folder):
     folder = Path(folder) / "plain"
     folder.mkdir()
     return scored(*saved(folder, truth(), results()))[0]
+
+
+def named(image_id):
+    """Return the file name of an image."""
+    return NAMES[IDS.index(image_id)]
+
+
+def by_image(dt, key=lambda image_id: image_id, drop=True):
+    """Group records by image."""
+    found = {}
+    for row in dt:
+        record = {k: v for k, v in row.items() if not (drop and k == "image_id")}
+        found.setdefault(key(row["image_id"]), []).append(record)
+    return found
+
+
+def renumbered(dt, swap=lambda image_id: IDS[(IDS.index(image_id) + 1) % 3]):
+    """Number the images of predictions anew, and list them with their names."""
+    images = [{"id": swap(k), "file_name": f"other/{named(k)}"} for k in IDS]
+    return {"images": images, "annotations": edited(dt, image_id=swap)}
