@@ -36,7 +36,6 @@ __all__ = [
     "Whole",
     "decode_ground_truth",
     "decode_results",
-    "names_of_images",
     "results_of",
     "truth_content",
 ]
@@ -204,7 +203,7 @@ def _decode_strict_results(path: Path, data: bytes) -> Results:
     if isinstance(content, WrappedResults):
         rows, images = content.annotations, content.images
     columns = decoded(rows, scores=np.array([row.score for row in rows], np.float64))
-    return Results(columns, names_of_images(images))
+    return Results(columns, listed_names(images))
 
 
 def results_of(path: Path, plain: Plain) -> Results:
@@ -218,11 +217,6 @@ def results_of(path: Path, plain: Plain) -> Results:
     except InputError as error:
         raise named_faults(path, plain.data, {"annotations": ResultRow}, error) from None
     return Results(columns, plain.images, plain.data, plain.notes, plain.score_from)
-
-
-def names_of_images(images: Any) -> dict[Any, str]:
-    """Return id -> name of the images that predictions list themselves."""
-    return listed_names(images)
 
 
 def decode_ground_truth(path: Path, data: bytes, whole: bool) -> Content:

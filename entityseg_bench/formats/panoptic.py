@@ -13,7 +13,7 @@ from entityseg_bench import categories as category_tables
 from entityseg_bench.check import Report, raise_all, stop, within
 from entityseg_bench.formats import png
 from entityseg_bench.formats.coco import category_row, image_row, table_of_content
-from entityseg_bench.formats.coco_rows import names_of_images
+from entityseg_bench.formats.coco_images import listed_names
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.index import category_rows, image_rows
 from entityseg_bench.formats.json_files import read_records
@@ -155,7 +155,7 @@ def _table(
     report: Report,
 ) -> Segments:
     """Make the table of what a file holds; see `read_panoptic`."""
-    own = None if images is None else names_of_images(content.images)
+    own = None if images is None else listed_names(content.images)
     if images is None:
         if content.images is None:
             raise InputError(path, "images", "it is missing or no list.")
