@@ -171,7 +171,10 @@ def cluster():
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
+    # A worker imports this file by its name, and what this file imports from tests/setups.
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}
+    quiet = {"log_to_driver": False, "configure_logging": False}
+    ray.init(address=cluster.address, runtime_env=environment, **quiet)
     yield cluster
     ray.shutdown()
     cluster.shutdown()
