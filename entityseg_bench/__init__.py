@@ -18,7 +18,7 @@ HOMES = {
     "EntityDataset": "dataset",
     "EntityMetric": "metric",
     "InputError": "io",
-    "evaluate": "in_memory",
+    "evaluate": "score.in_memory",
     "evaluate_files": "score",
     "load_dataset": "huggingface",
 }

@@ -21,11 +21,11 @@ from entityseg_bench.formats import Inputs
 from entityseg_bench.formats.coco_images import match_ids
 from entityseg_bench.formats.opened import Classes
 from entityseg_bench.formats.png import read_rgb
-from entityseg_bench.in_memory import CodedMasks, open_truth
 from entityseg_bench.io import InputError, collector_paused
 from entityseg_bench.layout import ImageFiles, Resolution, Split
-from entityseg_bench.protocols import protocol_of
 from entityseg_bench.score import BENCHMARK, Scoring, Sides, evaluate_sides
+from entityseg_bench.score.in_memory import CodedMasks, open_truth
+from entityseg_bench.score.protocols import protocol_of
 from entityseg_bench.table import Segments
 from entityseg_bench.types import ImageInfo
 
@@ -97,7 +97,7 @@ class EntityMetric:
         task: Type of the ground truth, where it does not say it.
         images: Folder of the images, where the source's own does not hold them.
         params: What to measure.
-        protocol: Name of a protocol of `entityseg_bench.protocols`; what it sets goes before
+        protocol: Name of a protocol of `entityseg_bench.score.protocols`; what it sets goes before
             ``params``.
 
     Attributes:

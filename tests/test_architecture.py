@@ -41,7 +41,7 @@ BRIDGES = {
 # A class that inherits from the library's own; imported only by the function that makes one. And
 # what is imported only by those who have the library.
 DEFERRED = {
-    "entityseg_bench/huggingface_builder.py",
+    "entityseg_bench/huggingface/builder.py",
     *(name for name in NAMES if name.startswith(BRIDGES["detectron2"])),
 }
 MOST_LINES = 400

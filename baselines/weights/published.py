@@ -3,7 +3,7 @@
 import functools
 from pathlib import Path, PurePosixPath
 
-from entityseg_bench.hub import HubFile, fetch, list_files, page
+from entityseg_bench.download.hub import HubFile, fetch, list_files, page
 from entityseg_bench.io import InputError, cache_folder
 
 __all__ = ["PUBLISHED", "fetch_published", "find_file", "folder_of"]

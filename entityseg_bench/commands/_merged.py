@@ -5,7 +5,7 @@ from pathlib import Path
 from entity_api.report import text_table
 from entityseg_bench.io import write_json
 from entityseg_bench.resampling import interval_record, interval_table, state_intervals
-from entityseg_bench.saved import SavedScoring
+from entityseg_bench.scale.saved import SavedScoring
 
 __all__ = ["BOUNDARY_TITLE", "tell"]
 

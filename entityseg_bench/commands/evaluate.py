@@ -17,7 +17,6 @@ from entityseg_bench.commands._arguments import (
 )
 from entityseg_bench.commands._pipes import piped
 from entityseg_bench.io import InputError, check_writable, write_json
-from entityseg_bench.protocols import PROTOCOLS
 from entityseg_bench.score import (
     BENCHMARK,
     Scoring,
@@ -25,6 +24,7 @@ from entityseg_bench.score import (
     plain,
     result_record,
 )
+from entityseg_bench.score.protocols import PROTOCOLS
 
 # What the protocol ar1000 sets itself, or leaves nothing to do for.
 SET_BY_AR1000 = ("max_dets", "ap_max_dets", "class_aware", "overlap_sensitivity", "granularity")
@@ -147,7 +147,7 @@ def score(args: argparse.Namespace) -> int:
     if intervals:
         print(f"\n{interval_table(intervals, args.ci)}")
     if scoring.own:
-        from entityseg_bench.type_metrics import type_table
+        from entityseg_bench.score.type_metrics import type_table
 
         print(f"\n{type_table(scoring.own)}")
     if scoring.boundary:
@@ -161,7 +161,7 @@ def score(args: argparse.Namespace) -> int:
             record["intervals"] = interval_record(intervals, args.ci)
         write_json(Path(args.json), record, indent=2)
     if args.save_state:
-        from entityseg_bench.saved import SavedScoring
+        from entityseg_bench.scale.saved import SavedScoring
 
         SavedScoring.of(scoring).save(args.save_state)
     return 0
@@ -171,13 +171,13 @@ def more_of(scoring: Scoring, args: argparse.Namespace) -> dict[str, Any]:
     """Print what AP^e hangs on, as far as it was asked for; return it as the JSON holds it."""
     found: dict[str, Any] = {}
     if args.overlap_sensitivity:
-        from entityseg_bench.sensitivity import overlap_sensitivity, sensitivity_table
+        from entityseg_bench.score.sensitivity import overlap_sensitivity, sensitivity_table
 
         by_rule = overlap_sensitivity(scoring)
         print(f"\n{sensitivity_table(by_rule)}")
         found["overlap_sensitivity"] = {k: plain(one.metrics) for k, one in by_rule.items()}
     if args.granularity:
-        from entityseg_bench.sensitivity import granularity_of, granularity_table
+        from entityseg_bench.score.sensitivity import granularity_of, granularity_table
 
         recall = granularity_of(scoring)
         print(f"\n{granularity_table(recall)}")
@@ -234,14 +234,14 @@ def refuse_state(args: argparse.Namespace) -> None:
 def run_shards(args: argparse.Namespace, params: EvalParams) -> int:
     """Score shards by an engine, print the table, write the result."""
     from entityseg_bench.commands._merged import tell
-    from entityseg_bench.shards import InOneProcess, evaluate_shards
+    from entityseg_bench.scale.shards import InOneProcess, evaluate_shards
 
     name, _, address = args.engine.partition("=")
     if name not in ("local", "ray") or (name == "local" and address):
         hint = "Engines are local, ray and ray=ADDRESS."
         raise InputError("arguments", "", f"there is no engine {args.engine!r}.", hint)
     if name == "ray":
-        from entityseg_bench.ray_engine import OnRay
+        from entityseg_bench.scale.ray_engine import OnRay
     engine = OnRay(address or None) if name == "ray" else InOneProcess()
     progress = None if args.quiet else late_bar("shard")
     merged = evaluate_shards(

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Merge, print the table, write the result."""
     from entityseg_bench.commands._merged import tell
-    from entityseg_bench.saved import merge_files
+    from entityseg_bench.scale.saved import merge_files
 
     if args.ci is not None:
         check_draws("--ci", args.ci)

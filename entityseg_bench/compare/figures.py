@@ -14,10 +14,10 @@ import numpy as np
 
 from entity_api.names import BY_SIZE, MAIN, Metric
 from entityseg_bench.compare.comparison import Comparison
-from entityseg_bench.curves import ap_by_iou, precision_at
 from entityseg_bench.errors import KINDS, ErrorReport, find_errors
 from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.score import Scoring
+from entityseg_bench.score.curves import ap_by_iou, precision_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,13 +12,13 @@ from entity_api import EvalParams, EvalResult
 from entity_api.names import BY_SIZE, HEADLINE
 from entityseg_bench.compare import Comparison, compare
 from entityseg_bench.compare.comparison import unique_names
-from entityseg_bench.curves import ap_by_iou, precision_at
 from entityseg_bench.errors import ErrorReport, find_errors
 from entityseg_bench.errors.by_image import ImageErrors, errors_by_image
 from entityseg_bench.formats import Inputs
 from entityseg_bench.io import InputError
 from entityseg_bench.resampling import Interval, confidence_intervals, image_metrics
 from entityseg_bench.score import Scoring, evaluate_files
+from entityseg_bench.score.curves import ap_by_iou, precision_at
 
 __all__ = ["MOST_FILES", "Findings", "Side", "choose_images", "gather", "moved_images"]
 

@@ -11,7 +11,7 @@ from entityseg_bench import EntityDataset, evaluate_files
 from entityseg_bench.compare import compare
 from entityseg_bench.demo import write_demo
 from entityseg_bench.errors import find_errors
-from entityseg_bench.type_metrics import type_table
+from entityseg_bench.score.type_metrics import type_table
 
 
 @pytest.fixture(scope="module")

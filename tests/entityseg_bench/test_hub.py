@@ -6,9 +6,9 @@ pytest.importorskip("huggingface_hub")
 
 import played_hub
 
-from entityseg_bench import hub
+from entityseg_bench.download import hub
+from entityseg_bench.download.transfer import download
 from entityseg_bench.io import InputError
-from entityseg_bench.transfer import download
 
 WEIGHTS = "CropFormer_model/Entity_Segmentation/Mask2Former_hornet_3x/Mask2Former_576d0b.pth"
 

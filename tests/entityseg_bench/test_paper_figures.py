@@ -12,10 +12,10 @@ import pytest
 from entity_api import EvalParams, rle
 from entityseg_bench import cli
 from entityseg_bench.compare import compare, figures, write_figures
-from entityseg_bench.curves import ap_by_iou, precision_at
 from entityseg_bench.errors import KINDS, find_errors
 from entityseg_bench.io import InputError
 from entityseg_bench.score import evaluate_files
+from entityseg_bench.score.curves import ap_by_iou, precision_at
 
 NAMES = ("ap_by_iou", "calibration", "error_costs", "precision_recall", "sizes")
 

@@ -16,7 +16,7 @@ from entityseg_bench import EntityDataset, EntityMetric, InputError, evaluate, e
 from entityseg_bench.cli import main
 from entityseg_bench.demo import write_demo
 from entityseg_bench.score import result_record
-from entityseg_bench.sensitivity import overlap_sensitivity
+from entityseg_bench.score.sensitivity import overlap_sensitivity
 
 SIZE = (48, 64)
 

@@ -11,7 +11,7 @@ from drawn_boxes import draw_box
 from entity_api import rle
 from entityseg_bench import cli
 from entityseg_bench.io import InputError
-from entityseg_bench.saved import SavedScoring, merge_files
+from entityseg_bench.scale.saved import SavedScoring, merge_files
 
 SIDE = 32
 

@@ -14,9 +14,9 @@ from drawn_boxes import draw_box
 from entity_api import rle
 from entityseg_bench import cli
 from entityseg_bench.io import InputError
-from entityseg_bench.saved import SavedScoring
+from entityseg_bench.scale.saved import SavedScoring
+from entityseg_bench.scale.shards import InOneProcess, evaluate_shards, find_shards
 from entityseg_bench.score import evaluate_files
-from entityseg_bench.shards import InOneProcess, evaluate_shards, find_shards
 
 SIDE = 32
 N_IMAGES = 24
@@ -181,7 +181,8 @@ def cluster():
 
 
 def test_no_ray_unless_asked():
-    code = "import sys, entityseg_bench.shards, entityseg_bench.cli, entityseg_bench.ray_engine"
+    code = "import sys, entityseg_bench.cli"
+    code += ", entityseg_bench.scale.shards, entityseg_bench.scale.ray_engine"
     code += "; assert not [name for name in sys.modules if name.partition('.')[0] == 'ray']"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -191,7 +192,7 @@ class TestRay:
 
     @pytest.fixture
     def engine(self, cluster):
-        from entityseg_bench.ray_engine import OnRay
+        from entityseg_bench.scale.ray_engine import OnRay
 
         return OnRay()
 

@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 
 import pytest
 
+from entityseg_bench.download.unpack import unpack
 from entityseg_bench.io import InputError
-from entityseg_bench.unpack import unpack
 
 
 def zipped(path, members):

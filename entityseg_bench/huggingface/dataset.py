@@ -52,7 +52,7 @@ def load_dataset(
     """
     import datasets
 
-    from entityseg_bench.huggingface_builder import EntitySeg
+    from entityseg_bench.huggingface.builder import EntitySeg
 
     root = real_path(root)
     builder = EntitySeg(

@@ -12,7 +12,7 @@ from entity_api.granularity import GranularityRecall, granularity_recall
 from entity_api.names import MAIN, Metric
 from entity_api.params import OverlapRule
 from entityseg_bench.io import InputError
-from entityseg_bench.score import Scoring
+from entityseg_bench.score.files import Scoring
 
 __all__ = ["granularity_of", "granularity_table", "overlap_sensitivity", "sensitivity_table"]
 

@@ -18,8 +18,7 @@ from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.io import InputError, collector_paused
 from entityseg_bench.masks import Masks
-from entityseg_bench.protocols import protocol_of
-from entityseg_bench.score import (
+from entityseg_bench.score.files import (
     BENCHMARK,
     Scoring,
     Sides,
@@ -27,6 +26,7 @@ from entityseg_bench.score import (
     evaluate_sides,
     read_predictions,
 )
+from entityseg_bench.score.protocols import protocol_of
 from entityseg_bench.table import LazySegments, Segments
 from entityseg_bench.types import RLE, Category, ImageInfo
 

@@ -8,8 +8,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from entityseg_bench.download.transfer import download
 from entityseg_bench.io import InputError
-from entityseg_bench.transfer import download
 
 __all__ = ["REPOSITORY", "HubFile", "fetch", "list_files", "page"]
 

@@ -22,10 +22,11 @@ from entityseg_bench.table import VOID_TASKS, Segments
 if TYPE_CHECKING:
     import pandas as pd
 
-    from entityseg_bench.type_metrics import TypeMetrics
+    from entityseg_bench.score.type_metrics import TypeMetrics
 
 __all__ = [
     "BENCHMARK",
+    "SCHEMA",
     "Scoring",
     "Sides",
     "evaluate_files",
@@ -43,7 +44,7 @@ __all__ = [
 # removal hides whole cost nothing in AP^e.
 SCHEMA = 2
 
-# Name of the benchmark's own protocol: see `entityseg_bench.protocols`.
+# Name of the benchmark's own protocol: see `entityseg_bench.score.protocols`.
 BENCHMARK = "entityseg"
 
 
@@ -156,7 +157,7 @@ def evaluate_files(
             missed.
         inputs: What the two sides are, where they do not say it.
         boundary: Whether to measure Boundary AP, too.
-        protocol: Name of a protocol of `entityseg_bench.protocols`; what it sets goes before
+        protocol: Name of a protocol of `entityseg_bench.score.protocols`; what it sets goes before
             ``params``.
 
     Raises:
@@ -165,7 +166,7 @@ def evaluate_files(
     """
     params, only = params or EvalParams(), predicted_images_only
     if protocol != BENCHMARK:
-        from entityseg_bench.protocols import protocol_of
+        from entityseg_bench.score.protocols import protocol_of
 
         chosen = protocol_of(protocol)
         params, only = chosen.settled(params), only or chosen.predicted_images_only
@@ -199,7 +200,7 @@ def read_sides(
     gt = truth.segments.read(report)
     notes: list[Problem] = []
     if protocol != BENCHMARK:
-        from entityseg_bench.protocols import protocol_of
+        from entityseg_bench.score.protocols import protocol_of
 
         gt, notes = protocol_of(protocol).truth(gt)
     sides = read_predictions(truth, gt, Path(dt_path), inputs, some_images, report)
@@ -275,7 +276,7 @@ def evaluate_sides(
     refuse(found)
     counted = None
     if gt.task in VOID_TASKS:
-        from entityseg_bench.type_metrics import count_type
+        from entityseg_bench.score.type_metrics import count_type
 
         read = progress or (lambda done, total: None)
         counted = count_type(gt, dt, sides.classes, predicted_images_only, stop, read)
@@ -315,7 +316,7 @@ def evaluate_sides(
 
 def _instance_metrics(sides: Sides, score: Callable[..., EvalResult]) -> "TypeMetrics":
     """Return class-aware AP, or why the predictions cannot be scored by category."""
-    from entityseg_bench.type_metrics import TypeMetrics, instance_metrics, why_not_by_class
+    from entityseg_bench.score.type_metrics import TypeMetrics, instance_metrics, why_not_by_class
 
     fault = why_not_by_class(sides.gt, sides.dt, sides.classes)
     if fault:

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from entityseg_bench import file_warnings, formats
+from entityseg_bench import formats
 from entityseg_bench.check import (
     IMAGE_LOST,
     IMAGE_UNKNOWN,
@@ -23,8 +23,9 @@ from entityseg_bench.io import InputError, read_bytes
 from entityseg_bench.layout import ImageFiles
 from entityseg_bench.rules import masks, problems
 from entityseg_bench.score import Sides, read_predictions
+from entityseg_bench.score.type_metrics import count_type
 from entityseg_bench.table import Segments
-from entityseg_bench.type_metrics import count_type
+from entityseg_bench.validate import file_warnings
 
 __all__ = ["Problem", "validate"]
 

@@ -13,7 +13,9 @@ from typing import Literal
 
 import msgspec
 
-from entityseg_bench.hub import HubFile, fetch, list_files, page
+from entityseg_bench.download.hub import HubFile, fetch, list_files, page
+from entityseg_bench.download.transfer import download, read_json
+from entityseg_bench.download.unpack import Place, is_archive, unpack
 from entityseg_bench.io import InputError, decode_json
 from entityseg_bench.layout import (
     ANNOTATIONS,
@@ -27,8 +29,6 @@ from entityseg_bench.layout import (
     Resolution,
 )
 from entityseg_bench.names import real_path
-from entityseg_bench.transfer import download, read_json
-from entityseg_bench.unpack import Place, is_archive, unpack
 
 __all__ = ["LICENCE", "RELEASE", "Item", "Plan", "get", "make_plan"]
 

@@ -20,7 +20,7 @@ from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import ListMasks
 from entityseg_bench.rules import problems
-from entityseg_bench.saved import COUNTS, SavedScoring
+from entityseg_bench.scale.saved import COUNTS, SavedScoring
 from entityseg_bench.score import read_predictions
 from entityseg_bench.selection import rows_of
 from entityseg_bench.table import Segments
