@@ -7,7 +7,6 @@ from typing import Any, get_args
 
 from entity_api import EvalParams
 from entity_api.params import AREA_RANGES, OverlapRule
-from entity_api.report import text_table
 from entityseg_bench.commands._arguments import (
     add_input_arguments,
     add_threads,
@@ -143,7 +142,7 @@ def score(args: argparse.Namespace) -> int:
         from entityseg_bench.resampling import confidence_intervals, interval_record, interval_table
 
         intervals = confidence_intervals(scoring.result, scoring.dt.scores, args.ci)
-    print(text_table(scoring.result))
+    print(scoring.result)
     if intervals:
         print(f"\n{interval_table(intervals, args.ci)}")
     if scoring.own:
@@ -153,7 +152,7 @@ def score(args: argparse.Namespace) -> int:
     if scoring.boundary:
         from entityseg_bench.commands._merged import BOUNDARY_TITLE
 
-        print(f"\n{BOUNDARY_TITLE}\n{text_table(scoring.boundary)}")
+        print(f"\n{BOUNDARY_TITLE}\n{scoring.boundary}")
     more = more_of(scoring, args)
     if args.json:
         record = {**result_record(scoring), **more}
