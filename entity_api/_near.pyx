@@ -42,6 +42,9 @@ cdef void rows_of(Runs masks, uint64_t height, Extent* out) noexcept nogil:
     """Find the rows of a mask whose columns are known."""
     cdef Py_ssize_t k
     cdef uint64_t top = out.x0 * height, start, end, y0 = height, y1 = 0
+    if masks.height == height:
+        out.y0, out.y1 = masks.rows[out.idx].first, masks.rows[out.idx].end
+        return
     for k in range(masks.offsets[out.idx], masks.offsets[out.idx + 1], 2):
         start = masks.bounds[k]
         end = masks.bounds[k + 1]
