@@ -16,6 +16,7 @@ from entity_api import EvalParams, RecordError
 from entityseg_bench import formats
 from entityseg_bench.categories import Task
 from entityseg_bench.check import refuse, stop
+from entityseg_bench.errors.judgements import Judgements
 from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import ListMasks
@@ -87,6 +88,7 @@ class Truth:
         params: What to measure.
         inputs: What the files are, where they do not say it.
         boundary: Whether to measure Boundary AP, too.
+        errors: Whether to tell errors, too.
     """
 
     paths: list[Path]
@@ -95,6 +97,7 @@ class Truth:
     params: EvalParams
     inputs: Inputs
     boundary: bool
+    errors: bool
 
 
 def find_shards(path: str | Path) -> list[Path]:
@@ -188,7 +191,8 @@ def score_part(truth: Truth, shard: int, images: Ints, sides: Sides) -> SavedSco
     gt_part = gt_part.replace(categories=truth.images.categories)
     part = Sides(gt_part, dt_part, sides.classes, [], {"ground_truth": opened.read})
     scoring = score_sides(part, truth.params, boundary=truth.boundary, is_part=True, named=named)
-    return SavedScoring.of(scoring)
+    judged = Judgements.judge(scoring, truth.params.remove_overlaps) if truth.errors else None
+    return SavedScoring.of(scoring, judged)
 
 
 def _shape(image: ImageInfo) -> tuple[str, int, int]:
@@ -215,6 +219,7 @@ def evaluate_shards(
     inputs: Inputs | None = None,
     boundary: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    errors: bool = False,
 ) -> SavedScoring:
     """Score predictions in shards against ground truth in shards, equal to one file of each.
 
@@ -226,6 +231,7 @@ def evaluate_shards(
         inputs: What the files are, where they do not say it.
         boundary: Whether to measure Boundary AP, too.
         progress: Called with (shards finished, shards).
+        errors: Whether to tell errors, too: those of AP^e, of AP where overlaps are left.
 
     Raises:
         InputError: A bad record, with its file, or an image in two shards of a side.
@@ -243,9 +249,9 @@ def evaluate_shards(
                 progress(min(done, n_steps), n_steps)
         return [found[at] for at in range(len(items))]
 
-    params = dataclasses.replace(params or EvalParams(), keep_matches=False)
+    params = dataclasses.replace(params or EvalParams(), keep_matches=errors)
     listed = results(list_images, [(path, inputs, params.class_aware) for path in paths])
-    truth = _truth(paths, listed, params, inputs, boundary)
+    truth = _truth(paths, listed, params, inputs, boundary, errors)
     owners = [path for path, own in zip(paths, listed, strict=True) for _ in own.images]
     _once([image.id for image in truth.images.images], owners)
     shared = engine.share(truth)
@@ -268,6 +274,7 @@ def _truth(
     params: EvalParams,
     inputs: Inputs,
     boundary: bool,
+    errors: bool,
 ) -> Truth:
     """Put the images of all shards into one table without segments."""
     first = listed[0]
@@ -289,7 +296,7 @@ def _truth(
     if params.class_aware:
         ids = sorted({class_id for own in listed for class_id in own.class_ids})
         params = dataclasses.replace(params, category_ids=tuple(ids))
-    return Truth(paths, starts, table, params, inputs, boundary)
+    return Truth(paths, starts, table, params, inputs, boundary, errors)
 
 
 def _numbered(shards: Sequence[list[ImageInfo]], task: Task) -> list[ImageInfo]:
