@@ -11,7 +11,7 @@ from entity_api.params import EvalParams
 from entity_api.result import EvalResult
 from entity_api.rle import RLEError
 from entity_api.state import EvalState
-from entity_api.state_arrays import StateError
+from entity_api.state_file import StateError
 from entity_api.tables import Detections, GroundTruth, RecordError
 
 __all__ = [

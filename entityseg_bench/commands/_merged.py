@@ -6,6 +6,7 @@ from entity_api.report import text_table
 from entityseg_bench.io import write_json
 from entityseg_bench.resampling import interval_record, interval_table, state_intervals
 from entityseg_bench.scale.saved import SavedScoring
+from entityseg_bench.score.type_metrics import type_table
 
 __all__ = ["BOUNDARY_TITLE", "tell"]
 
@@ -22,9 +23,9 @@ def tell(merged: SavedScoring, n_resamples: int | None, json: str | None) -> Non
         intervals = state_intervals(merged.state, result, n_resamples)
         print(f"\n{interval_table(intervals, n_resamples)}")
         record["intervals"] = interval_record(intervals, n_resamples)
+    if merged.own:
+        print(f"\n{type_table(merged.own.metrics())}")
     if boundary:
         print(f"\n{BOUNDARY_TITLE}\n{text_table(boundary)}")
-    if record["own_metrics"]:
-        print(f"\n{record['own_metrics']['left_out']}: score the whole set in one process for it.")
     if json:
         write_json(Path(json), record, indent=2)

@@ -1,6 +1,7 @@
 """Score predictions: AP^e and AP, and beside them the annotation type's own metric."""
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -134,6 +135,7 @@ def score(args: argparse.Namespace) -> int:
         inputs_of(args),
         args.boundary,
         args.protocol,
+        is_part=bool(args.save_state),
     )
     if not args.quiet:
         for problem in scoring.warnings:
@@ -206,7 +208,7 @@ def params_of(args: argparse.Namespace) -> EvalParams:
             remove_overlaps=not args.no_overlap_removal,
             threads=args.threads,
             keep_matches=False,
-            count_pairs=bool(args.json),
+            count_pairs=bool(args.json or args.save_state),
         )
     except ValueError as error:
         raise InputError("arguments", "", str(error)) from None
@@ -215,10 +217,6 @@ def params_of(args: argparse.Namespace) -> EvalParams:
 def refuse_state(args: argparse.Namespace) -> None:
     """Stop before the work where no state can be written."""
     option = "--engine" if args.engine else "--save-state"
-    if args.class_aware:
-        what = f"{option} keeps class-agnostic scoring, and not --class-aware."
-        hint = "In Python, EvalState takes EvalParams(class_aware=True, category_ids=...)."
-        raise InputError("arguments", "", what, hint)
     if args.protocol != BENCHMARK:
         what = f"{option} keeps the protocol {BENCHMARK}, and not {args.protocol}."
         raise InputError("arguments", "", what)
@@ -228,6 +226,8 @@ def refuse_state(args: argparse.Namespace) -> None:
     if args.engine and args.predicted_images_only:
         raise InputError("arguments", "", "--engine scores all images.")
     if args.save_state:
+        # What is missing is named before the work.
+        importlib.import_module("pyarrow")
         check_writable(args.save_state)
 
 

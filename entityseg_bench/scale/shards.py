@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import EvalParams, EvalState, RecordError, evaluate
+from entity_api import EvalParams, RecordError
 from entityseg_bench import formats
 from entityseg_bench.categories import Task
 from entityseg_bench.check import refuse, stop
@@ -20,9 +20,10 @@ from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import ListMasks
 from entityseg_bench.rules import problems
 from entityseg_bench.scale.engines import Engine, InOneProcess
-from entityseg_bench.scale.saved import COUNTS, SavedScoring
+from entityseg_bench.scale.saved import SavedScoring
 from entityseg_bench.scale.sources import find_shards
-from entityseg_bench.score import read_predictions
+from entityseg_bench.score import Sides, read_predictions, score_sides
+from entityseg_bench.score.type_counts import class_ids
 from entityseg_bench.selection import rows_of
 from entityseg_bench.table import Segments
 from entityseg_bench.types import Category, ImageInfo
@@ -41,6 +42,7 @@ class Listed:
 
     images: list[ImageInfo]
     categories: list[Category]
+    class_ids: tuple[int, ...]
     task: Task
 
 
@@ -65,12 +67,12 @@ class Truth:
     boundary: bool
 
 
-def list_images(path: Path, inputs: Inputs) -> Listed:
+def list_images(path: Path, inputs: Inputs, class_aware: bool) -> Listed:
     """Read a shard of ground truth, check it, and return what it lists."""
     with collector_paused():
         gt = formats.open(path, inputs, whole=False).segments.read()
-        refuse(list(problems(gt, None)))
-    return Listed(list(gt.images), list(gt.categories), gt.task)
+        refuse(list(problems(gt, None, class_aware)))
+    return Listed(list(gt.images), list(gt.categories), class_ids(gt), gt.task)
 
 
 def score_predictions(truth: Truth, path: Path) -> list[SavedScoring]:
@@ -78,69 +80,70 @@ def score_predictions(truth: Truth, path: Path) -> list[SavedScoring]:
     with collector_paused():
         opened = Opened(truth.images, list(truth.paths))
         sides = read_predictions(opened, truth.images, path, truth.inputs, True, stop)
-        dt = sides.dt
-        limit = truth.params.max_dets[-1]
-        found = [*sides.notes, *problems(truth.images, dt, False, limit, sides.classes == "all")]
+        dt, by_class, limit = sides.dt, truth.params.class_aware, truth.params.max_dets[-1]
+        rules = problems(truth.images, dt, by_class, limit, sides.classes == "all")
+        found = [*sides.notes, *rules]
         refuse(found)
         warnings = [str(one) for one in found if one.code not in OF_PARTS]
         present = np.flatnonzero(dt.n_per_image)
         owner = np.searchsorted(truth.starts, present, side="right") - 1
         parts = [
-            score_part(truth, shard, present[owner == shard], dt)
+            score_part(truth, shard, present[owner == shard], sides)
             for shard in np.unique(owner).tolist() or [0]
         ]
         files = {"name": path.name, "sha256": fingerprint(sides.read["predictions"])}
-    described = [_described(part, "predictions", files) for part in parts]
-    return [dataclasses.replace(described[0], warnings=warnings), *described[1:]]
+    first = dataclasses.replace(parts[0], warnings=[*warnings, *parts[0].warnings])
+    return [_described(part, files) for part in (first, *parts[1:])]
 
 
 def score_rest(truth: Truth, shard: int, images: Ints) -> SavedScoring:
     """Score the images of a shard of ground truth that no predictions name."""
     with collector_paused():
         none = truth.images.replace(predicted=True, where_from="")
-        part = score_part(truth, shard, images, none)
-    described = _described(part, "predictions", {"name": "none", "sha256": fingerprint([])})
-    return dataclasses.replace(described, score_from=None)
+        part = score_part(truth, shard, images, Sides(truth.images, none, "some", [], {}))
+    files = {"name": "none", "sha256": fingerprint([])}
+    return dataclasses.replace(_described(part, files), score_from=None)
 
 
-def _described(part: SavedScoring, side: str, files: dict[str, str]) -> SavedScoring:
+def _described(part: SavedScoring, files: dict[str, str]) -> SavedScoring:
+    """Say which predictions were scored."""
     (shard,) = part.shards
-    return dataclasses.replace(part, shards=[shard | {side: files}])
+    return dataclasses.replace(part, shards=[shard | {"predictions": files}])
 
 
-def score_part(truth: Truth, shard: int, images: Ints, dt: Segments) -> SavedScoring:
+def score_part(truth: Truth, shard: int, images: Ints, sides: Sides) -> SavedScoring:
     """Score some images of one shard of ground truth.
 
     Args:
         truth: All images.
         shard: Position of the shard.
         images: Positions of the images, rising; all of them are in the shard.
-        dt: Predictions on all images.
+        sides: Predictions on all images, without ground truth.
     """
     opened = formats.open(truth.paths[shard], truth.inputs, whole=False)
     gt = opened.segments.read()
     start, end = truth.starts[shard : shard + 2]
-    if [image.id for image in gt.images] != [one.id for one in truth.images.images[start:end]]:
+    listed = truth.images.images[start:end]
+    if [_shape(image) for image in gt.images] != [_shape(image) for image in listed]:
         raise InputError(truth.paths[shard], "", "it changed while it was scored.", "Run again.")
+    gt = gt.replace(images=listed)
     gt_part, gt_rows = _of_images(gt, images - start)
-    dt_part, dt_rows = _of_images(dt, images)
-    columns = gt_part.ground_truth(), dt_part.detections()
-    ids = [image.id for image in gt_part.images]
+    dt_part, dt_rows = _of_images(sides.dt, images)
 
-    def state(**changes: Any) -> EvalState:
-        params = dataclasses.replace(truth.params, **changes)
-        try:
-            return EvalState.of(evaluate(*columns, params), ids)
-        except RecordError as error:
-            side, rows = (gt, gt_rows) if error.side == "gt" else (dt, dt_rows)
-            hint = "entityseg validate lists every one."
-            raise side.error(int(rows[error.idx]), error.what, hint) from None
+    def named(error: RecordError) -> InputError:
+        side, rows = (gt, gt_rows) if error.side == "gt" else (sides.dt, dt_rows)
+        hint = "entityseg validate lists every one."
+        return side.error(int(rows[error.idx]), error.what, hint)
 
-    counts = dict(zip(COUNTS, (len(ids), len(gt_part), len(dt_part)), strict=True))
-    files = {"name": truth.paths[shard].name, "sha256": fingerprint(opened.read)}
-    boundary = state(iou_type="boundary") if truth.boundary else None
-    shards = [{"ground_truth": files}]
-    return SavedScoring(gt.task, shards, counts, [], dt.score_from, state(), boundary)
+    # The categories of one shard may be some of those of all.
+    gt_part = gt_part.replace(categories=truth.images.categories)
+    part = Sides(gt_part, dt_part, sides.classes, [], {"ground_truth": opened.read})
+    scoring = score_sides(part, truth.params, boundary=truth.boundary, is_part=True, named=named)
+    return SavedScoring.of(scoring)
+
+
+def _shape(image: ImageInfo) -> tuple[str, int, int]:
+    return image.file_name, image.height, image.width
 
 
 def _of_images(table: Segments, images: Ints) -> tuple[Segments, Ints]:
@@ -170,7 +173,7 @@ def evaluate_shards(
         gt_path: A pattern, a folder of shards, or one file.
         dt_path: Likewise.
         engine: Runs the shards.
-        params: What to measure; class-agnostic.
+        params: What to measure.
         inputs: What the files are, where they do not say it.
         boundary: Whether to measure Boundary AP, too.
         progress: Called with (shards finished, shards).
@@ -191,8 +194,8 @@ def evaluate_shards(
                 progress(min(done, n_steps), n_steps)
         return [found[at] for at in range(len(items))]
 
-    listed = results(list_images, [(path, inputs) for path in paths])
     params = dataclasses.replace(params or EvalParams(), keep_matches=False)
+    listed = results(list_images, [(path, inputs, params.class_aware) for path in paths])
     truth = _truth(paths, listed, params, inputs, boundary)
     owners = [path for path, own in zip(paths, listed, strict=True) for _ in own.images]
     _once([image.id for image in truth.images.images], owners)
@@ -225,7 +228,7 @@ def _truth(
             raise InputError(path, "", what)
     categories = {row.id: row for own in listed for row in own.categories}
     table = Segments.make(
-        [image for own in listed for image in own.images],
+        _numbered([own.images for own in listed], first.task),
         [],
         ListMasks([]),
         [],
@@ -234,7 +237,22 @@ def _truth(
         where_from=", ".join(map(str, paths[:3])),
     )
     starts = np.cumsum([0, *(len(own.images) for own in listed)])
+    if params.class_aware:
+        ids = sorted({class_id for own in listed for class_id in own.class_ids})
+        params = dataclasses.replace(params, category_ids=tuple(ids))
     return Truth(paths, starts, table, params, inputs, boundary)
+
+
+def _numbered(shards: Sequence[list[ImageInfo]], task: Task) -> list[ImageInfo]:
+    """Join the images of shards; lists of maps, which number them by line, are one list."""
+    images = [image for own in shards for image in own]
+    by_line = all([one.id for one in own] == list(range(1, len(own) + 1)) for own in shards)
+    if task != "semantic" or not by_line:
+        return images
+    return [
+        ImageInfo(number, one.file_name, one.height, one.width, one.extra)
+        for number, one in enumerate(images, start=1)
+    ]
 
 
 def _once(image_ids: Sequence[int | str], owners: Sequence[Path]) -> None:

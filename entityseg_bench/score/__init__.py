@@ -2,17 +2,20 @@
 
 from entityseg_bench.score.files import (
     BENCHMARK,
-    SCHEMA,
     Scoring,
     Sides,
     evaluate_files,
     evaluate_sides,
-    overlap_record,
-    parameters_record,
-    plain,
     read_checked,
     read_predictions,
     read_sides,
+    score_sides,
+)
+from entityseg_bench.score.record import (
+    SCHEMA,
+    overlap_record,
+    parameters_record,
+    plain,
     result_record,
 )
 
@@ -30,4 +33,5 @@ __all__ = [
     "read_predictions",
     "read_sides",
     "result_record",
+    "score_sides",
 ]

@@ -23,7 +23,7 @@ from entityseg_bench.io import InputError, read_bytes
 from entityseg_bench.layout import ImageFiles
 from entityseg_bench.rules import masks, problems
 from entityseg_bench.score import Sides, read_predictions
-from entityseg_bench.score.type_metrics import count_type
+from entityseg_bench.score.type_counts import count_type
 from entityseg_bench.table import Segments
 from entityseg_bench.validate import file_warnings
 

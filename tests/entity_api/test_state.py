@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from entity_api import Detections, EvalParams, GroundTruth, evaluate, rle
 from entity_api.state import EvalState
-from entity_api.state_arrays import StateError
+from entity_api.state_file import StateError
 
 SIDE = 24
 
@@ -132,7 +132,7 @@ def test_any_split_in_any_order_gives_equal_bits(
     assert_equal(merged.finish(), whole)
     assert_equal(EvalState.of(whole, gt.image_ids).finish(), whole)
     # The state itself is that of the whole, byte by byte, and a file gives it back.
-    path = tmp_path_factory.getbasetemp() / "state.npz"
+    path = tmp_path_factory.getbasetemp() / "state.parquet"
     merged.save(path)
     for state in (merged, EvalState.load(path)):
         for name, values in EvalState.of(whole, gt.image_ids).arrays().items():
@@ -188,11 +188,11 @@ def test_arrays_that_are_no_state_are_refused(name, change, message):
 
 
 def test_files_that_hold_no_state_are_refused(tmp_path):
-    path = tmp_path / "state.npz"
+    path = tmp_path / "state.parquet"
     gt, dt = scene(3, 5, IDS)
     EvalState.of(evaluate(gt, dt), gt.image_ids).save(path)
     content = path.read_bytes()
-    for broken in (b"", b"{}", content[:200], content[:-30], content[:300] + b"x" + content[301:]):
+    for broken in (b"", b"{}", content[:200], content[:-30], content[:4] + content[5:]):
         path.write_bytes(broken)
-        with pytest.raises(StateError, match=r"state\.npz"):
+        with pytest.raises(StateError, match=r"state\.parquet"):
             EvalState.load(path)

@@ -161,8 +161,8 @@ def test_no_shards_and_no_such_engine_are_refused(tmp_path, capsys):
     for engine in ("dask", "local=1", ""):
         assert cli.main(["evaluate", *sides, "--engine", engine or "x"]) == 2
         assert "there is no engine" in capsys.readouterr().err
-    assert cli.main(["evaluate", *sides, "--engine", "local", "--class-aware"]) == 2
-    assert "--class-aware" in capsys.readouterr().err
+    assert cli.main(["evaluate", *sides, "--engine", "local", "--granularity"]) == 2
+    assert "--granularity" in capsys.readouterr().err
 
 
 def test_no_ray_unless_asked():
