@@ -234,15 +234,10 @@ def refuse_state(args: argparse.Namespace) -> None:
 def run_shards(args: argparse.Namespace, params: EvalParams) -> int:
     """Score shards by an engine, print the table, write the result."""
     from entityseg_bench.commands._merged import tell
-    from entityseg_bench.scale.shards import InOneProcess, evaluate_shards
+    from entityseg_bench.scale.engines import engine_of
+    from entityseg_bench.scale.shards import evaluate_shards
 
-    name, _, address = args.engine.partition("=")
-    if name not in ("local", "ray") or (name == "local" and address):
-        hint = "Engines are local, ray and ray=ADDRESS."
-        raise InputError("arguments", "", f"there is no engine {args.engine!r}.", hint)
-    if name == "ray":
-        from entityseg_bench.scale.ray_engine import OnRay
-    engine = OnRay(address or None) if name == "ray" else InOneProcess()
+    engine = engine_of(args.engine)
     progress = None if args.quiet else late_bar("shard")
     merged = evaluate_shards(
         args.gt, args.pred, engine, params, inputs_of(args), args.boundary, progress

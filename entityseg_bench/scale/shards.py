@@ -4,10 +4,9 @@ The two sides may be split in any way. An image, and all predictions of it, is i
 """
 
 import dataclasses
-import glob
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,50 +20,21 @@ from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import ListMasks
 from entityseg_bench.rules import problems
+from entityseg_bench.scale.engines import Engine, InOneProcess
 from entityseg_bench.scale.saved import SavedScoring
+from entityseg_bench.scale.sources import find_shards
 from entityseg_bench.score import Sides, read_predictions, score_sides
 from entityseg_bench.score.type_counts import class_ids
 from entityseg_bench.selection import rows_of
 from entityseg_bench.table import Segments
 from entityseg_bench.types import Category, ImageInfo
 
-__all__ = ["Engine", "InOneProcess", "evaluate_shards", "find_shards"]
+__all__ = ["Engine", "InOneProcess", "evaluate_shards"]
 
 # True of every shard that does not hold all images.
 OF_PARTS = ("images-without-predictions", "no-predictions", "images-without-annotations")
 
 Ints = NDArray[np.int64]
-
-
-class Engine(Protocol):
-    """Run functions on shards, somewhere."""
-
-    def share(self, value: Any) -> Any:
-        """Return what stands for a value in the arguments of `run`, so that it is sent once."""
-
-    def run(
-        self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]]
-    ) -> Iterable[tuple[int, Any]]:
-        """Yield the position and the result of each item, in any order.
-
-        Raises:
-            InputError: The first that one of them raises; the others are stopped.
-        """
-
-
-class InOneProcess:
-    """Run shards one after the other in this process."""
-
-    def share(self, value: Any) -> Any:
-        """Return the value itself."""
-        return value
-
-    def run(
-        self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]]
-    ) -> Iterator[tuple[int, Any]]:
-        """Yield the position and the result of each item in their order."""
-        for at, item in enumerate(items):
-            yield at, work(*item)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,25 +68,6 @@ class Truth:
     inputs: Inputs
     boundary: bool
     errors: bool
-
-
-def find_shards(path: str | Path) -> list[Path]:
-    """List the shards that a pattern, a folder or a file names, by name.
-
-    Raises:
-        InputError: There is none.
-    """
-    text = str(path)
-    if glob.has_magic(text) and not Path(text).exists():
-        anchor = Path(text).anchor
-        found = sorted(Path(anchor or ".").glob(text[len(anchor) :]))
-    elif Path(text).is_dir():
-        found = sorted(one for one in Path(text).iterdir() if not one.name.startswith("."))
-    else:
-        return [Path(text)]
-    if not found:
-        raise InputError(path, "", "there is no shard.", "Name a folder, or a pattern in quotes.")
-    return found
 
 
 def list_images(path: Path, inputs: Inputs, class_aware: bool) -> Listed:

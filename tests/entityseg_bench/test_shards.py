@@ -14,8 +14,10 @@ from drawn_boxes import draw_box
 from entity_api import rle
 from entityseg_bench import cli
 from entityseg_bench.io import InputError
+from entityseg_bench.scale.engines import InOneProcess
 from entityseg_bench.scale.saved import SavedScoring
-from entityseg_bench.scale.shards import InOneProcess, evaluate_shards, find_shards
+from entityseg_bench.scale.shards import evaluate_shards
+from entityseg_bench.scale.sources import find_shards
 from entityseg_bench.score import evaluate_files
 
 SIDE = 32
@@ -163,23 +165,6 @@ def test_no_shards_and_no_such_engine_are_refused(tmp_path, capsys):
     assert "--granularity" in capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """Start a cluster of two nodes of one core each."""
-    ray = pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    cluster.add_node(num_cpus=1)
-    # A worker imports this file by its name, and what this file imports from tests/setups.
-    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}
-    quiet = {"log_to_driver": False, "configure_logging": False}
-    ray.init(address=cluster.address, runtime_env=environment, **quiet)
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
-
-
 def test_no_ray_unless_asked():
     code = "import sys, entityseg_bench.cli"
     code += ", entityseg_bench.scale.shards, entityseg_bench.scale.ray_engine"
@@ -190,41 +175,35 @@ def test_no_ray_unless_asked():
 class TestRay:
     """The same on a cluster of two nodes of one core each, whatever is killed meanwhile."""
 
-    @pytest.fixture
-    def engine(self, cluster):
-        from entityseg_bench.scale.ray_engine import OnRay
-
-        return OnRay()
-
     @pytest.mark.parametrize("cuts", SPLITS.values(), ids=SPLITS)
-    def test_shards_equal_one_file(self, tmp_path, engine, cuts):
+    def test_shards_equal_one_file(self, tmp_path, on_ray, cuts):
         whole = evaluate_files(*write_shards(tmp_path, *cuts))
-        assert_equal(evaluate_shards(tmp_path / "gt", tmp_path / "pred", engine), whole)
+        assert_equal(evaluate_shards(tmp_path / "gt", tmp_path / "pred", on_ray), whole)
 
-    def test_a_bad_record_stops_with_its_file(self, tmp_path, engine):
+    def test_a_bad_record_stops_with_its_file(self, tmp_path, on_ray):
         write_shards(tmp_path, (7, 16), (7, 16))
         name = poison(tmp_path, "pred", "001.json", 3)
         with pytest.raises(InputError, match=name):
-            evaluate_shards(tmp_path / "gt", tmp_path / "pred", engine)
+            evaluate_shards(tmp_path / "gt", tmp_path / "pred", on_ray)
 
-    def test_a_killed_worker_changes_nothing(self, tmp_path, engine):
+    def test_a_killed_worker_changes_nothing(self, tmp_path, on_ray):
         whole = evaluate_files(*write_shards(tmp_path, (7, 16), (7, 16)))
-        deadly = Deadly(engine, tmp_path)
+        deadly = Deadly(on_ray, tmp_path)
         assert_equal(evaluate_shards(tmp_path / "gt", tmp_path / "pred", deadly), whole)
         assert len(list(tmp_path.glob("killed*"))) == 3
 
-    def test_a_worker_that_dies_every_time_names_the_shard(self, tmp_path, engine):
+    def test_a_worker_that_dies_every_time_names_the_shard(self, tmp_path, on_ray):
         with pytest.raises(InputError, match=r"shard\.json: its worker was lost 4 times"):
-            list(engine.run(dies, [(tmp_path / "shard.json",)]))
+            list(on_ray.run(dies, [(tmp_path / "shard.json",)]))
 
-    def test_an_address_where_nobody_answers_is_refused(self, engine):
+    def test_an_address_where_nobody_answers_is_refused(self, on_ray):
         with pytest.raises(InputError, match=r"ray=127\.0\.0\.1:1: no Ray cluster can be reached"):
-            type(engine)("127.0.0.1:1")
+            type(on_ray)("127.0.0.1:1")
 
-    def test_a_killed_node_changes_nothing(self, tmp_path, cluster, engine):
+    def test_a_killed_node_changes_nothing(self, tmp_path, cluster, on_ray):
         node = cluster.add_node(num_cpus=2)
         cluster.wait_for_nodes()
-        results = engine.run(waits, [(k,) for k in range(12)])
+        results = on_ray.run(waits, [(k,) for k in range(12)])
         found = [next(results)]
         cluster.remove_node(node, allow_graceful=False)
         assert sorted([*found, *results]) == [(k, k * k) for k in range(12)]
