@@ -7,6 +7,15 @@ from entityseg_bench.errors.find import (
     ErrorSummary,
     error_record,
     find_errors,
+    summarize,
 )
 
-__all__ = ["KINDS", "CategoryRecall", "ErrorReport", "ErrorSummary", "error_record", "find_errors"]
+__all__ = [
+    "KINDS",
+    "CategoryRecall",
+    "ErrorReport",
+    "ErrorSummary",
+    "error_record",
+    "find_errors",
+    "summarize",
+]

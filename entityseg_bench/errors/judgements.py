@@ -228,9 +228,8 @@ def _ordered(images: Sequence[Ints], positions: Sequence[Ints]) -> tuple[Ints, I
 
 def _join(parts: Sequence[SortedErrors], order: Ints, entities: Ints) -> SortedErrors:
     """Chain the errors of parts; columns and entities take another order."""
-    n, n_gt = (
-        [0, *(getattr(own, key).shape[1] for own in parts)] for key in ("kind", "entity_kind")
-    )
+    n = np.cumsum([0, *(own.kind.shape[1] for own in parts)])
+    n_gt = np.cumsum([0, *(own.entity_kind.shape[1] for own in parts)])
     # Where each column and entity comes to stand; a position of -1, none, stays.
     column, entity = np.empty(len(order), np.int64), np.full(len(entities) + 1, -1, np.int64)
     column[order], entity[entities] = np.arange(len(order)), np.arange(len(entities))
