@@ -19,7 +19,7 @@ from entityseg_bench.errors.judgements import Judgements
 from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import ListMasks
-from entityseg_bench.rules import problems
+from entityseg_bench.rules import OF_PARTS, problems
 from entityseg_bench.scale.engines import Engine, InOneProcess
 from entityseg_bench.scale.saved import SavedScoring
 from entityseg_bench.scale.sources import find_shards
@@ -30,9 +30,6 @@ from entityseg_bench.table import Segments
 from entityseg_bench.types import Category, ImageInfo
 
 __all__ = ["Engine", "InOneProcess", "evaluate_shards"]
-
-# True of every shard that does not hold all images.
-OF_PARTS = ("images-without-predictions", "no-predictions", "images-without-annotations")
 
 Ints = NDArray[np.int64]
 
@@ -130,8 +127,8 @@ def score_part(truth: Truth, shard: int, images: Ints, sides: Sides) -> SavedSco
     if [_shape(image) for image in gt.images] != [_shape(image) for image in listed]:
         raise InputError(truth.paths[shard], "", "it changed while it was scored.", "Run again.")
     gt = gt.replace(images=listed)
-    gt_part, gt_rows = _of_images(gt, images - start)
-    dt_part, dt_rows = _of_images(sides.dt, images)
+    gt_part, gt_rows = of_images(gt, images - start)
+    dt_part, dt_rows = of_images(sides.dt, images)
 
     def named(error: RecordError) -> InputError:
         side, rows = (gt, gt_rows) if error.side == "gt" else (sides.dt, dt_rows)
@@ -150,8 +147,8 @@ def _shape(image: ImageInfo) -> tuple[str, int, int]:
     return image.file_name, image.height, image.width
 
 
-def _of_images(table: Segments, images: Ints) -> tuple[Segments, Ints]:
-    """Return the segments of some images, and which rows of the table they are."""
+def of_images(table: Segments, images: Ints) -> tuple[Segments, Ints]:
+    """Return the segments of the images at some positions, and which rows of the table they are."""
     where = np.full(len(table.images) + 1, -1, np.int64)
     where[images] = np.arange(len(images))
     rows = np.flatnonzero(where[table.image_idx] >= 0)
@@ -235,7 +232,7 @@ def _truth(
             raise InputError(path, "", what)
     categories = {row.id: row for own in listed for row in own.categories}
     table = Segments.make(
-        _numbered([own.images for own in listed], first.task),
+        numbered([own.images for own in listed], first.task),
         [],
         ListMasks([]),
         [],
@@ -250,7 +247,7 @@ def _truth(
     return Truth(paths, starts, table, params, inputs, boundary, errors)
 
 
-def _numbered(shards: Sequence[list[ImageInfo]], task: Task) -> list[ImageInfo]:
+def numbered(shards: Sequence[list[ImageInfo]], task: Task) -> list[ImageInfo]:
     """Join the images of shards; lists of maps, which number them by line, are one list."""
     images = [image for own in shards for image in own]
     by_line = all([one.id for one in own] == list(range(1, len(own) + 1)) for own in shards)
