@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from entityseg_bench.formats.parquet_size import check_footer
 from entityseg_bench.io import InputError, open_regular
-from entityseg_bench.scale.sources import find_shards
+from entityseg_bench.scale.sources import list_paths
 
 __all__ = ["Found", "Member", "archives_of", "members_of"]
 
@@ -88,7 +88,7 @@ def archives_of(source: Path) -> list[Path]:
     if not source.suffix and not source.is_dir():
         return []
     try:
-        found = find_shards(source)
+        found = list_paths(source)
     except InputError:
         return []
     kinds = {path.suffix for path in found if path.is_file()}

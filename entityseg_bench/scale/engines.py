@@ -1,7 +1,12 @@
 """What runs functions on shards: this process, or Ray."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+import pickle
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 from entityseg_bench.io import InputError
 from entityseg_bench.scale.ray_engine import OnRay
@@ -17,11 +22,24 @@ class Engine(Protocol):
 
     def run(
         self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]]
-    ) -> Iterable[tuple[int, Any]]:
+    ) -> Generator[tuple[int, Any], None, None]:
         """Yield the position and the result of each item, in any order.
 
         Raises:
             InputError: The first that one of them raises; the others are stopped.
+        """
+
+    def scatter(
+        self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]], n: int
+    ) -> Iterable[tuple[int, tuple[Any, list[Any]]]]:
+        """Run what returns one value and ``n`` parts, which stay where they are made.
+
+        Yields:
+            The position of an item, and the value with what stands for the parts in the arguments
+            of `run`.
+
+        Raises:
+            InputError: As `run`.
         """
 
     def run_made(
@@ -44,8 +62,29 @@ class Engine(Protocol):
         """
 
 
+class Spilled(NamedTuple):
+    """Stand for a value that lies on disk, and that a set larger than memory is made of."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, value: Any, folder: Path) -> "Spilled":
+        """Write a value into a folder of this process's own."""
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            pickle.dump(value, file, pickle.HIGHEST_PROTOCOL)
+        return cls(Path(file.name))
+
+    def value(self) -> Any:
+        """Read the value."""
+        with self.path.open("rb") as file:
+            return pickle.load(file)
+
+
 class InOneProcess:
     """Run shards one after the other in this process."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
 
     def share(self, value: Any) -> Any:
         """Return the value itself."""
@@ -53,10 +92,20 @@ class InOneProcess:
 
     def run(
         self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]]
-    ) -> Iterator[tuple[int, Any]]:
+    ) -> Generator[tuple[int, Any], None, None]:
         """Yield the position and the result of each item in their order."""
         for at, item in enumerate(items):
-            yield at, work(*item)
+            yield at, work(*(one.value() if isinstance(one, Spilled) else one for one in item))
+
+    def scatter(
+        self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]], n: int
+    ) -> Iterator[tuple[int, tuple[Any, list[Any]]]]:
+        """Yield the value of each item, with its parts on disk."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="entityseg-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        for at, (value, *parts) in self.run(work, items):
+            yield at, (value, [Spilled.of(part, self._folder) for part in parts])
 
     def run_made(
         self,

@@ -5,11 +5,12 @@ import contextlib
 import functools
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from entityseg_bench.io import InputError
+from entityseg_bench.scale.sources import Shard
 
 __all__ = ["OnRay"]
 
@@ -73,21 +74,43 @@ class OnRay:
 
     def run(
         self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]]
-    ) -> Iterator[tuple[int, Any]]:
+    ) -> Generator[tuple[int, Any], None, None]:
         """Yield the position and the result of each item as they are finished.
 
         Raises:
             InputError: The first that one of them raises, or a shard that its workers were lost
                 with every time; the others are stopped.
         """
+        yield from self._run_tasks(self._task(work), items)
+
+    def scatter(
+        self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]], n: int
+    ) -> Iterator[tuple[int, tuple[Any, list[Any]]]]:
+        """Yield the value of each item and the references of its parts, as they are finished."""
+        task, parts = self._task(work, num_returns=n + 1), {}
+
+        def place(*item: Any) -> Any:
+            first, *others = task(*item)
+            parts[first] = others
+            return first
+
+        for at, first in self._run_tasks(place, items, keep=True):
+            yield at, (self._result(first, items[at]), parts.pop(first))
+
+    def _task(self, work: Callable[..., Any], **options: Any) -> Place:
+        name = getattr(work, "__name__", "shard")
         task = self._ray.remote(_call_in).options(
-            name=getattr(work, "__name__", "shard"), num_cpus=1, max_retries=RETRIES
+            name=name, num_cpus=1, max_retries=RETRIES, **options
         )
-        place = functools.partial(task.remote, str(Path.cwd()), work)
+        return functools.partial(task.remote, str(Path.cwd()), work)
+
+    def _run_tasks(
+        self, place: Place, items: Sequence[tuple[Any, ...]], keep: bool = False
+    ) -> Iterator[tuple[int, Any]]:
         running: Running = {}
         try:
             places = [place] * (SHARDS_A_CORE * self._count("CPU"))
-            yield from self._results(places, items, running)
+            yield from self._results(places, items, running, keep)
         finally:
             for reference in running:
                 self._ray.cancel(reference, force=True)
@@ -123,9 +146,10 @@ class OnRay:
 
     def _results(
         self,
-        places: Sequence[Callable[..., Any]],
+        places: Sequence[Place],
         items: Sequence[tuple[Any, ...]],
         running: Running,
+        keep: bool = False,
     ) -> Iterator[tuple[int, Any]]:
         """Yield the position and the result of each item as they are finished.
 
@@ -133,6 +157,7 @@ class OnRay:
             places: What takes an item each, and is free for another one then.
             items: The items.
             running: Holds what is not finished, by its reference.
+            keep: Yield the reference in place of the result.
         """
         free, waiting = list(places), collections.deque(enumerate(items))
         while waiting or running:
@@ -143,7 +168,7 @@ class OnRay:
             (ready,), _ = self._ray.wait(list(running), num_returns=1)
             at, place = running.pop(ready)
             free.append(place)
-            yield at, self._result(ready, items[at])
+            yield at, ready if keep else self._result(ready, items[at])
 
     def _result(self, reference: Any, item: tuple[Any, ...]) -> Any:
         errors = self._ray.exceptions
@@ -154,7 +179,9 @@ class OnRay:
                 raise error.cause from None
             raise
         except errors.RayError as error:
-            name = next((str(value) for value in item if hasattr(value, "suffix")), "a shard")
+            name = next(
+                (str(value) for value in item if isinstance(value, Path | Shard)), "a shard"
+            )
             what = f"its worker was lost {RETRIES + 1} times ({type(error).__name__})."
             raise InputError(name, "", what, "Is there memory enough for a shard?") from None
 
