@@ -40,11 +40,19 @@ __all__ = [
 
 
 class ReadTruth(NamedTuple):
-    """Hold ground truth that was checked: opened, read, and whether images of it were lost."""
+    """Hold ground truth that was checked.
+
+    Attributes:
+        truth: As it was opened.
+        gt: As it was read.
+        lost: Whether images of it were left out.
+        whole: Whether nothing was.
+    """
 
     truth: Opened
     gt: Segments
     lost: bool
+    whole: bool
 
 
 def validate(
@@ -135,7 +143,7 @@ def _pair_problems(
         yield from file_warnings.of_files(gt, truth.read)
     if sides is not None and not faults.has(IMAGE_UNKNOWN):
         yield from file_warnings.of_files(sides.dt, sides.read["predictions"])
-    return ReadTruth(truth, gt, lost)
+    return ReadTruth(truth, gt, lost, not len(faults))
 
 
 def not_checked(dt_path: str | Path) -> Problem:
@@ -175,7 +183,7 @@ def prediction_problems(
         count: Counts the type's metric of what was read, and reports what is wrong with it.
 
     Returns:
-        The problems, and what could be read.
+        The problems, and what was read; None where something had to be left out.
     """
     faults, sides, found = Collector(), None, list[Problem]()
     with reported(faults):
@@ -191,7 +199,7 @@ def prediction_problems(
         told += [problem for problem in found if problem.severity == "warning"]
     if sides is not None and not faults.has(IMAGE_UNKNOWN):
         told += file_warnings.of_files(sides.dt, sides.read["predictions"])
-    return told, sides
+    return told, None if len(faults) else sides
 
 
 def _told(faults: Collector, found: Sequence[Problem], lost: bool) -> list[Problem]:

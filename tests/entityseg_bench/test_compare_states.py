@@ -27,15 +27,15 @@ def two(request, tmp_path):
             # Of the image and the first score alone, so that shards say what the whole does.
             drawn = np.random.default_rng([row["image_id"], int(10 * row["score"])])
             row["score"] = round(float(drawn.random()), 1)
-        folder = tmp_path / "other" if path.parent.name == "pred" else tmp_path
-        folder.mkdir(exist_ok=True)
-        name = path.name if path.parent.name == "pred" else "other.json"
-        (folder / name).write_text(json.dumps(rows), encoding="utf-8")
+        is_shard = path.parent.name == "pred"
+        changed = tmp_path / ("other" if is_shard else "wholes") / path.name
+        changed.parent.mkdir(exist_ok=True)
+        changed.write_text(json.dumps(rows), encoding="utf-8")
     # A file may list its images in any order.
     content = json.loads(whole[0].read_text(encoding="utf-8"))
     content["images"] = [content["images"][k] for k in rng.permutation(20)]
     whole[0].write_text(json.dumps(content), encoding="utf-8")
-    return [*whole, tmp_path / "other.json"], [*patterns, tmp_path / "other" / "*.json"]
+    return [*whole, tmp_path / "wholes" / "pred.json"], [*patterns, tmp_path / "other" / "*.json"]
 
 
 def record_of(path):
