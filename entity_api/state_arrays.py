@@ -85,6 +85,10 @@ class StateArrays:
             "image_texts": _bytes_of(texts),
         }
 
+    def about(self) -> dict[str, Any]:
+        """Return what a file says of the arrays, which have a head of their own."""
+        return {"schema": SCHEMA}
+
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Read what `arrays` wrote, checked.
@@ -152,7 +156,7 @@ class StateArrays:
 
     def save(self, path: str | Path) -> None:
         """Write the state as Parquet (needs pyarrow)."""
-        write_arrays(path, self.arrays(), {"schema": SCHEMA})
+        write_arrays(path, self.arrays(), self.about())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -6,12 +6,12 @@ from entity_api.names import TESTED, Metric
 
 if TYPE_CHECKING:
     from entityseg_bench.compare.comparison import Comparison
-    from entityseg_bench.errors.find import ErrorReport
+    from entityseg_bench.errors.find import ErrorSummary
 
 __all__ = ["plot_comparison", "plot_errors"]
 
 
-def plot_errors(report: "ErrorReport", axis: Any = None) -> Any:
+def plot_errors(report: "ErrorSummary", axis: Any = None) -> Any:
     """Draw what each kind of error costs as bars, and return the axis."""
     axis = _axis(axis)
     kinds = list(report.costs)

@@ -1,7 +1,6 @@
 """Score predictions: AP^e and AP, and beside them the annotation type's own metric."""
 
 import argparse
-import importlib
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -10,9 +9,12 @@ from entity_api import EvalParams
 from entity_api.params import AREA_RANGES, OverlapRule
 from entity_api.report import text_table
 from entityseg_bench.commands._arguments import (
+    add_engine,
     add_input_arguments,
+    add_save_state,
     add_threads,
     check_draws,
+    check_state_writable,
     inputs_of,
     late_bar,
 )
@@ -61,14 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ci", type=int, nargs="?", const=1000, metavar="N",
         help="print 95 %% confidence intervals, too, from N resamples of the images (1000), seeded",
     )  # fmt: skip
-    parser.add_argument(
-        "--save-state", metavar="FILE",
-        help="write what entityseg merge joins with the states of other images",
-    )  # fmt: skip
-    parser.add_argument(
-        "--engine", metavar="NAME",
-        help="score folders or patterns of shards by this: local, ray, or ray=ADDRESS",
-    )  # fmt: skip
+    add_save_state(parser)
+    add_engine(parser)
     add_input_arguments(parser)
     _add_protocol_arguments(parser)
     parser.add_argument(
@@ -225,10 +221,7 @@ def refuse_state(args: argparse.Namespace) -> None:
         raise InputError("arguments", "", what, "Score the whole set in one process for them.")
     if args.engine and args.predicted_images_only:
         raise InputError("arguments", "", "--engine scores all images.")
-    if args.save_state:
-        # What is missing is named before the work.
-        importlib.import_module("pyarrow")
-        check_writable(args.save_state)
+    check_state_writable(args.save_state)
 
 
 def run_shards(args: argparse.Namespace, params: EvalParams) -> int:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from entity_api import EvalParams, RecordError
 from entityseg_bench import formats
 from entityseg_bench.check import refuse, stop
+from entityseg_bench.errors.judgements import Judgements
 from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.io import InputError
 from entityseg_bench.rules import problems
@@ -43,6 +44,7 @@ class Truth:
         params: What to measure.
         inputs: What the files are, where they do not say it.
         boundary: Whether to measure Boundary AP, too.
+        errors: Whether to tell errors, too.
     """
 
     shards: list[Shard]
@@ -52,6 +54,7 @@ class Truth:
     params: EvalParams
     inputs: Inputs
     boundary: bool
+    errors: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +144,9 @@ def _score_part(
     gt_part = gt_part.replace(categories=truth.images.categories)
     part = Sides(gt_part, dt_part, sides.classes, [], {})
     scoring = score_sides(part, truth.params, boundary=truth.boundary, is_part=True, named=named)
-    return dataclasses.replace(SavedScoring.of(scoring), shards=[{"ground_truth": files}])
+    judged = Judgements.judge(scoring, truth.params.remove_overlaps) if truth.errors else None
+    saved = SavedScoring.of(scoring, judged)
+    return dataclasses.replace(saved, shards=[{"ground_truth": files}])
 
 
 def described(

@@ -14,6 +14,7 @@ from entity_api import EvalResult, EvalState, StateError
 from entity_api.state import join_images
 from entity_api.state_file import read_arrays, write_arrays
 from entityseg_bench import __version__
+from entityseg_bench.errors.judgements import Judgements
 from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.score import (
     SCHEMA,
@@ -48,6 +49,7 @@ class SavedScoring:
         state: For AP and AP^e.
         boundary: For Boundary AP and AP^e, where they were asked for.
         own: For the type's metric; None for entities, which have none.
+        errors: For the kinds and costs of errors, where they were asked for.
     """
 
     task: str
@@ -60,10 +62,15 @@ class SavedScoring:
     state: EvalState
     boundary: EvalState | None
     own: TypeCounts | None
+    errors: Judgements | None = None
 
     @classmethod
-    def of(cls, scoring: Scoring) -> "SavedScoring":
+    def of(cls, scoring: Scoring, judged: Judgements | None = None) -> "SavedScoring":
         """Keep of a scoring, made as a part, what merging needs.
+
+        Args:
+            scoring: Of a part of a set, or of all of it.
+            judged: Of the same, where errors are to be kept.
 
         Raises:
             StateError: A class-aware scoring without ``EvalParams.category_ids``.
@@ -71,9 +78,9 @@ class SavedScoring:
         images = scoring.gt.images
         ids, names = [image.id for image in images], {image.id: image.file_name for image in images}
         state = EvalState.of(scoring.result, ids)
+        groups = scoring.result.groups
         # Place among all images by rising id -> place among those that were scored.
-        scored = np.isin(scoring.result.groups.place.argsort(), scoring.result.groups.images)
-        own = scoring.counts.at(np.cumsum(scored) - 1) if scoring.counts else None
+        places = np.cumsum(np.isin(groups.place.argsort(), groups.images)) - 1
         return cls(
             task=scoring.sides.task,
             shards=[scoring.sides.files()],
@@ -84,7 +91,8 @@ class SavedScoring:
             some_images=scoring.result.params.image_ids is not None,
             state=state,
             boundary=EvalState.of(scoring.boundary, ids) if scoring.boundary else None,
-            own=own,
+            own=scoring.counts.at(places) if scoring.counts else None,
+            errors=judged.at(places[groups.place]) if judged else None,
         )
 
     @staticmethod
@@ -106,6 +114,7 @@ class SavedScoring:
             raise StateError("some states leave out images without predictions, the others do not")
         boundaries = _all_or_none([part.boundary for part in parts], "Boundary AP")
         own = _all_or_none([part.own for part in parts], "the type's own metric")
+        errors = _all_or_none([part.errors for part in parts], "errors")
         shards = [shard for part in parts for shard in part.shards]
         _, positions = join_images([part.state.image_ids for part in parts])
         names = [name for part in parts for name in part.file_names]
@@ -120,6 +129,7 @@ class SavedScoring:
             state=EvalState.merge([part.state for part in parts]),
             boundary=EvalState.merge(boundaries) if boundaries else None,
             own=TypeCounts.merge(own, positions) if own else None,
+            errors=Judgements.merge(errors, positions) if errors else None,
         )
 
     def record(self, result: EvalResult, boundary: EvalResult | None) -> dict[str, Any]:
@@ -162,10 +172,14 @@ class SavedScoring:
     def save(self, path: str | Path) -> None:
         """Write the file (Parquet); one that is there already is replaced in one step."""
         about = {name: getattr(self, name) for name in HEAD} | {"version": VERSION}
-        about["own"] = self.own.about() if self.own else None
+        parts: dict[str, EvalState | TypeCounts | Judgements | None] = {
+            name: getattr(self, name) for name in PARTS
+        }
+        for name, part in parts.items():
+            about[name] = None if part is None else part.about()
         names = np.frombuffer(json.dumps(self.file_names).encode(), np.uint8)
         arrays: dict[str, NDArray[Any]] = {"file_names": names}
-        for name, part in (("state", self.state), ("boundary", self.boundary), ("own", self.own)):
+        for name, part in parts.items():
             if part is not None:
                 arrays |= {f"{name}/{key}": values for key, values in part.arrays().items()}
         with atomic_path(path) as temporary:
@@ -182,7 +196,9 @@ class SavedScoring:
             arrays, about = read_arrays(path)
             if about.get("version") != VERSION:
                 raise StateError(f"it is of version {about.get('version')}, not {VERSION}")
-            boundary, own = _of(arrays, "boundary/"), about["own"]
+            own = {name: _of(arrays, f"{name}/") for name in PARTS}
+            state = EvalState.of_arrays(own["state"])
+            errors = about["errors"]
             return cls(
                 task=str(about["task"]),
                 shards=[
@@ -197,9 +213,10 @@ class SavedScoring:
                 score_from=None if about["score_from"] is None else str(about["score_from"]),
                 file_names=[str(name) for name in json.loads(arrays["file_names"].tobytes())],
                 some_images=bool(about["some_images"]),
-                state=EvalState.of_arrays(_of(arrays, "state/")),
-                boundary=EvalState.of_arrays(boundary) if boundary else None,
-                own=TypeCounts.of_file(own, _of(arrays, "own/")) if own else None,
+                state=state,
+                boundary=EvalState.of_arrays(own["boundary"]) if own["boundary"] else None,
+                own=TypeCounts.of_file(about["own"], own["own"]) if about["own"] else None,
+                errors=Judgements.of_file(errors, own["errors"], state.params) if errors else None,
             ).checked()
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
@@ -217,9 +234,16 @@ class SavedScoring:
             raise StateError(f"it has {len(self.file_names)} names for {len(ids)} images")
         if self.boundary and self.boundary.image_ids != ids:
             raise StateError("its Boundary AP is of other images")
+        errors = self.errors
+        images = [errors.image, errors.entity_image] if errors else []
+        for own in images:
+            if own.size and (own.min() < 0 or own.max() >= len(ids)):
+                raise StateError("its errors are of other images")
         return self
 
 
+# What the file holds as arrays.
+PARTS = ("state", "boundary", "own", "errors")
 # What the head of the file holds as it is.
 HEAD = ("task", "shards", "counts", "warnings", "score_from", "some_images")
 

@@ -85,6 +85,7 @@ def evaluate_shards(
     inputs: Inputs | None = None,
     boundary: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    errors: bool = False,
 ) -> SavedScoring:
     """Score predictions in shards against ground truth in shards, equal to one file of each.
 
@@ -96,6 +97,7 @@ def evaluate_shards(
         inputs: What the files are, where they do not say it.
         boundary: Whether to measure Boundary AP, too.
         progress: Called with (shards finished, shards).
+        errors: Whether to tell errors, too: those of AP^e, of AP where overlaps are left.
 
     Raises:
         InputError: A bad record, with its file; an image that is annotated in two shards, or a
@@ -111,10 +113,10 @@ def evaluate_shards(
         if progress:
             progress(min(n_done, n_steps), n_steps)
 
-    params = dataclasses.replace(params or EvalParams(), keep_matches=False)
+    params = dataclasses.replace(params or EvalParams(), keep_matches=errors)
     items = [(shard, inputs, params.class_aware) for shard in shards]
     listed = _in_order(engine, list_images, items, done)
-    truth = _truth(shards, listed, params, inputs, boundary)
+    truth = _truth(shards, listed, params, inputs, boundary, errors)
     shared = engine.share(truth)
     parts = _score_apart(truth, shared, dt_shards, engine, done)
     if parts is None:
@@ -166,6 +168,7 @@ def _truth(
     params: EvalParams,
     inputs: Inputs,
     boundary: bool,
+    errors: bool,
 ) -> Truth:
     """Put the images of all shards into one table without segments."""
     first = listed[0]
@@ -190,7 +193,7 @@ def _truth(
         ids = sorted({class_id for own in listed for class_id in own.class_ids})
         params = dataclasses.replace(params, category_ids=tuple(ids))
     starts = np.cumsum([0, *map(len, kept)])
-    return Truth(shards, kept, starts, table, params, inputs, boundary)
+    return Truth(shards, kept, starts, table, params, inputs, boundary, errors)
 
 
 def _kept(
