@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import glob
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -19,6 +20,8 @@ __all__ = ["AtHand", "Shard", "at_hand", "find_shards", "list_paths"]
 # Files of a shard where there is one an image, as in SA-1B.
 FILES_A_SHARD = 512
 TAR = ".tar"
+# JSON Lines hold many images.
+ONE_IMAGE = re.compile(r"\.json(\.gz)?$", re.IGNORECASE).search
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +89,7 @@ def find_shards(path: str | Path, inputs: Inputs | None = None) -> list[Shard]:
     found = list_addresses(text) if is_address(text) else list(map(str, list_paths(text, inputs)))
     names = [PurePosixPath(one.replace(os.sep, "/")).name for one in found]
     folders = {one.removesuffix(name) for one, name in zip(found, names, strict=True)}
-    is_split = len(found) > 1 and len(folders) == 1 and all(map(sam.JSON.search, names))
+    is_split = len(found) > 1 and len(folders) == 1 and all(map(ONE_IMAGE, names))
     if is_split and sam.says_masks(_head(found[0])):
         folder = folders.pop().rstrip("/" + os.sep)
         starts = range(0, len(names), FILES_A_SHARD)
