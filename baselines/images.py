@@ -18,7 +18,9 @@ QUARTER_TURNS = frozenset({5, 6, 7, 8})
 ORIENTATION_TAG = 0x0112
 
 
-def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_image(
+    path: str | Path, size: tuple[int, int] | None = None, data: bytes | None = None
+) -> np.ndarray:
     """Read an image as (H, W, 3) uint8, RGB, in [0, 255].
 
     Grey images get three equal channels. Of 16 bits the upper 8 are kept. Transparency is dropped,
@@ -30,36 +32,39 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
     Args:
         path: The file. Its content decides the format, not its name.
         size: (height, width) that another file states for it, if any.
+        data: The file's content, where it is in an archive.
 
     Raises:
         InputError: The file is missing, truncated or no image, has a depth without a known range,
             or has another size than stated.
     """
-    with _opened(path) as image:
+    with _opened(path, data) as image:
         oriented = _is_oriented(path, image, size)
         pixels = _to_rgb(path, image)
         return np.array(ImageOps.exif_transpose(pixels) if oriented else pixels)
 
 
-def image_size(path: str | Path, size: tuple[int, int] | None = None) -> tuple[int, int]:
+def image_size(
+    path: str | Path, size: tuple[int, int] | None = None, data: bytes | None = None
+) -> tuple[int, int]:
     """Return the (height, width) of what `read_image` returns, from the file's header alone.
 
     Raises:
         InputError: As `read_image`, except for faults of the pixels, which are not read.
     """
-    with _opened(path) as image:
+    with _opened(path, data) as image:
         turned = _is_oriented(path, image, size) and _orientation(image) in QUARTER_TURNS
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
+def _opened(path: str | Path, data: bytes | None) -> Iterator[Image.Image]:
     """Open an image; whatever Pillow raises on it becomes one InputError that names the file."""
     with warnings.catch_warnings():
         # Large images are this dataset's business (above 179 megapixels they are refused), and odd
         # metadata is no reason to stop or to warn.
         warnings.simplefilter("ignore")
-        with opened_image(path) as image:
+        with opened_image(path, data) as image:
             yield image
 
 

@@ -20,7 +20,14 @@ from entityseg_bench.formats.npz import write_npz
 from entityseg_bench.formats.panoptic import write_panoptic
 from entityseg_bench.io import atomic_path
 
-__all__ = ["DATASET_KINDS", "FORMATS", "Format", "write_list", "write_predictions"]
+__all__ = [
+    "DATASET_KINDS",
+    "FORMATS",
+    "Format",
+    "is_one_file",
+    "write_list",
+    "write_predictions",
+]
 
 # Formats of `entityseg_bench.formats`, which are written for all images at once. The evaluator
 # reads them.
@@ -44,6 +51,11 @@ class Format:
     def path(self, out: Path, file_name: str) -> Path:
         """Return the path of an image's file."""
         return (out / self.folder / map_name(file_name)).with_suffix(self.suffix)
+
+
+def is_one_file(out: Path) -> bool:
+    """Tell whether an output is one results file, by its name."""
+    return out.name.endswith((".json", ".json.gz"))
 
 
 def write_predictions(dataset: EntityDataset, out: Path, kind: str) -> None:

@@ -7,14 +7,17 @@ from itertools import takewhile
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
+from baselines.archives import Member, archives_of, members_of
+from baselines.images import image_size, read_image
 from entityseg_bench.categories import Task
 from entityseg_bench.io import InputError, decode_json, read_bytes, read_text
 from entityseg_bench.layout import ImageFiles, Resolution, Split
 from entityseg_bench.names import real_path
 from entityseg_bench.types import ImageInfo
 
-__all__ = ["Picture", "list_pictures"]
+__all__ = ["Picture", "list_pictures", "pictures_in"]
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -28,12 +31,25 @@ class Picture:
         path: Path of the image file.
         file_name: Name in the COCO file or data set, or path relative to the folder searched.
         size: (height, width) that the COCO file or data set states, if any.
+        member: Where it lies, if it is no file but in an archive; `path` then is a name alone.
     """
 
     image_id: int | str
     path: Path
     file_name: str
     size: tuple[int, int] | None = None
+    member: Member | None = None
+
+    def read(self) -> np.ndarray:
+        """Read the image, see `read_image`."""
+        return read_image(self.path, self.size, self._data())
+
+    def measure(self) -> tuple[int, int]:
+        """Return (height, width) of what `read` returns, see `image_size`."""
+        return image_size(self.path, self.size, self._data())
+
+    def _data(self) -> bytes | None:
+        return self.member.read() if self.member else None
 
 
 def list_pictures(
@@ -48,9 +64,10 @@ def list_pictures(
 
     Args:
         source: One of these: an image; a folder, which is searched with its subfolders; a pattern
-            such as ``a/*.jpg``; a COCO JSON (``.json``, ``.json.gz``); a list (``.txt``) with one
-            image path on each line, relative to the list; or the root of an EntitySeg data set. A
-            folder is a data set if it holds ``annotations``, or if `split` is given.
+            such as ``a/*.jpg``; tar archives or Parquet files (one, a folder or a pattern of them,
+            see `baselines.archives`); a COCO JSON (``.json``, ``.json.gz``); a list (``.txt``) with
+            one image path on each line, relative to the list; or the root of an EntitySeg data set.
+            A folder is a data set if it holds ``annotations``, or if `split` is given.
         image_root: Folder of the images of a COCO file. They are searched by path, then by file
             name alone. The default is the nearest folder above the file that holds ``images``, or
             else the folder of the file.
@@ -59,13 +76,17 @@ def list_pictures(
         resolution: high or low, for a data set.
 
     Returns:
-        At least one image, in the order of the COCO file or data set, or sorted by path.
+        At least one image, in the order of the COCO file, data set or archive, or sorted by path.
 
     Raises:
         InputError: There is no image; a list names an image twice, or one that does not exist; ids
-            of a COCO file repeat; or an image of it is missing, or there are several of its name.
+            of a COCO file or of archives repeat; or an image of it is missing, or there are several
+            of its name.
     """
     path = Path(source)
+    archives = [] if split else archives_of(path)
+    if archives:
+        return _once([picture for own in archives for picture in pictures_in(own)])
     if path.name.endswith((".json", ".json.gz")):
         return _from_coco(path, image_root)
     if path.suffix == ".txt" and path.is_file():
@@ -84,6 +105,29 @@ def list_pictures(
         raise InputError(source, "", "no image is there.", f"Known: {' '.join(sorted(SUFFIXES))}.")
     names = [file.relative_to(base).as_posix() for file in files]
     return [Picture(name, file, name) for name, file in zip(names, files, strict=True)]
+
+
+def pictures_in(archive: Path) -> list[Picture]:
+    """List the images of a tar archive or Parquet file, in its order.
+
+    Raises:
+        InputError: It is broken, or holds no image.
+    """
+    return [
+        Picture(found.image_id, archive / found.name, found.name, found.size, found.member)
+        for found in members_of(archive, SUFFIXES)
+    ]
+
+
+def _once(pictures: list[Picture]) -> list[Picture]:
+    """Refuse archives that hold two images of one id: their results could not be told apart."""
+    seen: dict[int | str, Picture] = {}
+    for picture in pictures:
+        other = seen.setdefault(picture.image_id, picture)
+        if other is not picture:
+            what = f"its id {picture.image_id!r} is that of {other.path}, too."
+            raise InputError(picture.path, "", what, "Ids must differ.")
+    return pictures
 
 
 def _from_list(path: Path, image_root: str | Path | None) -> list[Picture]:

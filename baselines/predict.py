@@ -2,39 +2,33 @@
 
 import argparse
 import contextlib
+import functools
 import sys
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-import msgspec
-import numpy as np
 import torch
 from tqdm import tqdm
 
+from baselines.archives import archives_of
 from baselines.config import ModelConfig, config_to_dict
-from baselines.images import image_size, read_image
+from baselines.inference import Job, dataset_of, predict_pictures
 from baselines.original import read_original
 from baselines.original.commands import is_original_demo, translate_demo
-from baselines.outputs import DATASET_KINDS, FORMATS, write_list, write_predictions
+from baselines.outputs import DATASET_KINDS, FORMATS, is_one_file, write_list, write_predictions
 from baselines.pictures import Picture, list_pictures
-from baselines.predictor import Entities, Predictor
-from baselines.progress import Finished, Progress
+from baselines.predictor import Predictor
+from baselines.progress import Progress
 from baselines.ranks import Ranks, joined
 from baselines.weights import find_weights
-from entity_api import rle
 from entityseg_bench import __version__
-from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.identity import digest
-from entityseg_bench.formats.maps import check_names
 from entityseg_bench.io import InputError, check_writable, printable, sha256
 from entityseg_bench.names import outside_allowed, real_path
 from entityseg_bench.parser import Parser
 from entityseg_bench.stopping import exit_code, stoppable
-from entityseg_bench.turbulence import Air, distort
-from entityseg_bench.types import Annotation, ImageInfo, Prediction
+from entityseg_bench.turbulence import Air
 
 __all__ = ["Job", "Predictor", "main", "run"]
 
@@ -47,43 +41,6 @@ DEFAULT_FORMATS = {
     "semantic": ("semantic",),
     "panoptic": ("panoptic",),
 }
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to predict on and what to write.
-
-    Attributes:
-        pictures: The images.
-        out: A folder, or the one results file (``.json``, ``.json.gz``).
-        formats: Some of "json" (one results file), "panoptic" (maps and one COCO panoptic file),
-            "ids" and "npz" (one file for each image, and an index), "semantic", "drawings" and
-            "binary" (one file for each image).
-        batch_size: Number of images of one padded size that go through the network together.
-        air: Turbulent air through which the images are seen; None for none.
-    """
-
-    pictures: Sequence[Picture]
-    out: Path
-    formats: tuple[str, ...]
-    batch_size: int = 1
-    air: Air | None = None
-
-    def __post_init__(self) -> None:
-        if self.is_file and self.formats != ("json",):
-            what = f"{', '.join(self.formats)} are many files."
-            raise InputError(self.out, "", what, "Name a folder.")
-        if self.formats != ("json",):
-            check_names((ImageInfo(p.image_id, p.file_name, 0, 0) for p in self.pictures), "images")
-
-    @property
-    def is_file(self) -> bool:
-        """True if the output is one file."""
-        return _is_one_file(self.out)
-
-
-def _is_one_file(out: Path) -> bool:
-    return out.name.endswith((".json", ".json.gz"))
 
 
 def run(predictor: Predictor, job: Job, progress: Progress, ranks: Ranks) -> dict[str, str]:
@@ -108,75 +65,11 @@ def run(predictor: Predictor, job: Job, progress: Progress, ranks: Ranks) -> dic
     done = len(job.pictures[ranks.rank :: ranks.world]) - len(share)
     silent = not ranks.is_first or not sys.stderr.isatty()
     with tqdm(total=done + len(share), initial=done, unit="image", disable=silent) as bar:
-        for batch in _batches(predictor, share, job.batch_size):
-            _predict_batch(predictor, job, progress, batch)
-            bar.update(len(batch))
+        for n in predict_pictures(predictor, share, job, progress):
+            bar.update(n)
     progress.close()
     ranks.wait()
     return _finish(predictor, job, progress) if ranks.is_first else {}
-
-
-def _batches(
-    predictor: Predictor, pictures: Sequence[Picture], batch_size: int
-) -> Iterator[list[Picture]]:
-    """Group images by padded size; an image with an unreadable header is a group of its own."""
-    waiting: dict[tuple[int, int], list[Picture]] = {}
-    for picture in pictures:
-        if batch_size == 1:
-            yield [picture]
-            continue
-        try:
-            size = image_size(picture.path, picture.size)
-        except InputError:
-            # It is read once more later, where the reason is recorded.
-            yield [picture]
-            continue
-        group = waiting.setdefault(predictor.layout(*size).padded_size, [])
-        group.append(picture)
-        if len(group) == batch_size:
-            yield group.copy()
-            group.clear()
-    yield from (group for group in waiting.values() if group)
-
-
-def _predict_batch(
-    predictor: Predictor, job: Job, progress: Progress, batch: Sequence[Picture]
-) -> None:
-    images: dict[int, np.ndarray] = {}
-    for idx, picture in enumerate(batch):
-        try:
-            images[idx] = read_image(picture.path, picture.size)
-            if job.air is not None:
-                seed = zlib.crc32(picture.file_name.encode())
-                images[idx] = distort(images[idx], job.air, seed)
-        except InputError as error:
-            progress.append(Finished(picture.image_id, error=str(error)))
-    if not images:
-        return
-    names = ", ".join(str(batch[idx].path) for idx in images)
-    try:
-        found = predictor.predict(list(images.values()))
-    except torch.OutOfMemoryError:
-        raise InputError(
-            names, "", f"{predictor.device} has too little memory.", "Lower --batch-size."
-        ) from None
-    except FloatingPointError as error:
-        raise InputError(names, "", f"{error}.", "Try --precision float32.") from None
-    for (idx, image), entities in zip(images.items(), found, strict=True):
-        for name in job.formats:
-            if name in FORMATS:
-                path = FORMATS[name].path(job.out, batch[idx].file_name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                FORMATS[name].write(path, entities, image)
-        progress.append(_row(job, batch[idx], entities))
-
-
-def _row(job: Job, picture: Picture, entities: Entities) -> Finished:
-    row = Finished(picture.image_id)
-    if {"json", *DATASET_KINDS} & set(job.formats):
-        predictions = list(entities.predictions(picture.image_id))
-        row.predictions = msgspec.Raw(msgspec.json.encode(predictions))
-    return row
 
 
 def _finish(predictor: Predictor, job: Job, progress: Progress) -> dict[str, str]:
@@ -194,32 +87,11 @@ def _finish(predictor: Predictor, job: Job, progress: Progress) -> dict[str, str
     kinds = [kind for kind in DATASET_KINDS if kind in job.formats]
     if kinds:
         rows = {p: progress.read(places[p.image_id]).predictions for p in finished}
-        dataset = _dataset(predictor, rows)
+        dataset = dataset_of(predictor, rows)
         for kind in kinds:
             write_predictions(dataset, job.out, kind)
     progress.remove()
     return failures
-
-
-def _dataset(predictor: Predictor, rows: Mapping[Picture, msgspec.Raw]) -> EntityDataset:
-    """Make a data set of the predictions from the records of each image."""
-    images, annotations = [], []
-    for picture, records in rows.items():
-        height, width = image_size(picture.path, picture.size)
-        images.append(ImageInfo(picture.image_id, picture.file_name, height, width))
-        for one in msgspec.json.decode(records, type=list[Prediction]):
-            annotations.append(
-                Annotation(
-                    id=len(annotations) + 1,
-                    image_id=picture.image_id,
-                    category_id=one.category_id,
-                    segmentation=one.segmentation,
-                    area=rle.area(one.segmentation),
-                    bbox=one.bbox or tuple(rle.bbox(one.segmentation)),
-                    extra={"score": one.score},
-                )
-            )
-    return EntityDataset(images, annotations, predictor.categories, predictor.config.task)
 
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
@@ -234,7 +106,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         metavar="FILE",
         help="published weights, a checkpoint, or the name of weights that come with the package",
     )
-    images = "image, folder, pattern, list (.txt), COCO JSON, dataset"
+    images = "image, folder, pattern, tar, Parquet, list (.txt), COCO JSON, dataset"
     add("--images", required=True, metavar="I", help=images)
     add("--split", choices=("train", "val"), help="of a dataset (val)")
     add("--resolution", choices=("high", "low"), default="high", help="of a dataset (%(default)s)")
@@ -273,7 +145,25 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     add("--device", default=device, help="cpu, cuda, cuda:1 ... (%(default)s)")
     add("--batch-size", type=int, default=1, help="images of like size at once (%(default)s)")
     add("--precision", choices=("float32", "bfloat16", "float16"), default="float32")
+    _add_shard_arguments(parser)
     return parser
+
+
+def _add_shard_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("shard by shard (docs/scale.md)").add_argument
+    add(
+        "--engine",
+        metavar="NAME",
+        help="write Parquet shards into the folder, by this: local, ray, or ray=ADDRESS",
+    )
+    add("--workers", type=int, metavar="N", help="processes (all GPUs, or all cores)")
+    add(
+        "--shard-images",
+        type=int,
+        default=256,
+        metavar="N",
+        help="images of a shard (%(default)s); those of a tar or Parquet file are one",
+    )
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m baselines.predict") -> int:
@@ -313,35 +203,23 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m baselines.pre
 
 
 def _main(args: argparse.Namespace, ranks: Ranks) -> dict[str, str]:
-    file = args.out if _is_one_file(args.out) else args.out / "results.json"
+    file = args.out if is_one_file(args.out) else args.out / "results.json"
     check_writable(file, makes_folders=True)
-    predictor = Predictor(
-        _model(args, ranks),
-        args.weights,
-        threshold=args.threshold,
-        min_area=args.min_area,
-        top_k=args.top_k,
-        scores=args.scores,
-        device=ranks.device(args.device),
-        precision=args.precision,
-    )
-    formats = tuple(args.write or DEFAULT_FORMATS[predictor.config.task])
-    pictures = list_pictures(
-        args.images,
-        args.image_root,
-        task=predictor.config.task,
-        split=args.split,
-        resolution=args.resolution,
-    )
     if Path(args.images).is_dir() and real_path(args.out).is_relative_to(real_path(args.images)):
         raise InputError(args.out, "", "it lies in the folder of the images.", "Name another.")
+    make = _maker(args, ranks)
+    if args.engine:
+        return _main_shards(args, make, ranks)
+    predictor = make(device=ranks.device(args.device))
+    formats = tuple(args.write or DEFAULT_FORMATS[predictor.config.task])
+    pictures = _pictures(args, predictor)
     air = None if args.distance is None else Air(args.distance)
     job = Job(pictures, args.out, formats, args.batch_size, air)
     with contextlib.closing(Progress(args.out, ranks.rank)) as progress:
         refusal = None
         if ranks.is_first:
             try:
-                progress.begin(_settings(args, predictor, job))
+                progress.begin(_settings(args, predictor, job.pictures, job.formats))
             except InputError as error:
                 refusal = str(error)
         refusal = ranks.tell(refusal)
@@ -350,6 +228,63 @@ def _main(args: argparse.Namespace, ranks: Ranks) -> dict[str, str]:
         if not ranks.is_first:
             progress.join()
         return run(predictor, job, progress, ranks)
+
+
+def _main_shards(
+    args: argparse.Namespace, make: Callable[..., Predictor], ranks: Ranks
+) -> dict[str, str]:
+    """Predict shard by shard on an engine."""
+    from baselines.predict_shards import Shard, cut, predict_shards
+    from entityseg_bench.scale.engines import engine_of
+
+    if is_one_file(args.out) or args.write:
+        what = "--engine writes Parquet shards into a folder."
+        hint = "Name a folder, and leave --write out; entityseg convert makes other kinds of them."
+        raise InputError(args.out, "", what, hint)
+    if ranks.world > 1:
+        raise InputError("arguments", "", "--engine shares out the images, torchrun need not.")
+    if min(args.shard_images, args.workers or 1) < 1:
+        raise InputError("arguments", "", "--shard-images and --workers are 1 or more.")
+    engine = engine_of(args.engine)
+    # The weights and options are found wrong here, before any process is started.
+    predictor = make(device="cpu")
+    archives = [] if args.split else archives_of(Path(args.images))
+    shards = [Shard(archive=path) for path in archives]
+    shards = shards or cut(_pictures(args, predictor), args.shard_images)
+    air = None if args.distance is None else Air(args.distance)
+    return predict_shards(
+        functools.partial(make, device=args.device),
+        Job((), args.out, ("json",), args.batch_size, air),
+        shards,
+        engine,
+        _settings(args, predictor, shards, ("parquet",)),
+        args.workers,
+        args.device.startswith("cuda"),
+    )
+
+
+def _pictures(args: argparse.Namespace, predictor: Predictor) -> list[Picture]:
+    return list_pictures(
+        args.images,
+        args.image_root,
+        task=predictor.config.task,
+        split=args.split,
+        resolution=args.resolution,
+    )
+
+
+def _maker(args: argparse.Namespace, ranks: Ranks) -> Callable[..., Predictor]:
+    """Return what makes the predictor on a device."""
+    return functools.partial(
+        Predictor,
+        _model(args, ranks),
+        args.weights,
+        threshold=args.threshold,
+        min_area=args.min_area,
+        top_k=args.top_k,
+        scores=args.scores,
+        precision=args.precision,
+    )
 
 
 def _model(args: argparse.Namespace, ranks: Ranks) -> str | ModelConfig | None:
@@ -364,13 +299,18 @@ def _model(args: argparse.Namespace, ranks: Ranks) -> str | ModelConfig | None:
     return found.model
 
 
-def _settings(args: argparse.Namespace, predictor: Predictor, job: Job) -> dict[str, object]:
+def _settings(
+    args: argparse.Namespace,
+    predictor: Predictor,
+    images: Sequence[object],
+    formats: Sequence[str],
+) -> dict[str, object]:
     """Return all settings that results depend on, so that two runs are never mixed."""
     return {
         "model": config_to_dict(predictor.config),
         "weights": sha256(find_weights(args.weights)),
-        "images": digest(list(job.pictures)),
-        "write": sorted(job.formats),
+        "images": digest(list(images)),
+        "write": sorted(formats),
         "threshold": args.threshold,
         "min_area": args.min_area,
         "top_k": args.top_k,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from entity_api.result import EvalResult
     from entity_api.rle import RLEError
     from entity_api.state import EvalState
-    from entity_api.state_arrays import StateError
+    from entity_api.state_file import StateError
     from entity_api.tables import Detections, GroundTruth, RecordError
 
 __all__ = [
@@ -51,7 +51,7 @@ HOMES = {
     "Overlap": "overlap",
     "RLEError": "rle",
     "RecordError": "tables",
-    "StateError": "state_arrays",
+    "StateError": "state_file",
     "evaluate": "evaluator",
     "init_as_pycocotools": "dropin",
     "overlapping_pairs": "overlap",

@@ -12,7 +12,7 @@ from entity_api.params import EvalParams
 from entity_api.shown import Shown
 from entity_api.tables import Detections, GroundTruth
 
-__all__ = ["Groups", "by_score_descending", "group"]
+__all__ = ["Groups", "by_score_descending", "group", "rising"]
 
 Idx = NDArray[np.int64]
 
@@ -153,7 +153,7 @@ def group(
     """
     n_images = len(gt.image_ids)
     place = np.empty(n_images, np.int64)
-    place[_rising(gt.image_ids)] = np.arange(n_images)
+    place[rising(gt.image_ids)] = np.arange(n_images)
     if params.class_aware:
         wanted = params.category_ids or np.unique(gt.category_ids).tolist()
         category_ids = [int(category_id) for category_id in wanted]
@@ -220,8 +220,8 @@ def _starts(positions: Idx, n: int) -> Idx:
     return np.concatenate([[0], np.cumsum(np.bincount(positions, minlength=n))]).astype(np.int64)
 
 
-def _rising(image_ids: Sequence[Any]) -> Sequence[int] | Idx:
-    """Sort images by id, numbers before strings."""
+def rising(image_ids: Sequence[Any]) -> Sequence[int] | Idx:
+    """Return the positions of images sorted by id, numbers before strings."""
     if set(map(type, image_ids)) <= {int}:
         with contextlib.suppress(OverflowError):
             return np.argsort(np.array(image_ids, np.int64), kind="stable")

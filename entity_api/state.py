@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api.curves import precision_and_recall
-from entity_api.groups import group
+from entity_api.groups import group, rising
 from entity_api.overlap import Overlap
 from entity_api.result import EvalResult, Matches, Scored, summarize
-from entity_api.state_arrays import ABSENT, KEYS, StateArrays, StateError, bare
+from entity_api.state_arrays import ABSENT, KEYS, StateArrays, bare
+from entity_api.state_file import StateError
+from entity_api.state_ranges import RankedState
 from entity_api.tables import Detections, GroundTruth
 
-__all__ = ["EvalState", "Pass"]
+__all__ = ["EvalState", "Pass", "join_images"]
 
 Ints = NDArray[np.int64]
 
@@ -123,38 +125,48 @@ class EvalState(StateArrays):
                 values = getattr(first.params, key), getattr(other.params, key)
                 if values[0] != values[1]:
                     raise StateError(f"states differ in {key}: {values[0]} and {values[1]}")
-        ids = [image_id for state in states for image_id in state.image_ids]
-        order = sorted(range(len(ids)), key=lambda idx: (isinstance(ids[idx], str), ids[idx]))
-        for idx, after in itertools.pairwise(order):
-            if ids[idx] == ids[after]:
-                raise StateError(f"image {ids[idx]!r} is in two states")
-        position = np.empty(len(ids), np.int64)
-        position[order] = np.arange(len(ids))
-        starts = np.cumsum([0, *(len(state.image_ids) for state in states)])
+        image_ids, positions = join_images([state.image_ids for state in states])
         group_image = np.concatenate(
-            [position[at + state.group_image] for at, state in zip(starts, states, strict=False)]
+            [own[state.group_image] for own, state in zip(positions, states, strict=True)]
         )
         group_category = np.concatenate([state.group_category for state in states])
         by_group = np.lexsort((group_image, group_category))
-        n_dt = np.concatenate([state.n_dt for state in states])
-        by_detection = _spread(np.cumsum(n_dt) - n_dt, n_dt, by_group)
+        n_dt = np.concatenate([state.n_dt for state in states])[by_group]
+        # Where the detections of each group go, in the order of the parts.
+        starts = np.empty(len(n_dt), np.int64)
+        starts[by_group] = np.cumsum(n_dt) - n_dt
         tables = np.concatenate([_rows(state.patterns) for state in states])
         patterns, code_of = np.unique(tables, axis=0, return_inverse=True)
-        starts = np.cumsum([0, *(len(state.patterns) for state in states)])
-        codes = np.concatenate(
-            [code_of.reshape(-1)[at + own.codes] for at, own in zip(starts, states, strict=False)]
-        )
+        scores, codes = np.empty(int(n_dt.sum())), np.empty(int(n_dt.sum()), np.int32)
+        groups = patterns_so_far = 0
+        for state in states:
+            at = _spread(starts[groups:][: len(state.n_dt)], state.n_dt)
+            own = code_of.reshape(-1)[patterns_so_far:][: len(state.patterns)]
+            scores[at], codes[at] = state.scores, own[state.codes]
+            groups, patterns_so_far = groups + len(state.n_dt), patterns_so_far + len(own)
         return dataclasses.replace(
             first,
-            image_ids=[ids[idx] for idx in order],
-            overlap=np.concatenate([state.overlap for state in states])[order],
+            image_ids=image_ids,
+            overlap=np.concatenate([state.overlap for state in states])[
+                np.argsort(np.concatenate(positions))
+            ],
             group_category=group_category[by_group],
             group_image=group_image[by_group],
             n_gt=np.concatenate([state.n_gt for state in states])[by_group],
-            n_dt=n_dt[by_group],
-            scores=np.concatenate([state.scores for state in states])[by_detection],
-            codes=codes[by_detection].astype(np.int32),
+            n_dt=n_dt,
+            scores=scores,
+            codes=codes,
             patterns=patterns.reshape(len(patterns), *first.patterns.shape[1:]),
+        )
+
+    def with_categories(self, category_ids: Sequence[int]) -> "EvalState":
+        """Return the state as one of more categories, rising ids, of which it has nothing."""
+        where = np.searchsorted(category_ids, self.category_ids)
+        return dataclasses.replace(
+            self,
+            params=dataclasses.replace(self.params, category_ids=tuple(category_ids)),
+            category_ids=list(category_ids),
+            group_category=where[self.group_category],
         )
 
     def ranked(self, removed: bool) -> Pass:
@@ -190,20 +202,10 @@ class EvalState(StateArrays):
         )
 
     def _scored(self, removed: bool) -> Scored:
-        found = self.ranked(removed)
         n_areas, n_thrs = self.patterns.shape[2:]
-        codes, n_cats = self.codes[found.at], len(self.category_ids)
-        n_gt = np.zeros((n_cats, n_areas), np.int64)
+        n_gt = np.zeros((len(self.category_ids), n_areas), np.int64)
         np.add.at(n_gt, self.group_category, self.n_gt)
-        category_start = np.searchsorted(self.group_category[found.group], np.arange(n_cats + 1))
-        arrays = precision_and_recall(
-            lambda a, t: self.patterns[:, int(removed), a, t].view(np.int8)[codes],
-            self.scores[found.at],
-            found.ranks,
-            category_start,
-            n_gt,
-            self.params,
-        )
+        arrays = precision_and_recall(RankedState(self, removed).category, n_gt, self.params)
         gt = GroundTruth(
             [], np.zeros((0, 2), np.int64), np.zeros(0, np.int64), [], np.zeros(0, np.int64),
             np.zeros(0, bool), np.zeros(0), [],
@@ -213,6 +215,34 @@ class EvalState(StateArrays):
             params = dataclasses.replace(params, category_ids=self.category_ids)
         groups = group(gt, _no_detections(), params)
         return Scored(*arrays, Matches.empty(n_areas, n_thrs, groups, 0, keep=False))
+
+
+def join_images(
+    parts: Sequence[Sequence[int | str]],
+) -> tuple[list[int | str], list[Ints]]:
+    """Put the images of parts of a set into one order, by rising id, numbers before strings.
+
+    Returns:
+        The ids of all, and for each part the positions of its images among them.
+
+    Raises:
+        StateError: An image is in two parts.
+
+    Examples:
+        >>> from entity_api.state import join_images
+        >>> ids, positions = join_images([[7, "a"], [3]])
+        >>> ids, [own.tolist() for own in positions]
+        ([3, 7, 'a'], [[1, 2], [0]])
+    """
+    ids = [image_id for part in parts for image_id in part]
+    order = list(rising(ids))
+    for idx, after in itertools.pairwise(order):
+        if ids[idx] == ids[after]:
+            raise StateError(f"image {ids[idx]!r} is in two states")
+    position = np.empty(len(ids), np.int64)
+    position[order] = np.arange(len(ids))
+    ends = np.cumsum([len(part) for part in parts])
+    return [ids[idx] for idx in order], np.split(position, ends[:-1])
 
 
 def _outcomes(result: EvalResult) -> tuple[Ints, NDArray[np.uint8]]:
@@ -250,9 +280,8 @@ def _distinct(rows: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Ints]:
     return table, place.reshape(-1)[code]
 
 
-def _spread(starts: Ints, lengths: Ints, order: Ints) -> Ints:
-    """List the members of groups that stand one after the other, the groups in another order."""
-    starts, lengths = starts[order], lengths[order]
+def _spread(starts: Ints, lengths: Ints) -> Ints:
+    """List the members of groups that begin at some positions, group after group."""
     ends = np.cumsum(lengths)
     return np.arange(int(lengths.sum())) + np.repeat(starts - (ends - lengths), lengths)
 

@@ -2,23 +2,17 @@
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api.params import EvalParams
+from entity_api.state_file import StateError, read_arrays, write_arrays
 
-if TYPE_CHECKING:
-    import zipfile
-
-__all__ = ["ABSENT", "KEYS", "StateArrays", "StateError", "bare", "read_arrays"]
-
-# Scores hardly shrink, and each detection has one; an archive made to fill all memory does.
-MOST_UNPACKED = 200
+__all__ = ["ABSENT", "KEYS", "StateArrays", "bare"]
 
 # Version of the file: raised when an array changes its meaning.
 SCHEMA = 1
@@ -40,17 +34,6 @@ ARRAYS: dict[str, Any] = {
 
 
 Ints = NDArray[np.int64]
-
-
-class StateError(ValueError):
-    """Say why states cannot be merged, or why a file holds none.
-
-    Examples:
-        >>> from entity_api import EvalState
-        >>> EvalState.merge([])
-        Traceback (most recent call last):
-        entity_api.state_arrays.StateError: there is no state to merge
-    """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,6 +84,10 @@ class StateArrays:
             "image_numbers": image_numbers,
             "image_texts": _bytes_of(texts),
         }
+
+    def about(self) -> dict[str, Any]:
+        """Return what a file says of the arrays, which have a head of their own."""
+        return {"schema": SCHEMA}
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
@@ -168,9 +155,8 @@ class StateArrays:
                 raise StateError(f"the state has {fault}")
 
     def save(self, path: str | Path) -> None:
-        """Write the state as NPZ."""
-        with Path(path).open("wb") as file:
-            np.savez_compressed(file, **self.arrays())  # type: ignore[arg-type]
+        """Write the state as Parquet (needs pyarrow)."""
+        write_arrays(path, self.arrays(), self.about())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -180,45 +166,9 @@ class StateArrays:
             StateError: A file that holds no state.
         """
         try:
-            return cls.of_arrays(read_arrays(path))
+            return cls.of_arrays(read_arrays(path)[0])
         except StateError as error:
             raise StateError(f"{path}: {error}") from None
-
-
-def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
-    """Read the arrays of an NPZ file.
-
-    Raises:
-        StateError: A file that is none, a device or a pipe, or arrays that are much larger than
-            their file.
-    """
-    # Imported where they are used: every evaluation imports this module.
-    import zipfile
-    import zlib
-
-    path = Path(path)
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise StateError(f"{path} holds no state: it is a device or a pipe")
-    try:
-        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
-            most = MOST_UNPACKED * path.stat().st_size + (1 << 20)
-            if sum(_declared_bytes(archive, member) for member in archive.infolist()) > most:
-                raise StateError(f"it unpacks to more than {MOST_UNPACKED} times its size")
-            stream.seek(0)
-            return dict(np.load(stream, allow_pickle=False))
-    except (
-        ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error,
-    ) as error:  # fmt: skip
-        raise StateError(f"{path} holds no state: {error}") from None
-
-
-def _declared_bytes(archive: "zipfile.ZipFile", member: "zipfile.ZipInfo") -> int:
-    """Read how much memory an array takes from the heads of its member and of its own."""
-    with archive.open(member) as file:
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise StateError(f"{member.filename} is of another version than 1.0")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    return max(math.prod(shape) * dtype.itemsize, member.file_size)
 
 
 def _within(values: NDArray[Any], n: int) -> bool:

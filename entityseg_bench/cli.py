@@ -176,7 +176,7 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
 # Import name of each optional library -> the extra that brings it.
 EXTRAS = {
     "PIL": "images", "matplotlib": "plot", "skimage": "demo", "scipy": "demo",
-    "datasets": "hf", "pyarrow": "hf", "pandas": "notebooks", "torch": "baselines",
+    "datasets": "hf", "pyarrow": "parquet", "pandas": "notebooks", "torch": "baselines",
     "safetensors": "baselines", "yaml": "baselines", "huggingface_hub": "hub", "ray": "ray",
 }  # fmt: skip
 

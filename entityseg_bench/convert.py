@@ -85,7 +85,7 @@ def open_sources(path: Path, target: str, options: Options) -> Iterator[EntityDa
     if source == "entityseg":
         yield from _open_folder(path, target, options)
         return
-    if source == "parquet":
+    if source == "parquet" and path.is_dir():
         yield from _open_parquet(path, options)
         return
     yield _with_images(_open_one(path, source, options), options)
@@ -213,7 +213,7 @@ def convert(
         check_writable(target_path)
     else:
         check_folder(target_path)
-    many = source_format(source, options) in ("entityseg", "parquet")
+    many = source.is_dir() and source_format(source, options) in ("entityseg", "parquet")
     drawn: set[Path] = set()
     for dataset in open_sources(source, target, options):
         label = options.label(f"{dataset.task} {dataset.split or ''}".strip())

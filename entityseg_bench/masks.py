@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from entityseg_bench.table import Segments
 
 __all__ = [
+    "CodedMasks",
     "Extras",
     "Faults",
     "JoinedExtras",
@@ -112,6 +113,21 @@ class ListMasks(Masks):
                 f"size {self._masks[idx]['size']} is not the image's [height, width] {list(size)}"
             )
         return self._masks[idx]
+
+
+class CodedMasks(Masks):
+    """Hold masks as the compressed counts that the evaluator reads, each of its image's size."""
+
+    def __init__(self, counts: Codes | list[Any]) -> None:
+        self._counts = counts
+
+    def rle(self, idx: int, size: tuple[int, int]) -> RLE:
+        """Return mask ``idx``."""
+        return {"size": list(size), "counts": self._counts[idx]}
+
+    def read_all(self, table: "Segments") -> tuple[Codes | list[Any], Faults]:
+        """Return the counts; none has a fault."""
+        return self._counts, {}
 
 
 class Chained(NamedTuple):

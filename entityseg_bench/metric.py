@@ -23,8 +23,9 @@ from entityseg_bench.formats.opened import Classes
 from entityseg_bench.formats.png import read_rgb
 from entityseg_bench.io import InputError, collector_paused
 from entityseg_bench.layout import ImageFiles, Resolution, Split
+from entityseg_bench.masks import CodedMasks
 from entityseg_bench.score import BENCHMARK, Scoring, Sides, evaluate_sides
-from entityseg_bench.score.in_memory import CodedMasks, open_truth
+from entityseg_bench.score.in_memory import open_truth
 from entityseg_bench.score.protocols import protocol_of
 from entityseg_bench.table import Segments
 from entityseg_bench.types import ImageInfo

@@ -1,6 +1,8 @@
 """Fixtures shared by all tests."""
 
+import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,28 @@ def shared() -> Path:
 def data() -> Path:
     """Give the folder of the small golden files that ship with the tests."""
     return Path(__file__).resolve().parent / "data"
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Start a cluster of two nodes of one core each."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    # A worker imports a test file by its name, and what it imports from tests/setups.
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}
+    quiet = {"log_to_driver": False, "configure_logging": False}
+    ray.init(address=cluster.address, runtime_env=environment, **quiet)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
+def on_ray(cluster):
+    """Give the engine of the cluster."""
+    from entityseg_bench.scale.ray_engine import OnRay
+
+    return OnRay()

@@ -1,6 +1,7 @@
 """What several verbs ask for alike: what GT and PRED are, and a bar while they work."""
 
 import argparse
+import importlib
 import os
 import sys
 import time
@@ -8,15 +9,18 @@ from pathlib import Path
 
 from entityseg_bench.categories import TASKS
 from entityseg_bench.formats import Inputs, gt_formats, prediction_formats
-from entityseg_bench.io import InputError
+from entityseg_bench.io import InputError, check_writable
 from entityseg_bench.layout import PARTS, RESOLUTIONS, SPLITS
 
 __all__ = [
+    "add_engine",
     "add_input_arguments",
     "add_outside_argument",
     "add_record_arguments",
+    "add_save_state",
     "add_threads",
     "check_draws",
+    "check_state_writable",
     "inputs_of",
     "late_bar",
 ]
@@ -61,6 +65,34 @@ def add_outside_argument(parser: argparse.ArgumentParser) -> None:
         "--allow-outside", action="store_true",
         help="read images and maps outside of their folder too, where files name such",
     )  # fmt: skip
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--engine``: then GT and PRED are shards."""
+    parser.add_argument(
+        "--engine", metavar="NAME",
+        help="GT and PRED are folders or patterns of shards, for this: local, ray, or ray=ADDRESS",
+    )  # fmt: skip
+
+
+def add_save_state(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--save-state``."""
+    parser.add_argument(
+        "--save-state", metavar="FILE",
+        help="write what entityseg merge joins with the states of other images",
+    )  # fmt: skip
+
+
+def check_state_writable(path: str | None) -> None:
+    """Check before the work that a state can be written, if one is asked for.
+
+    Raises:
+        InputError: It cannot.
+        ModuleNotFoundError: What writes it is not installed.
+    """
+    if path:
+        importlib.import_module("pyarrow")
+        check_writable(path)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

@@ -3,8 +3,14 @@
 from pathlib import Path
 
 from entityseg_bench.io import write_json
-from entityseg_bench.resampling import interval_record, interval_table, state_intervals
+from entityseg_bench.resampling import (
+    Sample,
+    interval_record,
+    interval_table,
+    sample_intervals,
+)
 from entityseg_bench.scale.saved import SavedScoring
+from entityseg_bench.score.type_metrics import type_table
 
 __all__ = ["BOUNDARY_TITLE", "tell"]
 
@@ -18,12 +24,12 @@ def tell(merged: SavedScoring, n_resamples: int | None, json: str | None) -> Non
     print(result)
     record = merged.record(result, boundary)
     if n_resamples is not None:
-        intervals = state_intervals(merged.state, result, n_resamples)
+        intervals = sample_intervals(Sample.of_state(merged.state, result), n_resamples)
         print(f"\n{interval_table(intervals, n_resamples)}")
         record["intervals"] = interval_record(intervals, n_resamples)
+    if merged.own:
+        print(f"\n{type_table(merged.own.metrics())}")
     if boundary:
         print(f"\n{BOUNDARY_TITLE}\n{boundary}")
-    if record["own_metrics"]:
-        print(f"\n{record['own_metrics']['left_out']}: score the whole set in one process for it.")
     if json:
         write_json(Path(json), record, indent=2)

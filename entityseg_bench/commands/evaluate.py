@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, get_args
 from entity_api import EvalParams
 from entity_api.params import AREA_RANGES, OverlapRule
 from entityseg_bench.commands._arguments import (
+    add_engine,
     add_input_arguments,
+    add_save_state,
     add_threads,
     check_draws,
+    check_state_writable,
     inputs_of,
     late_bar,
 )
@@ -63,14 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ci", type=int, nargs="?", const=1000, metavar="N",
         help="print 95 %% confidence intervals, too, from N resamples of the images (1000), seeded",
     )  # fmt: skip
-    parser.add_argument(
-        "--save-state", metavar="FILE",
-        help="write what entityseg merge joins with the states of other images",
-    )  # fmt: skip
-    parser.add_argument(
-        "--engine", metavar="NAME",
-        help="score folders or patterns of shards by this: local, ray, or ray=ADDRESS",
-    )  # fmt: skip
+    add_save_state(parser)
+    add_engine(parser)
     parser.add_argument(
         "--max-memory", metavar="SIZE",
         help="read results JSON by parts, so that about this is taken: 500MB, 4GB, 4GiB",
@@ -141,6 +138,7 @@ def score(args: argparse.Namespace) -> int:
         inputs_of(args),
         args.boundary,
         args.protocol,
+        is_part=bool(args.save_state),
     )
     if not args.quiet:
         for problem in scoring.warnings:
@@ -213,7 +211,7 @@ def params_of(args: argparse.Namespace) -> EvalParams:
             remove_overlaps=not args.no_overlap_removal,
             threads=args.threads,
             keep_matches=False,
-            count_pairs=bool(args.json),
+            count_pairs=bool(args.json or args.save_state),
         )
     except ValueError as error:
         raise InputError("arguments", "", str(error)) from None
@@ -224,10 +222,6 @@ def refuse_state(args: argparse.Namespace) -> None:
     option = "--save-state"
     if args.engine or args.max_memory:
         option = "--engine" if args.engine else "--max-memory"
-    if args.class_aware:
-        what = f"{option} keeps class-agnostic scoring, and not --class-aware."
-        hint = "In Python, EvalState takes EvalParams(class_aware=True, category_ids=...)."
-        raise InputError("arguments", "", what, hint)
     if args.protocol != BENCHMARK:
         what = f"{option} keeps the protocol {BENCHMARK}, and not {args.protocol}."
         raise InputError("arguments", "", what)
@@ -238,10 +232,12 @@ def refuse_state(args: argparse.Namespace) -> None:
     if by_parts and (args.overlap_sensitivity or args.granularity):
         what = f"{option} does not go with --overlap-sensitivity or --granularity."
         raise InputError("arguments", "", what, "Score the whole set in one process for them.")
+    if args.max_memory and args.class_aware:
+        what = "--max-memory keeps class-agnostic scoring, and not --class-aware."
+        raise InputError("arguments", "", what, "--engine local reads shards by category.")
     if by_parts and args.predicted_images_only:
         raise InputError("arguments", "", f"{option} scores all images.")
-    if args.save_state:
-        check_writable(args.save_state)
+    check_state_writable(args.save_state)
 
 
 def run_parts(args: argparse.Namespace, params: EvalParams) -> int:
@@ -269,15 +265,10 @@ def streamed(args: argparse.Namespace, params: EvalParams) -> "SavedScoring":
 
 def of_shards(args: argparse.Namespace, params: EvalParams) -> "SavedScoring":
     """Score shards by an engine."""
-    from entityseg_bench.scale.shards import InOneProcess, evaluate_shards
+    from entityseg_bench.scale.engines import engine_of
+    from entityseg_bench.scale.shards import evaluate_shards
 
-    name, _, address = args.engine.partition("=")
-    if name not in ("local", "ray") or (name == "local" and address):
-        hint = "Engines are local, ray and ray=ADDRESS."
-        raise InputError("arguments", "", f"there is no engine {args.engine!r}.", hint)
-    if name == "ray":
-        from entityseg_bench.scale.ray_engine import OnRay
-    engine = OnRay(address or None) if name == "ray" else InOneProcess()
+    engine = engine_of(args.engine)
     progress = None if args.quiet else late_bar("shard")
     return evaluate_shards(
         args.gt, args.pred, engine, params, inputs_of(args), args.boundary, progress

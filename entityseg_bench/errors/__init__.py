@@ -4,8 +4,18 @@ from entityseg_bench.errors.find import (
     KINDS,
     CategoryRecall,
     ErrorReport,
+    ErrorSummary,
     error_record,
     find_errors,
+    summarize,
 )
 
-__all__ = ["KINDS", "CategoryRecall", "ErrorReport", "error_record", "find_errors"]
+__all__ = [
+    "KINDS",
+    "CategoryRecall",
+    "ErrorReport",
+    "ErrorSummary",
+    "error_record",
+    "find_errors",
+    "summarize",
+]

@@ -40,7 +40,7 @@ def errors_by_image(report: ErrorReport) -> ImageErrors:
     result, n_images = scoring.result, len(scoring.gt.images)
     records = matches_of(result, "e" if report.overlaps_removed else "").records
     of_column, of_entity = result.dt.image_idx[records], scoring.gt.image_idx
-    parts = {"all": oracle.everything, **parts_by_size(result, found)}
+    parts = {"all": oracle.everything, **parts_by_size(oracle.judged)}
     counts = np.zeros((len(KINDS), n_images, len(parts)), np.int64)
     scores = np.full((len(KINDS), n_images), np.nan)
     for code in range(len(KINDS)):

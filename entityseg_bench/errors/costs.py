@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import EvalResult
+from entityseg_bench.errors.judgements import Judgements
 from entityseg_bench.errors.kinds import (
     BOUNDARY,
     FOUND,
@@ -33,8 +33,7 @@ from entityseg_bench.errors.kinds import (
     NONE,
     SPLIT,
 )
-from entityseg_bench.errors.sorting import SortedErrors
-from entityseg_bench.resampling.weighted import Columns, matches_of, precision_at_recall
+from entityseg_bench.resampling.weighted import precision_at_recall
 
 __all__ = ["Cost", "Oracle", "Part"]
 
@@ -77,22 +76,14 @@ class Part:
 
 
 class Oracle:
-    """Mend errors of one result.
+    """Mend errors of what was judged."""
 
-    Args:
-        result: Class-agnostic.
-        scores: (D,) of the detection records.
-        found: Its errors.
-        overlaps_removed: As they were sorted.
-    """
-
-    def __init__(
-        self, result: EvalResult, scores: Floats, found: SortedErrors, overlaps_removed: bool
-    ) -> None:
-        self.params, self.errors = result.params, found
-        columns = Columns.of(result, matches_of(result, "e" if overlaps_removed else ""), 0, 0)
-        self.order = np.lexsort((columns.ranks, columns.place, -scores[columns.records]))
-        self.n_gt = int(columns.n_gt.sum())
+    def __init__(self, judged: Judgements) -> None:
+        found = judged.found
+        self.judged, self.params, self.errors = judged, judged.params, found
+        # Of equal scores those of the image with the lowest id come first, as in AP itself.
+        self.order = np.argsort(-judged.scores, kind="stable")
+        self.n_gt = int(np.count_nonzero(judged.counted))
         half = np.flatnonzero(np.isclose(self.params.iou_thrs, 0.5))
         if not half.size:
             raise ValueError("errors are counted at IoU 0.5, which must be among the thresholds")

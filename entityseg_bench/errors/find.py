@@ -5,16 +5,16 @@ The kinds are defined in `errors.kinds`, the costs in `errors.costs`.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import EvalResult
 from entity_api.shown import Shown
 from entityseg_bench import __version__
 from entityseg_bench.errors.costs import ALL_UNFOUND, ALL_WRONG, Cost, Oracle, Part
+from entityseg_bench.errors.judgements import Judgements
 from entityseg_bench.errors.kinds import FOUND, KINDS, NONE
 from entityseg_bench.errors.score_quality import (
     Calibration,
@@ -23,7 +23,6 @@ from entityseg_bench.errors.score_quality import (
     calibrate,
     operating_points,
 )
-from entityseg_bench.errors.sorting import SortedErrors, sort_errors
 from entityseg_bench.plots import plot_bars
 from entityseg_bench.resampling.weighted import matches_of
 from entityseg_bench.score import Scoring
@@ -31,7 +30,17 @@ from entityseg_bench.score import Scoring
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["KINDS", "CategoryRecall", "ErrorReport", "error_record", "find_errors"]
+__all__ = [
+    "KINDS",
+    "CategoryRecall",
+    "ErrorReport",
+    "ErrorSummary",
+    "error_record",
+    "find_errors",
+    "parts_by_size",
+    "summarize",
+    "summary_record",
+]
 
 # Version of the JSON: raised when a field changes its meaning.
 SCHEMA = 1
@@ -62,11 +71,10 @@ class CategoryRecall:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class ErrorReport(Shown):
+class ErrorSummary(Shown):
     """Hold where a prediction file loses AP; fractions, nan where there is nothing to measure.
 
     Attributes:
-        scoring: What was judged.
         overlaps_removed: Whether AP means AP^e throughout.
         ap: AP as it is.
         ap50: The same at IoU 0.5.
@@ -78,16 +86,9 @@ class ErrorReport(Shown):
         best: The one of highest F1; None without predictions.
         categories: Worst recall first; empty where ground truth has no categories.
         calibration: Of the scores.
-        prediction_kind: (D,) kind of each prediction record at IoU 0.5: one of ``KINDS``,
-            ``"found"``, or ``""`` where it counts neither way.
-        prediction_iou: (D,) with its best entity; nan for those that are not among the first 100 of
-            their image.
-        entity_kind: (G,) likewise of each annotation record.
-        entity_iou: (G,) with its best prediction.
         oracle: What found the costs, to correct other parts with.
     """
 
-    scoring: Scoring
     overlaps_removed: bool
     ap: float
     ap50: float
@@ -98,10 +99,6 @@ class ErrorReport(Shown):
     best: OperatingPoint | None
     categories: list[CategoryRecall]
     calibration: Calibration
-    prediction_kind: NDArray[np.str_]
-    prediction_iou: NDArray[np.float64]
-    entity_kind: NDArray[np.str_]
-    entity_iou: NDArray[np.float64]
     oracle: Oracle
 
     def to_frame(self) -> "pd.DataFrame":
@@ -118,6 +115,27 @@ class ErrorReport(Shown):
         return plot_bars(costs, f"{label} that the errors cost, points", axis)
 
 
+@dataclasses.dataclass(frozen=True, repr=False)
+class ErrorReport(ErrorSummary):
+    """Hold the same of a scoring that is at hand, with what became of each record.
+
+    Attributes:
+        scoring: What was judged.
+        prediction_kind: (D,) kind of each prediction record at IoU 0.5: one of ``KINDS``,
+            ``"found"``, or ``""`` where it counts neither way.
+        prediction_iou: (D,) with its best entity; nan for those that are not among the first 100 of
+            their image.
+        entity_kind: (G,) likewise of each annotation record.
+        entity_iou: (G,) with its best prediction.
+    """
+
+    scoring: Scoring
+    prediction_kind: NDArray[np.str_]
+    prediction_iou: NDArray[np.float64]
+    entity_kind: NDArray[np.str_]
+    entity_iou: NDArray[np.float64]
+
+
 def find_errors(
     scoring: Scoring,
     overlaps_removed: bool = True,
@@ -129,55 +147,67 @@ def find_errors(
     Args:
         scoring: Class-agnostic, by masks, with its matches kept.
         overlaps_removed: Judge AP^e; otherwise AP of the masks as submitted.
-        scores: Least scores for `ErrorReport.points`.
+        scores: Least scores for `ErrorSummary.points`.
         progress: Called with (images finished, images to judge).
 
     Raises:
         ValueError: A scoring of another sort.
     """
-    result = scoring.result
-    removed = overlaps_removed and result.disjoint is not None
-    # Cut to the labelled pixels, as they were scored.
-    gt, dt = scoring.gt.ground_truth(), result.dt
-    found = sort_errors(gt, dt, result, removed, progress)
-    oracle = Oracle(result, dt.scores, found, removed)
-    kinds = (*KINDS, ALL_WRONG, ALL_UNFOUND)
-    half = oracle.half
-    records = matches_of(result, "e" if removed else "").records
-    counted = found.kind[half] != NONE
-    right, score = found.kind[half][counted] == FOUND, dt.scores[records[counted]]
-    names = np.array([*KINDS, "found", ""])
+    judged = Judgements.judge(scoring, overlaps_removed, progress)
+    summary, found, dt = summarize(judged, scores), judged.found, scoring.result.dt
+    half, names = summary.oracle.half, np.array([*KINDS, "found", ""])
+    records = matches_of(scoring.result, "e" if judged.overlaps_removed else "").records
     prediction_kind = np.full(len(dt.scores), "", names.dtype)
     prediction_kind[records] = names[found.kind[half]]
     prediction_iou = np.full(len(dt.scores), np.nan)
     prediction_iou[records] = found.iou
+    own = {field.name: getattr(summary, field.name) for field in dataclasses.fields(summary)}
     return ErrorReport(
+        **own,
         scoring=scoring,
-        overlaps_removed=removed,
-        ap=float(oracle.base.mean()),
-        ap50=float(oracle.base[half]),
-        costs={kind: oracle.cost(kind) for kind in kinds},
-        by_size=oracle.costs(KINDS, parts_by_size(result, found)),
-        by_crowdedness=oracle.costs(KINDS, parts_by_crowdedness(scoring, removed)),
-        points=operating_points(score, right, oracle.n_gt, scores),
-        best=best_point(score, right, oracle.n_gt),
-        categories=category_recall(scoring, removed, half),
-        calibration=calibrate(score, right, found.iou[counted]),
         prediction_kind=prediction_kind,
         prediction_iou=prediction_iou,
         entity_kind=names[found.entity_kind[half]],
         entity_iou=found.entity_iou,
+    )
+
+
+def summarize(judged: Judgements, scores: Sequence[float] = SCORES) -> ErrorSummary:
+    """Compute what errors cost.
+
+    Args:
+        judged: What became of every prediction and entity.
+        scores: Least scores for `ErrorSummary.points`.
+
+    Raises:
+        ValueError: IoU 0.5 is not among the thresholds.
+    """
+    oracle, found = Oracle(judged), judged.found
+    half = oracle.half
+    counted = found.kind[half] != NONE
+    right, score = found.kind[half][counted] == FOUND, judged.scores[counted]
+    return ErrorSummary(
+        overlaps_removed=judged.overlaps_removed,
+        ap=float(oracle.base.mean()),
+        ap50=float(oracle.base[half]),
+        costs={kind: oracle.cost(kind) for kind in (*KINDS, ALL_WRONG, ALL_UNFOUND)},
+        by_size=oracle.costs(KINDS, parts_by_size(judged)),
+        by_crowdedness=oracle.costs(KINDS, parts_by_crowdedness(judged)),
+        points=operating_points(score, right, oracle.n_gt, scores),
+        best=best_point(score, right, oracle.n_gt),
+        categories=category_recall(judged, half),
+        calibration=calibrate(score, right, found.iou[counted]),
         oracle=oracle,
     )
 
 
-def parts_by_size(result: EvalResult, found: SortedErrors) -> dict[str, Part]:
+def parts_by_size(judged: Judgements) -> dict[str, Part]:
     """Divide predictions and entities by the area ranges of the scoring but the first."""
-    parts = {}
-    for a, (label, (least, greatest)) in enumerate(result.params.area_ranges.items()):
+    parts, found = {}, judged.found
+    for a, (label, (least, greatest)) in enumerate(judged.params.area_ranges.items()):
         if a == 0:
             continue
-        entities = ~result.matches.gt_ignored[a]
+        entities = ~judged.ignored[a]
         own = (found.area >= least) & (found.area <= greatest)
         # A false entry behind the entities: position -1, no best entity, reads it and is replaced.
         of_best = np.append(entities, False)[found.best]
@@ -185,15 +215,9 @@ def parts_by_size(result: EvalResult, found: SortedErrors) -> dict[str, Part]:
     return parts
 
 
-def parts_by_crowdedness(scoring: Scoring, removed: bool) -> dict[str, Part]:
+def parts_by_crowdedness(judged: Judgements) -> dict[str, Part]:
     """Divide predictions and entities by how many entities their image has, crowds left out."""
-    result = scoring.result
-    counts = (~result.matches.gt_ignored[0]) & (result.groups.gt_category >= 0)
-    n_images = len(result.groups.place)
-    n_gt = np.bincount(scoring.gt.image_idx[counts], minlength=n_images)
-    records = matches_of(result, "e" if removed else "").records
-    of_column = n_gt[scoring.dt.image_idx[records]]
-    of_entity = n_gt[scoring.gt.image_idx]
+    of_column, of_entity = judged.n_gt[judged.image], judged.n_gt[judged.entity_image]
     return {
         label: Part(
             (of_column >= least) & (of_column <= most), (of_entity >= least) & (of_entity <= most)
@@ -202,13 +226,10 @@ def parts_by_crowdedness(scoring: Scoring, removed: bool) -> dict[str, Part]:
     }
 
 
-def category_recall(scoring: Scoring, removed: bool, half: int) -> list[CategoryRecall]:
+def category_recall(judged: Judgements, half: int) -> list[CategoryRecall]:
     """Find the recall of each category that has entities, the worst first."""
-    result, ids = scoring.result, scoring.gt.category_ids
-    matches = matches_of(result, "e" if removed else "")
-    counts = ~matches.gt_ignored[0] & (result.groups.gt_category >= 0)
-    found = matches.gt_dt[0] >= 0
-    names = {category.id: category.name for category in scoring.gt.categories}
+    ids, counts, names = judged.category_ids, judged.counted, judged.names
+    found = judged.found.entity_kind == FOUND
     rows = []
     for category_id in np.unique(ids[counts]).tolist() if names else []:
         own = found[:, counts & (ids == category_id)]
@@ -226,16 +247,26 @@ def category_recall(scoring: Scoring, removed: bool, half: int) -> list[Category
 
 def error_record(report: ErrorReport) -> dict[str, Any]:
     """Make the JSON of a report; fractions, null where there is nothing to measure."""
+    return summary_record(report, report.scoring.sides.files())
+
+
+def summary_record(summary: ErrorSummary, files: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the JSON of a summary; see `error_record`.
+
+    Args:
+        summary: Of what was judged.
+        files: Side -> name and hash.
+    """
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "toolkit": {"name": "entityseg-bench", "version": __version__},
-        "files": report.scoring.sides.files(),
-        "overlaps_removed": report.overlaps_removed,
+        "files": dict(files),
+        "overlaps_removed": summary.overlaps_removed,
     }
     for name in ("ap", "ap50", "costs", "by_size", "by_crowdedness", "best", "points"):
-        record[name] = _plain(getattr(report, name))
-    record["categories"] = _plain(report.categories)
-    record["calibration"] = _plain(report.calibration)
+        record[name] = _plain(getattr(summary, name))
+    record["categories"] = _plain(summary.categories)
+    record["calibration"] = _plain(summary.calibration)
     return record
 
 

@@ -38,10 +38,10 @@ class SortedErrors:
     """
 
     kind: NDArray[np.int8]
-    target: Ints
+    target: NDArray[np.int32]
     entity_kind: NDArray[np.int8]
     covered: Ints
-    best: Ints
+    best: NDArray[np.int32]
     iou: Floats
     area: Ints
     entity_iou: Floats
@@ -51,10 +51,10 @@ class SortedErrors:
         """Return columns in which no image has been entered."""
         return cls(
             kind=np.full((n_thrs, n), NONE, np.int8),
-            target=np.full((n_thrs, n), -1, np.int64),
+            target=np.full((n_thrs, n), -1, np.int32),
             entity_kind=np.full((n_thrs, n_gt), NONE, np.int8),
             covered=np.zeros((0, 2), np.int64),
-            best=np.full(n, -1, np.int64),
+            best=np.full(n, -1, np.int32),
             iou=np.zeros(n),
             area=np.zeros(n, np.int64),
             entity_iou=np.zeros(n_gt),

@@ -4,7 +4,7 @@ import math
 
 from entity_api.names import Metric
 from entityseg_bench.errors.costs import ALL_UNFOUND, ALL_WRONG, Cost
-from entityseg_bench.errors.find import ErrorReport
+from entityseg_bench.errors.find import ErrorSummary
 from entityseg_bench.errors.kinds import KINDS
 
 __all__ = ["error_table"]
@@ -14,7 +14,7 @@ ON_PREDICTIONS = ("spurious", "duplicate", ALL_WRONG)
 ON_ENTITIES = ("missed", ALL_UNFOUND)
 
 
-def error_table(report: ErrorReport, n_categories: int = 10) -> str:
+def error_table(report: ErrorSummary, n_categories: int = 10) -> str:
     """Lay out a report as text, AP and shares in percent.
 
     Args:
@@ -32,7 +32,7 @@ def error_table(report: ErrorReport, n_categories: int = 10) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
-def _costs_block(report: ErrorReport) -> str:
+def _costs_block(report: ErrorSummary) -> str:
     name = _name(report)
     lines = [
         f"{name} {_percent(report.ap)}, at IoU .50 {_percent(report.ap50)}",
@@ -65,11 +65,11 @@ def _parts_block(title: str, parts: dict[str, dict[str, Cost]]) -> str:
     return "\n".join(lines)
 
 
-def _name(report: ErrorReport) -> str:
+def _name(report: ErrorSummary) -> str:
     return Metric("AP", "e" if report.overlaps_removed else "").text
 
 
-def _scores_block(report: ErrorReport) -> str:
+def _scores_block(report: ErrorSummary) -> str:
     lines = [f"{'score from':>12}{'precision':>10}{'recall':>8}{'F1':>8}{'right':>9}{'wrong':>9}"]
     best = [(report.best, "  best F1")] if report.best else []
     for point, note in [*((point, "") for point in report.points), *best]:
@@ -80,7 +80,7 @@ def _scores_block(report: ErrorReport) -> str:
     return "\n".join(lines)
 
 
-def _calibration_block(report: ErrorReport) -> str:
+def _calibration_block(report: ErrorSummary) -> str:
     calibration = report.calibration
     lines = [f"{'scores':>15}{'n':>10}{'mean score':>12}{'right':>8}{'mean IoU':>10}"]
     for own in calibration.bins:
@@ -99,7 +99,7 @@ def _calibration_block(report: ErrorReport) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _categories_block(report: ErrorReport, n_categories: int) -> str:
+def _categories_block(report: ErrorSummary, n_categories: int) -> str:
     rows = report.categories[:n_categories]
     if not rows:
         return ""

@@ -102,6 +102,14 @@ class Look:
         zipped = head.startswith(b"PK\x03\x04") and b"data.pkl" in head
         return zipped or (head[:1] == b"\x80" and 2 <= head[1] <= 5)
 
+    def is_export(self) -> bool:
+        """Tell an export for Hugging Face's data sets, or a shard of one."""
+        if self.is_dir:
+            return any(self.path.glob("*/*.meta.json"))
+        if not self.head.startswith(b"PAR1"):
+            return False
+        return self.side == "gt" or bool(module_of("parquet").holds_annotations(self.path))
+
     def has_arrays(self) -> bool:
         """Tell an NPZ file, or a folder of them without an index."""
         if self.is_dir:
@@ -151,7 +159,7 @@ FORMATS = {
         Format("id-png", "id_maps", lambda seen: seen.is_indexed()),
         Format(
             "parquet", "parquet",
-            lambda seen: seen.is_dir and any(seen.path.glob("*/*.meta.json")), dt=False,
+            lambda seen: seen.is_export(), dt=False,
         ),
         Format(
             "cityscapes", "cityscapes",

@@ -13,7 +13,7 @@ from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.coco import category_row
 from entityseg_bench.formats.coco_tables import to_category
 from entityseg_bench.formats.identity import identity
-from entityseg_bench.formats.opened import Inputs, Opened
+from entityseg_bench.formats.opened import Inputs, Opened, agree
 from entityseg_bench.formats.parquet_size import check_footer
 from entityseg_bench.formats.rows import features, from_row, image_bytes, to_row
 from entityseg_bench.io import (
@@ -29,7 +29,10 @@ from entityseg_bench.parallel import Journal
 from entityseg_bench.table import AnnotatedImages, Segments
 from entityseg_bench.types import Annotation, ImageInfo
 
-__all__ = ["read_parquet", "write_parquet"]
+__all__ = ["holds_annotations", "read_parquet", "read_shard", "write_parquet"]
+
+# Where a shard holds in its own schema what a row has no place for, so that it can be read alone.
+META = b"entityseg"
 
 # Images a shard: a few hundred megabytes either way. A row group is what a reader holds at once.
 SHARD, GROUP = 4096, 256
@@ -162,6 +165,8 @@ def _write_shard(
     size, group = (SHARD_EMBEDDED, GROUP_EMBEDDED) if embed_images else (SHARD, GROUP)
     end = min((shard + 1) * size, len(dataset.images))
     schema = features(dataset, embed_images).arrow_schema
+    meta = msgspec.json.encode(_meta(dataset, dataset.split)) if dataset.split else b""
+    schema = schema.with_metadata({**(schema.metadata or {}), META: meta})
     path = folder / f"{dataset.split}-{shard:05d}-of-{total:05d}.parquet"
     # Opened here: the library takes no name that is not UTF-8.
     with (
@@ -218,25 +223,69 @@ def read_parquet(folder: str | Path, task: Task, split: str) -> ReadParquet:
     folder = Path(folder)
     path = folder / task / f"{split}.meta.json"
     meta = decode_json(path, read_bytes(path), msgspec.json.Decoder(Meta))
-    pairs = list(_pairs(folder / task, split))
+    return _table(path, meta, _rows(folder / task, split))
+
+
+def read_shard(path: Path) -> ReadParquet:
+    """Read one shard of an export alone.
+
+    Raises:
+        InputError: It is broken, or not of an export.
+    """
+    found = _schema(path).metadata or {}
+    if META in found:
+        meta = decode_json(path, found[META], msgspec.json.Decoder(Meta))
+    else:
+        # Exports of earlier versions say it beside the shards alone.
+        beside = path.with_name(f"{path.name.partition('-')[0]}.meta.json")
+        if not beside.is_file():
+            what = "it is no shard of an export: its schema says no type nor categories."
+            raise InputError(path, "", what, "entityseg convert --to parquet writes them.")
+        meta = decode_json(beside, read_bytes(beside), msgspec.json.Decoder(Meta))
+    return _table(path, meta, _rows_of(path))
+
+
+def _schema(path: Path) -> Any:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with open_regular(path) as file:
+            return parquet.read_schema(file)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(path, "", f"the shard is broken: {error}.", "Copy it again.") from None
+
+
+def _table(path: Path, meta: Meta, rows: Iterator[tuple[Path, dict[str, Any]]]) -> ReadParquet:
+    """Make the table of rows; ``path`` is what says ``meta``."""
+    if meta.task not in TASKS:
+        raise InputError(path, "task", f"{meta.task!r} is none of {', '.join(TASKS)}.")
+    pairs = list(_pairs(rows))
     segments = Segments.from_annotations(
         [annotation for _, annotations in pairs for annotation in annotations],
         [image for image, _ in pairs],
         categories=[to_category(row, path, idx) for idx, row in enumerate(meta.categories)],
-        task=task,
+        task=meta.task,
         info=meta.info,
         where_from=str(path),
     )
     return ReadParquet(segments, meta.split, meta.resolution)
 
 
-def _pairs(folder: Path, split: str) -> Iterator[tuple[ImageInfo, list[Annotation]]]:
+def holds_annotations(path: Path) -> bool:
+    """Tell a shard of an export from a file of predictions."""
+    return "annotations" in _schema(path).names
+
+
+def _pairs(
+    rows: Iterator[tuple[Path, dict[str, Any]]],
+) -> Iterator[tuple[ImageInfo, list[Annotation]]]:
     """Yield each image with its annotations.
 
     Raises:
         InputError: A shard is missing or broken, or a row has not the columns of `write_parquet`.
     """
-    for number, (path, row) in enumerate(_rows(folder, split)):
+    for number, (path, row) in enumerate(rows):
         try:
             image, annotations = from_row(row)
             known = isinstance(image.id, int | str) and isinstance(image.file_name, str)
@@ -251,9 +300,6 @@ def _pairs(folder: Path, split: str) -> Iterator[tuple[ImageInfo, list[Annotatio
 
 def _rows(folder: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the rows of all shards with their file, without images."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
     shards = sorted(folder.glob(f"{split}-*-of-*.parquet"))
     expected = int(shards[0].stem.rpartition("-")[2]) if shards else 1
     if len(shards) != expected:
@@ -261,30 +307,42 @@ def _rows(folder: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
             folder, split, f"{len(shards)} of {expected} shards are here.", "Copy the others too."
         )
     for path in shards:
-        try:
-            with open_regular(path) as opened:
-                file = parquet.ParquetFile(opened)
-                check_footer(path, opened, file.metadata)
-                names = [name for name in file.schema_arrow.names if name != "image"]
-                batches = file.iter_batches(GROUP, columns=names)
-                while (batch := next(batches, None)) is not None:
-                    yield from [(path, row) for row in batch.to_pylist()]
-        except InputError:
-            raise
-        except (
-            pa.ArrowException,
-            OSError,
-            ValueError,
-            OverflowError,
-            KeyError,
-            TypeError,
-        ) as error:
-            what = f"the shard is broken: {' '.join(str(error).split())[:300]}."
-            raise InputError(path, "", what, "Copy it again.") from None
+        yield from _rows_of(path)
+
+
+def _rows_of(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the rows of a shard with its file, without images."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with open_regular(path) as opened:
+            file = parquet.ParquetFile(opened)
+            check_footer(path, opened, file.metadata)
+            names = [name for name in file.schema_arrow.names if name != "image"]
+            batches = file.iter_batches(GROUP, columns=names)
+            while (batch := next(batches, None)) is not None:
+                yield from [(path, row) for row in batch.to_pylist()]
+    except InputError:
+        raise
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        OverflowError,
+        KeyError,
+        TypeError,
+    ) as error:
+        what = f"the shard is broken: {' '.join(str(error).split())[:300]}."
+        raise InputError(path, "", what, "Copy it again.") from None
 
 
 def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = stop) -> Opened:
-    """Open one task and split of an export; see `entityseg_bench.formats.open`."""
+    """Open one task and split of an export, or a shard; see `entityseg_bench.formats.open`."""
+    if path.is_file():
+        found_alone = read_shard(path).segments
+        agree(path, found_alone.task, inputs.task)
+        return Opened(found_alone, [path])
     tasks = [inputs.task] if inputs.task else list(TASKS)
     found = [task for task in tasks if (path / task / f"{inputs.split}.meta.json").is_file()]
     if not found:

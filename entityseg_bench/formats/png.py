@@ -1,6 +1,7 @@
 """Label maps and images as files of pixels."""
 
 import contextlib
+import io
 import os
 import struct
 import zlib
@@ -90,8 +91,12 @@ def _other(path: Path, head: bytes) -> tuple[str, str] | None:
 
 
 @contextlib.contextmanager
-def opened_image(path: str | Path) -> Iterator[Any]:
+def opened_image(path: str | Path, data: bytes | None = None) -> Iterator[Any]:
     """Open an image file with Pillow while the block runs; it is decoded when pixels are asked for.
+
+    Args:
+        path: The file.
+        data: Its content, where it is no file of its own but in an archive.
 
     Raises:
         InputError: There is no such file, it is no image of `KINDS`, its head promises more pixels
@@ -101,13 +106,14 @@ def opened_image(path: str | Path) -> Iterator[Any]:
 
     path = Path(path)
     try:
-        with open_regular(path) as file:
+        with open_regular(path) if data is None else io.BytesIO(data) as file:
+            n_bytes = os.fstat(file.fileno()).st_size if data is None else len(data)
             head = file.read(26)
             file.seek(0)
             image = Image.open(file, formats=KINDS)
             is_png = image.format == "PNG" and len(head) == 26
             bits = head[24] * CHANNELS.get(head[25], 1) if is_png else None
-            _check_size(path, "", image.size[::-1], os.fstat(file.fileno()).st_size, bits)
+            _check_size(path, "", image.size[::-1], n_bytes, bits)
             yield image
     except InputError:
         raise

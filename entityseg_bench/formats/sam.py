@@ -33,7 +33,7 @@ from entityseg_bench.masks import Masks
 from entityseg_bench.table import Segments
 from entityseg_bench.types import RLE, ImageInfo
 
-__all__ = ["PngMasks", "read_png_folders", "tells"]
+__all__ = ["HEAD", "JSON", "PngMasks", "read_png_folders", "says_masks", "tells"]
 
 METADATA = "metadata.csv"
 ORDER = "Are GT and PRED exchanged? GT comes first; entityseg convert takes --gt FILE."
@@ -61,6 +61,11 @@ def tells(folder: Path, side: Side | None = None) -> bool:
     if head.startswith(POINTER):
         # Told when it is opened, with its name.
         return True
+    return says_masks(head)
+
+
+def says_masks(head: bytes) -> bool:
+    """Tell JSON of the generator or of SA-1B by its start; COCO's lists images."""
     return any(sign in head for sign in SIGNS) and b'"images"' not in head
 
 

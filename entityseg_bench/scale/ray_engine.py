@@ -1,10 +1,16 @@
 """Run shards on Ray, on this machine or on a cluster; the only module that imports Ray."""
 
+import collections
+import contextlib
+import functools
+import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from entityseg_bench.io import InputError
+from entityseg_bench.scale.sources import Shard
 
 __all__ = ["OnRay"]
 
@@ -14,6 +20,32 @@ RETRIES = 3
 SHARDS_A_CORE = 4
 # A cluster's head that is not heard of for so long is taken for gone.
 SECONDS_TO_ANSWER = 10
+
+
+# What takes an item and returns the reference of its result.
+Place = Callable[..., Any]
+# The reference of a result -> the item's position, and what took it.
+Running = dict[Any, tuple[int, Place]]
+
+
+class Kept:
+    """Hold in a process of its own what is made once; the actor of `OnRay.run_made`."""
+
+    def __init__(self, folder: str, make: Callable[[], Callable[..., Any]]) -> None:
+        self._folder, self._make = folder, make
+        self._made: Callable[..., Any] | None = None
+
+    def call(self, *item: Any) -> Any:
+        """Make it with the first item: what is raised meanwhile comes back as that item's."""
+        self._made = self._made or _call_in(self._folder, self._make)
+        return self._made(*item)
+
+
+def _call_in(folder: str, work: Callable[..., Any], *item: Any) -> Any:
+    """Call a function where the driver was started, so that relative paths mean the same."""
+    with contextlib.suppress(OSError):  # a machine without this folder may have all other paths
+        os.chdir(folder)
+    return work(*item)
 
 
 class OnRay:
@@ -42,32 +74,101 @@ class OnRay:
 
     def run(
         self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]]
-    ) -> Iterator[tuple[int, Any]]:
+    ) -> Generator[tuple[int, Any], None, None]:
         """Yield the position and the result of each item as they are finished.
 
         Raises:
             InputError: The first that one of them raises, or a shard that its workers were lost
                 with every time; the others are stopped.
         """
-        ray = self._ray
-        task = ray.remote(work).options(num_cpus=1, max_retries=RETRIES)
-        most = SHARDS_A_CORE * max(int(ray.cluster_resources().get("CPU", 1)), 1)
-        waiting = iter(enumerate(items))
-        running: dict[Any, int] = {}
+        yield from self._run_tasks(self._task(work), items)
+
+    def scatter(
+        self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]], n: int
+    ) -> Iterator[tuple[int, tuple[Any, list[Any]]]]:
+        """Yield the value of each item and the references of its parts, as they are finished."""
+        task, parts = self._task(work, num_returns=n + 1), {}
+
+        def place(*item: Any) -> Any:
+            first, *others = task(*item)
+            parts[first] = others
+            return first
+
+        for at, first in self._run_tasks(place, items, keep=True):
+            yield at, (self._result(first, items[at]), parts.pop(first))
+
+    def _task(self, work: Callable[..., Any], **options: Any) -> Place:
+        name = getattr(work, "__name__", "shard")
+        task = self._ray.remote(_call_in).options(
+            name=name, num_cpus=1, max_retries=RETRIES, **options
+        )
+        return functools.partial(task.remote, str(Path.cwd()), work)
+
+    def _run_tasks(
+        self, place: Place, items: Sequence[tuple[Any, ...]], keep: bool = False
+    ) -> Iterator[tuple[int, Any]]:
+        running: Running = {}
         try:
-            while True:
-                for at, item in waiting:
-                    running[task.remote(*item)] = at
-                    if len(running) == most:
-                        break
-                if not running:
-                    return
-                (ready,), _ = ray.wait(list(running), num_returns=1)
-                at = running.pop(ready)
-                yield at, self._result(ready, items[at])
+            places = [place] * (SHARDS_A_CORE * self._count("CPU"))
+            yield from self._results(places, items, running, keep)
         finally:
             for reference in running:
-                ray.cancel(reference, force=True)
+                self._ray.cancel(reference, force=True)
+
+    def run_made(
+        self,
+        make: Callable[[], Callable[..., Any]],
+        items: Sequence[tuple[Any, ...]],
+        workers: int | None = None,
+        on_gpu: bool = False,
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield as `run` does, from actors; see `engines.Engine.run_made`."""
+        n = self._count("GPU" if on_gpu else "CPU")
+        if not n:
+            what = "no machine of the cluster has a GPU."
+            raise InputError("--engine ray", "", what, "--device cpu takes cores.")
+        needs = {"num_gpus": 1, "num_cpus": 1} if on_gpu else {"num_cpus": 1}
+        kept = self._ray.remote(Kept).options(
+            **needs, max_restarts=-1, max_task_retries=RETRIES, max_concurrency=1
+        )
+        actors: list[Any] = [
+            kept.remote(str(Path.cwd()), make) for _ in range(min(n, workers or n, len(items)))
+        ]
+        try:
+            yield from self._results([actor.call.remote for actor in actors], items, {})
+        finally:
+            for actor in actors:
+                self._ray.kill(actor)
+
+    def _count(self, kind: str) -> int:
+        """Return how many cores or GPUs the cluster has; there is a core at least."""
+        return max(int(self._ray.cluster_resources().get(kind, 0)), kind == "CPU")
+
+    def _results(
+        self,
+        places: Sequence[Place],
+        items: Sequence[tuple[Any, ...]],
+        running: Running,
+        keep: bool = False,
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield the position and the result of each item as they are finished.
+
+        Args:
+            places: What takes an item each, and is free for another one then.
+            items: The items.
+            running: Holds what is not finished, by its reference.
+            keep: Yield the reference in place of the result.
+        """
+        free, waiting = list(places), collections.deque(enumerate(items))
+        while waiting or running:
+            while waiting and free:
+                at, item = waiting.popleft()
+                place = free.pop()
+                running[place(*item)] = at, place
+            (ready,), _ = self._ray.wait(list(running), num_returns=1)
+            at, place = running.pop(ready)
+            free.append(place)
+            yield at, ready if keep else self._result(ready, items[at])
 
     def _result(self, reference: Any, item: tuple[Any, ...]) -> Any:
         errors = self._ray.exceptions
@@ -78,7 +179,9 @@ class OnRay:
                 raise error.cause from None
             raise
         except errors.RayError as error:
-            name = next((str(value) for value in item if hasattr(value, "suffix")), "a shard")
+            name = next(
+                (str(value) for value in item if isinstance(value, Path | Shard)), "a shard"
+            )
             what = f"its worker was lost {RETRIES + 1} times ({type(error).__name__})."
             raise InputError(name, "", what, "Is there memory enough for a shard?") from None
 

@@ -3,16 +3,18 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalResult, EvalState, StateError
-from entity_api.state_arrays import read_arrays
+from entity_api.state import join_images
+from entity_api.state_file import read_arrays, write_arrays
 from entityseg_bench import __version__
+from entityseg_bench.errors.judgements import Judgements
 from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.score import (
     SCHEMA,
@@ -21,14 +23,15 @@ from entityseg_bench.score import (
     parameters_record,
     plain,
 )
+from entityseg_bench.score.type_counts import TypeCounts
 
 __all__ = ["SavedScoring", "merge_files"]
 
-# Version of the file: raised when something in it changes its meaning.
-VERSION = 1
+# Version of the file: raised when something in it changes its meaning. 1 was NPZ.
+VERSION = 2
 COUNTS = ("images", "ground_truth", "predictions")
 
-NOT_MERGED = "the type's own metric is not merged from states"
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +44,12 @@ class SavedScoring:
         counts: Images, annotations and predictions of all.
         warnings: Of all.
         score_from: What the scores were, as in the result JSON.
+        file_names: Of the images of ``state``.
+        some_images: Whether images without predictions were left out.
         state: For AP and AP^e.
         boundary: For Boundary AP and AP^e, where they were asked for.
+        own: For the type's metric; None for entities, which have none.
+        errors: For the kinds and costs of errors, where they were asked for.
     """
 
     task: str
@@ -50,25 +57,42 @@ class SavedScoring:
     counts: dict[str, int]
     warnings: list[str]
     score_from: str | None
+    file_names: list[str]
+    some_images: bool
     state: EvalState
     boundary: EvalState | None
+    own: TypeCounts | None
+    errors: Judgements | None = None
 
     @classmethod
-    def of(cls, scoring: Scoring) -> "SavedScoring":
-        """Keep of a scoring what merging needs.
+    def of(cls, scoring: Scoring, judged: Judgements | None = None) -> "SavedScoring":
+        """Keep of a scoring, made as a part, what merging needs.
+
+        Args:
+            scoring: Of a part of a set, or of all of it.
+            judged: Of the same, where errors are to be kept.
 
         Raises:
             StateError: A class-aware scoring without ``EvalParams.category_ids``.
         """
-        ids = [image.id for image in scoring.gt.images]
+        images = scoring.gt.images
+        ids, names = [image.id for image in images], {image.id: image.file_name for image in images}
+        state = EvalState.of(scoring.result, ids)
+        groups = scoring.result.groups
+        # Place among all images by rising id -> place among those that were scored.
+        places = np.cumsum(np.isin(groups.place.argsort(), groups.images)) - 1
         return cls(
             task=scoring.sides.task,
             shards=[scoring.sides.files()],
             counts=dict(zip(COUNTS, (len(ids), len(scoring.gt), len(scoring.dt)), strict=True)),
             warnings=[str(problem) for problem in scoring.warnings],
             score_from=scoring.dt.score_from,
-            state=EvalState.of(scoring.result, ids),
+            file_names=[names[image_id] for image_id in state.image_ids],
+            some_images=scoring.result.params.image_ids is not None,
+            state=state,
             boundary=EvalState.of(scoring.boundary, ids) if scoring.boundary else None,
+            own=scoring.counts.at(places) if scoring.counts else None,
+            errors=judged.at(places[groups.place]) if judged else None,
         )
 
     @staticmethod
@@ -86,18 +110,26 @@ class SavedScoring:
         score_from = {part.score_from for part in parts} - {None}
         if len(score_from) > 1:
             raise StateError("scores were taken from several keys")
-        boundaries = [part.boundary for part in parts if part.boundary is not None]
-        if len(boundaries) not in (0, len(parts)):
-            raise StateError("some states have Boundary AP, the others have none")
+        if len({part.some_images for part in parts}) > 1:
+            raise StateError("some states leave out images without predictions, the others do not")
+        boundaries = _all_or_none([part.boundary for part in parts], "Boundary AP")
+        own = _all_or_none([part.own for part in parts], "the type's own metric")
+        errors = _all_or_none([part.errors for part in parts], "errors")
         shards = [shard for part in parts for shard in part.shards]
+        _, positions = join_images([part.state.image_ids for part in parts])
+        names = [name for part in parts for name in part.file_names]
         return SavedScoring(
             task=parts[0].task,
             shards=sorted(shards, key=json.dumps),
             counts={name: sum(part.counts[name] for part in parts) for name in COUNTS},
             warnings=sorted(text for part in parts for text in part.warnings),
             score_from=next(iter(score_from), None),
+            file_names=[names[idx] for idx in np.argsort(np.concatenate(positions)).tolist()],
+            some_images=parts[0].some_images,
             state=EvalState.merge([part.state for part in parts]),
             boundary=EvalState.merge(boundaries) if boundaries else None,
+            own=TypeCounts.merge(own, positions) if own else None,
+            errors=Judgements.merge(errors, positions) if errors else None,
         )
 
     def record(self, result: EvalResult, boundary: EvalResult | None) -> dict[str, Any]:
@@ -107,15 +139,17 @@ class SavedScoring:
             result: ``state``, finished.
             boundary: ``boundary`` likewise.
         """
-        left_out = None if self.task == "entity" else {"left_out": NOT_MERGED}
+        parameters = parameters_record(result.params)
+        if self.some_images:
+            parameters["images"] = len(self.state.image_ids)
         return {
             "schema": SCHEMA,
             "toolkit": {"name": "entityseg-bench", "version": __version__},
             "task": self.task,
             "metrics": plain(result.metrics),
-            "own_metrics": left_out,
+            "own_metrics": self.own.metrics().record() if self.own else None,
             "boundary_metrics": plain(boundary.metrics) if boundary else None,
-            "parameters": parameters_record(result.params),
+            "parameters": parameters,
             "files": self.files(),
             "shards": self.shards,
             "score_from": self.score_from,
@@ -136,17 +170,20 @@ class SavedScoring:
         return found
 
     def save(self, path: str | Path) -> None:
-        """Write the file (NPZ); one that is there already is replaced in one step."""
-        head = {"version": VERSION, "task": self.task, "shards": self.shards}
-        head |= {"counts": self.counts, "warnings": self.warnings, "score_from": self.score_from}
-        arrays: dict[str, NDArray[Any]] = {
-            "scoring": np.frombuffer(json.dumps(head).encode(), np.uint8)
+        """Write the file (Parquet); one that is there already is replaced in one step."""
+        about = {name: getattr(self, name) for name in HEAD} | {"version": VERSION}
+        parts: dict[str, EvalState | TypeCounts | Judgements | None] = {
+            name: getattr(self, name) for name in PARTS
         }
-        for name, state in (("state", self.state), ("boundary", self.boundary)):
-            if state is not None:
-                arrays |= {f"{name}/{key}": values for key, values in state.arrays().items()}
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        for name, part in parts.items():
+            about[name] = None if part is None else part.about()
+        names = np.frombuffer(json.dumps(self.file_names).encode(), np.uint8)
+        arrays: dict[str, NDArray[Any]] = {"file_names": names}
+        for name, part in parts.items():
+            if part is not None:
+                arrays |= {f"{name}/{key}": values for key, values in part.arrays().items()}
+        with atomic_path(path) as temporary:
+            write_arrays(temporary, arrays, about)
 
     @classmethod
     def load(cls, path: str | Path) -> "SavedScoring":
@@ -156,33 +193,78 @@ class SavedScoring:
             InputError: A file that is no saved scoring.
         """
         try:
-            arrays = read_arrays(path)
-            head = json.loads(arrays["scoring"].tobytes())
-            if head["version"] != VERSION:
-                raise StateError(f"it is of version {head['version']}, not {VERSION}")
-            boundary = _of(arrays, "boundary/")
+            arrays, about = read_arrays(path)
+            if about.get("version") != VERSION:
+                raise StateError(f"it is of version {about.get('version')}, not {VERSION}")
+            own = {name: _of(arrays, f"{name}/") for name in PARTS}
+            state = EvalState.of_arrays(own["state"])
+            errors = about["errors"]
             return cls(
-                task=str(head["task"]),
+                task=str(about["task"]),
                 shards=[
                     {
-                        side: {key: str(own[key]) for key in ("name", "sha256")}
-                        for side, own in shard.items()
+                        side: {key: str(values[key]) for key in ("name", "sha256")}
+                        for side, values in shard.items()
                     }
-                    for shard in head["shards"]
+                    for shard in about["shards"]
                 ],
-                counts={name: int(head["counts"][name]) for name in COUNTS},
-                warnings=[str(text) for text in head["warnings"]],
-                score_from=None if head["score_from"] is None else str(head["score_from"]),
-                state=EvalState.of_arrays(_of(arrays, "state/")),
-                boundary=EvalState.of_arrays(boundary) if boundary else None,
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                counts={name: int(about["counts"][name]) for name in COUNTS},
+                warnings=[str(text) for text in about["warnings"]],
+                score_from=None if about["score_from"] is None else str(about["score_from"]),
+                file_names=[str(name) for name in json.loads(arrays["file_names"].tobytes())],
+                some_images=bool(about["some_images"]),
+                state=state,
+                boundary=EvalState.of_arrays(own["boundary"]) if own["boundary"] else None,
+                own=TypeCounts.of_file(about["own"], own["own"], len(state.image_ids))
+                if about["own"]
+                else None,
+                errors=Judgements.of_file(errors, own["errors"], state.params) if errors else None,
+            ).checked()
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 path, "", f"it is no saved scoring: {error}.", "evaluate --save-state writes them."
             ) from None
 
+    def checked(self) -> "SavedScoring":
+        """Return the scoring itself.
 
-def _of(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+        Raises:
+            StateError: It is not of one set of images.
+        """
+        ids = self.state.image_ids
+        if len(self.file_names) != len(ids):
+            raise StateError(f"it has {len(self.file_names)} names for {len(ids)} images")
+        if self.boundary and self.boundary.image_ids != ids:
+            raise StateError("its Boundary AP is of other images")
+        if self.own and self.own.task != self.task:
+            raise StateError(f"its counts are of {self.own.task} ground truth")
+        errors = self.errors
+        images = [errors.image, errors.entity_image] if errors else []
+        for own in images:
+            if own.size and (own.min() < 0 or own.max() >= len(ids)):
+                raise StateError("its errors are of other images")
+        return self
+
+
+# What the file holds as arrays.
+PARTS = ("state", "boundary", "own", "errors")
+# What the head of the file holds as it is.
+HEAD = ("task", "shards", "counts", "warnings", "score_from", "some_images")
+
+
+def _all_or_none(parts: Sequence[T | None], what: str) -> list[T]:
+    """Return the parts if all are there, nothing if none is.
+
+    Raises:
+        StateError: Some are.
+    """
+    found = [part for part in parts if part is not None]
+    if len(found) not in (0, len(parts)):
+        raise StateError(f"some states have {what}, the others have none")
+    return found
+
+
+def _of(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {
         name.removeprefix(prefix): own for name, own in arrays.items() if name.startswith(prefix)
     }

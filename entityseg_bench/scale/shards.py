@@ -1,68 +1,39 @@
 """Ground truth and predictions in shards, scored shard by shard, here or on many machines.
 
-The two sides may be split in any way. An image, and all predictions of it, is in one shard of each.
+The two sides may be split in any way. What is annotated of an image is in one shard of the ground
+truth; its predictions may be in several.
 """
 
+import contextlib
 import dataclasses
-import glob
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import EvalParams, EvalState, RecordError, evaluate
+from entity_api import EvalParams
 from entityseg_bench import formats
 from entityseg_bench.categories import Task
-from entityseg_bench.check import refuse, stop
-from entityseg_bench.formats import Inputs, Opened
+from entityseg_bench.check import refuse
+from entityseg_bench.formats import Inputs
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import ListMasks
 from entityseg_bench.rules import problems
-from entityseg_bench.scale.saved import COUNTS, SavedScoring
-from entityseg_bench.score import read_predictions
-from entityseg_bench.selection import rows_of
+from entityseg_bench.scale.engines import Engine, InOneProcess
+from entityseg_bench.scale.parts import Truth, described, image_shape, read_shard, score_part
+from entityseg_bench.scale.saved import SavedScoring
+from entityseg_bench.scale.sources import Shard, at_hand, find_shards
+from entityseg_bench.scale.spread import score_spread
+from entityseg_bench.score import Sides
+from entityseg_bench.score.type_counts import class_ids
 from entityseg_bench.table import Segments
 from entityseg_bench.types import Category, ImageInfo
 
-__all__ = ["Engine", "InOneProcess", "evaluate_shards", "find_shards"]
-
-# True of every shard that does not hold all images.
-OF_PARTS = ("images-without-predictions", "no-predictions", "images-without-annotations")
+__all__ = ["Engine", "InOneProcess", "evaluate_shards"]
 
 Ints = NDArray[np.int64]
-
-
-class Engine(Protocol):
-    """Run functions on shards, somewhere."""
-
-    def share(self, value: Any) -> Any:
-        """Return what stands for a value in the arguments of `run`, so that it is sent once."""
-
-    def run(
-        self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]]
-    ) -> Iterable[tuple[int, Any]]:
-        """Yield the position and the result of each item, in any order.
-
-        Raises:
-            InputError: The first that one of them raises; the others are stopped.
-        """
-
-
-class InOneProcess:
-    """Run shards one after the other in this process."""
-
-    def share(self, value: Any) -> Any:
-        """Return the value itself."""
-        return value
-
-    def run(
-        self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]]
-    ) -> Iterator[tuple[int, Any]]:
-        """Yield the position and the result of each item in their order."""
-        for at, item in enumerate(items):
-            yield at, work(*item)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,138 +41,40 @@ class Listed:
     """Hold what a shard of ground truth lists."""
 
     images: list[ImageInfo]
+    n_annotations: Ints
     categories: list[Category]
+    class_ids: tuple[int, ...]
     task: Task
 
 
-@dataclasses.dataclass(frozen=True)
-class Truth:
-    """Hold all images, shard after shard, and what is measured of them.
-
-    Attributes:
-        paths: (S,) shards of the ground truth.
-        starts: (S + 1,) where each one's images begin.
-        images: All images, without their segments.
-        params: What to measure.
-        inputs: What the files are, where they do not say it.
-        boundary: Whether to measure Boundary AP, too.
-    """
-
-    paths: list[Path]
-    starts: Ints
-    images: Segments
-    params: EvalParams
-    inputs: Inputs
-    boundary: bool
-
-
-def find_shards(path: str | Path) -> list[Path]:
-    """List the shards that a pattern, a folder or a file names, by name.
-
-    Raises:
-        InputError: There is none.
-    """
-    text = str(path)
-    if glob.has_magic(text) and not Path(text).exists():
-        anchor = Path(text).anchor
-        found = sorted(Path(anchor or ".").glob(text[len(anchor) :]))
-    elif Path(text).is_dir():
-        found = sorted(one for one in Path(text).iterdir() if not one.name.startswith("."))
-    else:
-        return [Path(text)]
-    if not found:
-        raise InputError(path, "", "there is no shard.", "Name a folder, or a pattern in quotes.")
-    return found
-
-
-def list_images(path: Path, inputs: Inputs) -> Listed:
+def list_images(shard: Shard, inputs: Inputs, class_aware: bool) -> Listed:
     """Read a shard of ground truth, check it, and return what it lists."""
-    with collector_paused():
-        gt = formats.open(path, inputs, whole=False).segments.read()
-        refuse(list(problems(gt, None)))
-    return Listed(list(gt.images), list(gt.categories), gt.task)
+    with collector_paused(), at_hand(shard) as here:
+        gt = formats.open(here.path, inputs, whole=False).segments.read()
+        refuse(list(problems(gt, None, class_aware)))
+    return Listed(list(gt.images), gt.n_per_image, list(gt.categories), class_ids(gt), gt.task)
 
 
-def score_predictions(truth: Truth, path: Path) -> list[SavedScoring]:
+def score_predictions(truth: Truth, shard: Shard) -> list[SavedScoring]:
     """Score a shard of predictions: one scoring for each shard of ground truth it meets."""
-    with collector_paused():
-        opened = Opened(truth.images, list(truth.paths))
-        sides = read_predictions(opened, truth.images, path, truth.inputs, True, stop)
-        dt = sides.dt
-        limit = truth.params.max_dets[-1]
-        found = [*sides.notes, *problems(truth.images, dt, False, limit, sides.classes == "all")]
-        refuse(found)
-        warnings = [str(one) for one in found if one.code not in OF_PARTS]
-        present = np.flatnonzero(dt.n_per_image)
+    with collector_paused(), read_shard(truth, shard) as found:
+        present = np.flatnonzero(found.sides.dt.n_per_image)
         owner = np.searchsorted(truth.starts, present, side="right") - 1
         parts = [
-            score_part(truth, shard, present[owner == shard], dt)
-            for shard in np.unique(owner).tolist() or [0]
+            score_part(truth, k, present[owner == k], found.sides)
+            for k in np.unique(owner).tolist() or [0]
         ]
-        files = {"name": path.name, "sha256": fingerprint(sides.read["predictions"])}
-    described = [_described(part, "predictions", files) for part in parts]
-    return [dataclasses.replace(described[0], warnings=warnings), *described[1:]]
+        parts[0] = dataclasses.replace(parts[0], warnings=[*found.warnings, *parts[0].warnings])
+        return [described(part, found.files, found.named) for part in parts]
 
 
 def score_rest(truth: Truth, shard: int, images: Ints) -> SavedScoring:
     """Score the images of a shard of ground truth that no predictions name."""
     with collector_paused():
         none = truth.images.replace(predicted=True, where_from="")
-        part = score_part(truth, shard, images, none)
-    described = _described(part, "predictions", {"name": "none", "sha256": fingerprint([])})
-    return dataclasses.replace(described, score_from=None)
-
-
-def _described(part: SavedScoring, side: str, files: dict[str, str]) -> SavedScoring:
-    (shard,) = part.shards
-    return dataclasses.replace(part, shards=[shard | {side: files}])
-
-
-def score_part(truth: Truth, shard: int, images: Ints, dt: Segments) -> SavedScoring:
-    """Score some images of one shard of ground truth.
-
-    Args:
-        truth: All images.
-        shard: Position of the shard.
-        images: Positions of the images, rising; all of them are in the shard.
-        dt: Predictions on all images.
-    """
-    opened = formats.open(truth.paths[shard], truth.inputs, whole=False)
-    gt = opened.segments.read()
-    start, end = truth.starts[shard : shard + 2]
-    if [image.id for image in gt.images] != [one.id for one in truth.images.images[start:end]]:
-        raise InputError(truth.paths[shard], "", "it changed while it was scored.", "Run again.")
-    gt_part, gt_rows = _of_images(gt, images - start)
-    dt_part, dt_rows = _of_images(dt, images)
-    columns = gt_part.ground_truth(), dt_part.detections()
-    ids = [image.id for image in gt_part.images]
-
-    def state(**changes: Any) -> EvalState:
-        params = dataclasses.replace(truth.params, **changes)
-        try:
-            return EvalState.of(evaluate(*columns, params), ids)
-        except RecordError as error:
-            side, rows = (gt, gt_rows) if error.side == "gt" else (dt, dt_rows)
-            hint = "entityseg validate lists every one."
-            raise side.error(int(rows[error.idx]), error.what, hint) from None
-
-    counts = dict(zip(COUNTS, (len(ids), len(gt_part), len(dt_part)), strict=True))
-    files = {"name": truth.paths[shard].name, "sha256": fingerprint(opened.read)}
-    boundary = state(iou_type="boundary") if truth.boundary else None
-    shards = [{"ground_truth": files}]
-    return SavedScoring(gt.task, shards, counts, [], dt.score_from, state(), boundary)
-
-
-def _of_images(table: Segments, images: Ints) -> tuple[Segments, Ints]:
-    """Return the segments of some images, and which rows of the table they are."""
-    where = np.full(len(table.images) + 1, -1, np.int64)
-    where[images] = np.arange(len(images))
-    rows = np.flatnonzero(where[table.image_idx] >= 0)
-    # Masks of a whole table are read much faster than picked ones.
-    part = table if len(rows) == len(table) else rows_of(table, rows)
-    return part.replace(
-        images=[table.images[idx] for idx in images.tolist()], image_idx=where[part.image_idx]
-    ), rows
+        part = score_part(truth, shard, images, Sides(truth.images, none, "some", [], {}))
+    files = {"name": "none", "sha256": fingerprint([])}
+    return dataclasses.replace(described(part, files), score_from=None)
 
 
 def evaluate_shards(
@@ -212,6 +85,7 @@ def evaluate_shards(
     inputs: Inputs | None = None,
     boundary: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    errors: bool = False,
 ) -> SavedScoring:
     """Score predictions in shards against ground truth in shards, equal to one file of each.
 
@@ -219,80 +93,148 @@ def evaluate_shards(
         gt_path: A pattern, a folder of shards, or one file.
         dt_path: Likewise.
         engine: Runs the shards.
-        params: What to measure; class-agnostic.
+        params: What to measure.
         inputs: What the files are, where they do not say it.
         boundary: Whether to measure Boundary AP, too.
         progress: Called with (shards finished, shards).
+        errors: Whether to tell errors, too: those of AP^e, of AP where overlaps are left.
 
     Raises:
-        InputError: A bad record, with its file, or an image in two shards of a side.
+        InputError: A bad record, with its file; an image that is annotated in two shards, or a
+            prediction that stands in two.
     """
-    inputs, paths, dt_paths = inputs or Inputs(), find_shards(gt_path), find_shards(dt_path)
-    done, n_steps = 0, len(paths) + len(dt_paths)
+    inputs = inputs or Inputs()
+    shards, dt_shards = find_shards(gt_path, inputs), find_shards(dt_path)
+    n_done, n_steps = 0, len(shards) + len(dt_shards)
 
-    def results(work: Callable[..., Any], items: list[tuple[Any, ...]]) -> list[Any]:
-        nonlocal done
-        found: dict[int, Any] = {}
-        for at, result in engine.run(work, items):
-            found[at] = result
-            done += 1
-            if progress:
-                progress(min(done, n_steps), n_steps)
-        return [found[at] for at in range(len(items))]
+    def done() -> None:
+        nonlocal n_done
+        n_done += 1
+        if progress:
+            progress(min(n_done, n_steps), n_steps)
 
-    listed = results(list_images, [(path, inputs) for path in paths])
-    params = dataclasses.replace(params or EvalParams(), keep_matches=False)
-    truth = _truth(paths, listed, params, inputs, boundary)
-    owners = [path for path, own in zip(paths, listed, strict=True) for _ in own.images]
-    _once([image.id for image in truth.images.images], owners)
+    params = dataclasses.replace(params or EvalParams(), keep_matches=errors)
+    items = [(shard, inputs, params.class_aware) for shard in shards]
+    listed = _in_order(engine, list_images, items, done)
+    truth = join_truth(shards, listed, params, inputs, boundary, errors)
     shared = engine.share(truth)
-    scored = results(score_predictions, [(shared, path) for path in dt_paths])
-    pairs = [(path, part) for path, own in zip(dt_paths, scored, strict=True) for part in own]
-    ids = [image_id for _, part in pairs for image_id in part.state.image_ids]
-    _once(ids, [path for path, part in pairs for _ in part.state.image_ids])
-    seen = set(ids)
+    parts = _score_apart(truth, shared, dt_shards, engine, done)
+    if parts is None:
+        n_steps = n_done + len(dt_shards)
+        parts = score_spread(truth, shared, dt_shards, engine, done)
+    return SavedScoring.merge(parts)
+
+
+def _in_order(
+    engine: Engine,
+    work: Callable[..., Any],
+    items: list[tuple[Any, ...]],
+    done: Callable[[], None],
+) -> list[Any]:
+    found: dict[int, Any] = {}
+    for at, result in engine.run(work, items):
+        found[at] = result
+        done()
+    return [found[at] for at in range(len(items))]
+
+
+def _score_apart(
+    truth: Truth, shared: Any, shards: Sequence[Shard], engine: Engine, done: Callable[[], None]
+) -> list[SavedScoring] | None:
+    """Score predictions shard by shard; None as soon as two shards hold some of one image."""
+    seen: set[int | str] = set()
+    found: dict[int, list[SavedScoring]] = {}
+    items = [(shared, shard) for shard in shards]
+    with contextlib.closing(engine.run(score_predictions, items)) as results:
+        for at, parts in results:
+            ids = [image_id for part in parts for image_id in part.state.image_ids]
+            if not seen.isdisjoint(ids):
+                return None
+            seen.update(ids)
+            found[at] = parts
+            done()
     rest = np.array([image.id not in seen for image in truth.images.images], bool)
-    items = []
-    for shard, (start, end) in enumerate(zip(truth.starts, truth.starts[1:], strict=False)):
+    left = []
+    for k, (start, end) in enumerate(zip(truth.starts, truth.starts[1:], strict=False)):
         if rest[start:end].any():
-            items.append((shared, shard, start + np.flatnonzero(rest[start:end])))
-    return SavedScoring.merge([*(part for _, part in pairs), *results(score_rest, items)])
+            left.append((shared, k, start + np.flatnonzero(rest[start:end])))
+    parts = [part for at in range(len(shards)) for part in found[at]]
+    return [*parts, *_in_order(engine, score_rest, left, done)]
 
 
-def _truth(
-    paths: list[Path],
+def join_truth(
+    shards: list[Shard],
     listed: list[Listed],
     params: EvalParams,
     inputs: Inputs,
-    boundary: bool,
+    boundary: bool = False,
+    errors: bool = False,
 ) -> Truth:
     """Put the images of all shards into one table without segments."""
     first = listed[0]
-    for path, other in zip(paths, listed, strict=True):
+    for shard, other in zip(shards, listed, strict=True):
         if other.task != first.task:
-            what = f"this is {other.task} ground truth, and {paths[0].name} is {first.task}."
-            raise InputError(path, "", what)
+            what = f"this is {other.task} ground truth, and {shards[0].name} is {first.task}."
+            raise InputError(str(shard), "", what)
     categories = {row.id: row for own in listed for row in own.categories}
+    images = numbered([own.images for own in listed], first.task)
+    kept = _kept(shards, images, listed)
+    starts = np.cumsum([0, *(len(own.images) for own in listed)])
     table = Segments.make(
-        [image for own in listed for image in own.images],
+        [images[at] for own, start in zip(kept, starts, strict=False) for at in start + own],
         [],
         ListMasks([]),
         [],
         task=first.task,
         categories=[categories[key] for key in sorted(categories)],
-        where_from=", ".join(map(str, paths[:3])),
+        where_from=", ".join(map(str, shards[:3])),
     )
-    starts = np.cumsum([0, *(len(own.images) for own in listed)])
-    return Truth(paths, starts, table, params, inputs, boundary)
+    if params.class_aware:
+        ids = sorted({class_id for own in listed for class_id in own.class_ids})
+        params = dataclasses.replace(params, category_ids=tuple(ids))
+    starts = np.cumsum([0, *map(len, kept)])
+    return Truth(shards, kept, starts, table, params, inputs, boundary, errors)
 
 
-def _once(image_ids: Sequence[int | str], owners: Sequence[Path]) -> None:
-    """Refuse an image that is in two shards."""
-    if len(set(image_ids)) == len(image_ids):
-        return
-    seen: dict[int | str, Path] = {}
-    for image_id, path in zip(image_ids, owners, strict=True):
-        if image_id in seen:
-            what = f"it is in {seen[image_id].name}, too."
-            raise InputError(path, f"image_id {image_id!r}", what, "Each image is in one shard.")
-        seen[image_id] = path
+def _kept(
+    shards: Sequence[Shard], images: Sequence[ImageInfo], listed: Sequence[Listed]
+) -> list[Ints]:
+    """Choose for each shard the images that are its own, by their place in it.
+
+    An image may be listed in several shards if one alone has annotations of it.
+
+    Raises:
+        InputError: Two shards have some, or the image is another one in the second.
+    """
+    owners = np.repeat(np.arange(len(shards)), [len(own.images) for own in listed])
+    n_annotations = np.concatenate([own.n_annotations for own in listed])
+    chosen: dict[int | str, int] = {}
+    for at, image in enumerate(images):
+        first = chosen.setdefault(image.id, at)
+        if first == at:
+            continue
+        if image_shape(images[first]) != image_shape(image):
+            what = f"it is another image in {shards[owners[first]].name}."
+        elif n_annotations[at] and n_annotations[first]:
+            what = f"{shards[owners[first]].name} has annotations of it, too."
+        else:
+            chosen[image.id] = at if n_annotations[at] else first
+            continue
+        hint = "Put all that is annotated of an image into one shard."
+        raise InputError(str(shards[owners[at]]), f"image_id {image.id!r}", what, hint)
+    own = np.zeros(len(images), bool)
+    own[list(chosen.values())] = True
+    ends = np.cumsum([len(one.images) for one in listed])
+    return [np.flatnonzero(part) for part in np.split(own, ends[:-1])]
+
+
+def numbered(shards: Sequence[list[ImageInfo]], task: Task) -> list[ImageInfo]:
+    """Join the images of shards; lists of maps, which number them by line, are one list."""
+    images = [image for own in shards for image in own]
+    by_line = all([one.id for one in own] == list(range(1, len(own) + 1)) for own in shards)
+    if task != "semantic" or not by_line:
+        return images
+    return [
+        ImageInfo(number, one.file_name, one.height, one.width, one.extra)
+        for number, one in enumerate(images, start=1)
+    ]

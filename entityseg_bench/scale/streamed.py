@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import EvalParams, EvalState, GroundTruth, RecordError, evaluate
+from entity_api import EvalParams, RecordError
 from entityseg_bench import formats
 from entityseg_bench.check import Problem, refuse
 from entityseg_bench.formats import Inputs
-from entityseg_bench.formats.coco_index import ResultsIndex, ResultsPart, index_results
+from entityseg_bench.formats.coco_index import ResultsIndex, index_results
 from entityseg_bench.io import InputError, collector_paused, fingerprint
+from entityseg_bench.masks import CodedMasks
 from entityseg_bench.rules import mask_problems, problems
-from entityseg_bench.scale.saved import COUNTS, SavedScoring
+from entityseg_bench.scale.parts import images_at
+from entityseg_bench.scale.saved import SavedScoring
+from entityseg_bench.score import Sides, on_void, score_sides
 from entityseg_bench.table import Segments
 
 __all__ = ["evaluate_streamed"]
@@ -71,12 +74,12 @@ def evaluate_streamed(
         dt = index.table(gt)
         warnings = list(problems(gt, dt, max_det=params.max_dets[-1]))
         refuse(warnings)
-        work = _Work(gt, gt.ground_truth(), dt, index, params, boundary)
-        states, done = [], 0
+        work = _Work(gt, dt, index, params, boundary)
+        scored, done = [], 0
         text = np.bincount(dt.image_idx, np.diff(index.places)[:, 0], len(gt.images))
         room = room_for(max_memory, len(dt), text, params.threads)
         for images in parts_of(dt, text, room):
-            states.append(work.score(images))
+            scored.append(work.score(images))
             done += len(images)
             if progress:
                 progress(done, len(gt.images))
@@ -84,14 +87,14 @@ def evaluate_streamed(
     files = {
         side: {"name": paths[0].name, "sha256": fingerprint(paths)} for side, paths in sides.items()
     }
-    return SavedScoring(
-        task=gt.task,
+    found = list(dict.fromkeys([*warnings, *work.noted]))
+    if work.n_on_void:
+        found.append(on_void(dt, work.n_on_void))
+    return dataclasses.replace(
+        SavedScoring.merge(scored),
         shards=[files],
-        counts=dict(zip(COUNTS, (len(gt.images), len(gt), len(dt)), strict=True)),
-        warnings=[str(one) for one in dict.fromkeys([*warnings, *work.noted])],
+        warnings=[str(one) for one in found],
         score_from=dt.score_from,
-        state=EvalState.merge([state for state, _ in states]),
-        boundary=EvalState.merge([own for _, own in states if own]) if boundary else None,
     )
 
 
@@ -155,64 +158,42 @@ class _Work:
 
     Attributes:
         gt: Ground truth.
-        truth: Its columns.
         dt: Predictions, their masks unread.
         index: Where they lie.
         params: What to measure.
         boundary: Whether to measure Boundary AP, too.
         noted: What was done to read masks.
+        n_on_void: How many predictions lay on unlabelled pixels alone.
     """
 
     gt: Segments
-    truth: GroundTruth
     dt: Segments
     index: ResultsIndex
     params: EvalParams
     boundary: bool
     noted: list[Problem] = dataclasses.field(default_factory=list)
+    n_on_void: int = 0
 
-    def score(self, images: Ints) -> tuple[EvalState, EvalState | None]:
+    def score(self, images: Ints) -> SavedScoring:
         """Score some images, whose positions rise."""
-        where = np.full(len(self.gt.images), -1, np.int64)
-        where[images] = np.arange(len(images))
-        part = self.index.part(np.flatnonzero(where[self.dt.image_idx] >= 0), self.dt)
+        where = np.zeros(len(self.gt.images) + 1, bool)
+        where[images] = True
+        part = self.index.part(np.flatnonzero(where[self.dt.image_idx]), self.dt)
         found = list(mask_problems(part))
         refuse(found)
         self.noted += found
-        gt_rows = np.flatnonzero(where[self.gt.image_idx] >= 0)
-        truth = _rows(self.truth, gt_rows, images, where)
-        detections = dataclasses.replace(part.detections(), image_idx=where[part.image_idx])
+        gt, gt_rows = images_at(self.gt, images)
+        # They are read already.
+        gt = gt.replace(masks=CodedMasks([self.gt.counts[row] for row in gt_rows.tolist()]))
+        dt, _ = images_at(part, images)
 
-        def state(**changes: Any) -> EvalState:
-            params = dataclasses.replace(self.params, **changes)
-            try:
-                return EvalState.of(evaluate(truth, detections, params), truth.image_ids)
-            except RecordError as error:
-                raise self._named(error, part, gt_rows) from None
+        def named(error: RecordError) -> InputError:
+            hint = "entityseg validate lists every one."
+            if error.side == "gt":
+                return self.gt.error(int(gt_rows[error.idx]), error.what, hint)
+            return part.error(error.idx, error.what, hint)
 
-        return state(), state(iou_type="boundary") if self.boundary else None
-
-    def _named(self, error: RecordError, part: ResultsPart, gt_rows: Ints) -> InputError:
-        """Say of a mask that cannot be scored where it is."""
-        hint = "entityseg validate lists every one."
-        if error.side == "gt":
-            return self.gt.error(int(gt_rows[error.idx]), error.what, hint)
-        return part.error(error.idx, error.what, hint)
-
-
-def _rows(truth: GroundTruth, rows: Ints, images: Ints, where: Ints) -> GroundTruth:
-    """Return the ground truth of some images."""
-    of = rows.tolist()
-    return dataclasses.replace(
-        truth,
-        image_ids=[truth.image_ids[idx] for idx in images.tolist()],
-        sizes=truth.sizes[images],
-        image_idx=where[truth.image_idx[rows]],
-        counts=[truth.counts[row] for row in of],
-        category_ids=truth.category_ids[rows],
-        iscrowd=truth.iscrowd[rows],
-        areas=truth.areas[rows],
-        ids=np.arange(len(rows)),
-        boxes=None if truth.boxes is None else truth.boxes[rows],
-        void=None if truth.void is None else [truth.void[idx] for idx in images.tolist()],
-    )
+        sides = Sides(gt, dt, "some", [], {})
+        scoring = score_sides(sides, self.params, boundary=self.boundary, is_part=True, named=named)
+        self.n_on_void += int(scoring.result.on_void.sum())
+        return SavedScoring.of(scoring)

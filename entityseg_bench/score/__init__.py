@@ -2,17 +2,21 @@
 
 from entityseg_bench.score.files import (
     BENCHMARK,
-    SCHEMA,
     Scoring,
     Sides,
     evaluate_files,
     evaluate_sides,
-    overlap_record,
-    parameters_record,
-    plain,
+    on_void,
     read_checked,
     read_predictions,
     read_sides,
+    score_sides,
+)
+from entityseg_bench.score.record import (
+    SCHEMA,
+    overlap_record,
+    parameters_record,
+    plain,
     result_record,
 )
 
@@ -23,6 +27,7 @@ __all__ = [
     "Sides",
     "evaluate_files",
     "evaluate_sides",
+    "on_void",
     "overlap_record",
     "parameters_record",
     "plain",
@@ -30,4 +35,5 @@ __all__ = [
     "read_predictions",
     "read_sides",
     "result_record",
+    "score_sides",
 ]

@@ -1,16 +1,15 @@
 """Files in, result and provenance out."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from entity_api import EvalParams, EvalResult, Overlap, RecordError, evaluate
+from entity_api import EvalParams, EvalResult, RecordError, evaluate
 from entity_api.shown import Shown
-from entityseg_bench import __version__, formats
+from entityseg_bench import formats
 from entityseg_bench.categories import Task
 from entityseg_bench.check import NOTE, Problem, Report, refuse, stop
 from entityseg_bench.formats import Inputs, Opened
@@ -22,27 +21,21 @@ from entityseg_bench.table import VOID_TASKS, Segments
 if TYPE_CHECKING:
     import pandas as pd
 
+    from entityseg_bench.score.type_counts import TypeCounts
     from entityseg_bench.score.type_metrics import TypeMetrics
 
 __all__ = [
     "BENCHMARK",
-    "SCHEMA",
     "Scoring",
     "Sides",
     "evaluate_files",
     "evaluate_sides",
-    "overlap_record",
-    "parameters_record",
-    "plain",
+    "on_void",
     "read_checked",
     "read_predictions",
     "read_sides",
-    "result_record",
+    "score_sides",
 ]
-
-# Version of the result JSON: raised when a field changes its meaning. From 2 on, masks that overlap
-# removal hides whole cost nothing in AP^e.
-SCHEMA = 2
 
 # Name of the benchmark's own protocol: see `entityseg_bench.score.protocols`.
 BENCHMARK = "entityseg"
@@ -80,6 +73,11 @@ class Sides(Shown):
             for side, paths in self.read.items()
         }
 
+    def error(self, fault: RecordError) -> InputError:
+        """Name a record that cannot be scored."""
+        side = self.gt if fault.side == "gt" else self.dt
+        return side.error(fault.idx, fault.what, "entityseg validate lists every one.")
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Scoring:
@@ -93,6 +91,7 @@ class Scoring:
         sides: Both sides, and where they came from.
         own: The type's metric; None for entities, which have none.
         boundary: Boundary AP and AP^e, where they were asked for.
+        counts: What ``own`` was computed from.
     """
 
     gt: Segments
@@ -102,6 +101,7 @@ class Scoring:
     sides: Sides
     own: "TypeMetrics | None" = None
     boundary: EvalResult | None = None
+    counts: "TypeCounts | None" = None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -142,6 +142,7 @@ def evaluate_files(
     inputs: Inputs | None = None,
     boundary: bool = False,
     protocol: str = BENCHMARK,
+    is_part: bool = False,
 ) -> Scoring:
     """Check and score predictions against ground truth of any of the four types.
 
@@ -159,6 +160,7 @@ def evaluate_files(
         boundary: Whether to measure Boundary AP, too.
         protocol: Name of a protocol of `entityseg_bench.score.protocols`; what it sets goes before
             ``params``.
+        is_part: Whether the scoring is to be merged with those of other images.
 
     Raises:
         InputError: A file or record that would give a wrong number.
@@ -172,7 +174,7 @@ def evaluate_files(
         params, only = chosen.settled(params), only or chosen.predicted_images_only
     with collector_paused():
         sides = read_sides(gt_path, dt_path, inputs or Inputs(), only, protocol=protocol)
-        return evaluate_sides(sides, params, progress, only, boundary)
+        return evaluate_sides(sides, params, progress, only, boundary, is_part)
 
 
 def read_sides(
@@ -263,23 +265,68 @@ def evaluate_sides(
     progress: Callable[[int, int], None] | None,
     predicted_images_only: bool,
     boundary: bool,
+    is_part: bool = False,
 ) -> Scoring:
     """Check and score two sides that were read; see `evaluate_files`."""
     gt, dt = sides.gt, sides.dt
+    if is_part and params.class_aware:
+        from entityseg_bench.score.type_counts import class_ids
+
+        if not gt.categories:
+            what = "it lists no categories: a part of a set may lack some."
+            raise InputError(gt.where_from, "", what, "Score the whole set in one process.")
+        params = dataclasses.replace(params, category_ids=class_ids(gt))
     if predicted_images_only:
         predicted = np.flatnonzero(dt.n_per_image).tolist()
         params = dataclasses.replace(params, image_ids=[gt.images[idx].id for idx in predicted])
-    n_images = len(gt.images if params.image_ids is None else params.image_ids)
     max_det = params.max_dets[-1]
     rules = problems(gt, dt, params.class_aware, max_det, sides.classes == "all")
     found = [*sides.notes, *rules]
     refuse(found)
-    counted = None
-    if gt.task in VOID_TASKS:
-        from entityseg_bench.score.type_metrics import count_type
+    return score_sides(
+        sides, params, progress, predicted_images_only, boundary, is_part, found=found
+    )
 
-        read = progress or (lambda done, total: None)
-        counted = count_type(gt, dt, sides.classes, predicted_images_only, stop, read)
+
+def on_void(dt: Segments, n: int) -> Problem:
+    """Say that some predictions are not scored."""
+    what = f"{n} predictions lie on unlabelled pixels alone and are left out."
+    return Problem(dt.where_from, "", what, "", "warning", "on-void")
+
+
+def score_sides(
+    sides: Sides,
+    params: EvalParams,
+    progress: Callable[[int, int], None] | None = None,
+    predicted_images_only: bool = False,
+    boundary: bool = False,
+    is_part: bool = False,
+    found: Sequence[Problem] = (),
+    named: Callable[[RecordError], InputError] | None = None,
+) -> Scoring:
+    """Score two sides that were checked; see `evaluate_files`.
+
+    Args:
+        sides: Both sides.
+        params: What to measure.
+        progress: As for `evaluate_files`.
+        predicted_images_only: Whether the parameters leave out images without predictions.
+        boundary: As for `evaluate_files`.
+        is_part: Likewise.
+        found: What is unusual about the sides.
+        named: Names a record that cannot be scored; by default as the sides do.
+
+    Raises:
+        InputError: A record that cannot be scored.
+    """
+    gt, dt = sides.gt, sides.dt
+    n_images = len(gt.images if params.image_ids is None else params.image_ids)
+    warnings, counts = list(found), None
+    if gt.task in VOID_TASKS:
+        from entityseg_bench.score.type_counts import count_type
+
+        read, only = progress or (lambda done, total: None), predicted_images_only
+        counts = count_type(gt, dt, sides.classes, only, stop, read, is_part)
     columns = gt.ground_truth(), dt.detections()
 
     def score(**changes: Any) -> EvalResult:
@@ -294,105 +341,23 @@ def evaluate_sides(
         try:
             return evaluate(*columns, dataclasses.replace(params, **changes), report)
         except RecordError as error:
-            side = gt if error.side == "gt" else dt
-            hint = "entityseg validate lists every one."
-            raise side.error(error.idx, error.what, hint) from None
+            raise (named or sides.error)(error) from None
 
     result = score()
     n_on_void = int(result.on_void.sum())
     if n_on_void:
-        what = f"{n_on_void} predictions lie on unlabelled pixels alone and are left out."
-        found.append(Problem(dt.where_from, "", what, "", "warning", "on-void"))
+        warnings.append(on_void(dt, n_on_void))
+    if gt.task == "instance":
+        from entityseg_bench.score.type_counts import count_instances
+
+        counts = count_instances(gt, dt, sides.classes, score, is_part)
     return Scoring(
         gt,
         dt,
         result,
-        found,
+        warnings,
         sides,
-        _instance_metrics(sides, score) if gt.task == "instance" else counted,
+        counts.metrics() if counts else None,
         score(iou_type="boundary") if boundary else None,
+        counts,
     )
-
-
-def _instance_metrics(sides: Sides, score: Callable[..., EvalResult]) -> "TypeMetrics":
-    """Return class-aware AP, or why the predictions cannot be scored by category."""
-    from entityseg_bench.score.type_metrics import TypeMetrics, instance_metrics, why_not_by_class
-
-    fault = why_not_by_class(sides.gt, sides.dt, sides.classes)
-    if fault:
-        return TypeMetrics("instance", {}, {}, fault)
-    return instance_metrics(score(class_aware=True, remove_overlaps=False))
-
-
-def result_record(scoring: Scoring) -> dict[str, Any]:
-    """Make the result JSON: metrics, parameters, provenance, counts, overlap.
-
-    Metrics are fractions in [0, 1], null where there is nothing to measure. ``task`` is the type of
-    the ground truth, and ``own_metrics`` the type's metric beside AP^e, null for entities (the
-    keys are those of `type_metrics.TypeMetrics`: groups of categories, ``per_category``, and
-    ``left_out``, why something is missing). ``boundary_metrics`` is ``metrics`` by Boundary IoU,
-    null unless asked for.
-    """
-    result, params = scoring.result, scoring.result.params
-    return {
-        "schema": SCHEMA,
-        "toolkit": {"name": "entityseg-bench", "version": __version__},
-        "task": scoring.sides.task,
-        "metrics": plain(result.metrics),
-        "own_metrics": scoring.own.record() if scoring.own else None,
-        "boundary_metrics": plain(scoring.boundary.metrics) if scoring.boundary else None,
-        "parameters": parameters_record(params, scoring.sides.protocol),
-        "files": scoring.sides.files(),
-        "score_from": scoring.dt.score_from,
-        "counts": {
-            "images": len(scoring.gt.images),
-            "ground_truth": len(scoring.gt),
-            "predictions": len(scoring.dt),
-        },
-        "overlap": overlap_record(result.overlap, [image.id for image in scoring.gt.images]),
-        "warnings": [str(problem) for problem in scoring.warnings],
-    }
-
-
-def parameters_record(params: EvalParams, protocol: str = BENCHMARK) -> dict[str, Any]:
-    """Say what was measured."""
-    return {
-        "protocol": protocol,
-        "iou_thrs": list(params.iou_thrs),
-        "area_ranges": {label: list(ends) for label, ends in params.area_ranges.items()},
-        "max_dets": list(params.max_dets),
-        "ap_max_det": params.ap_limit,
-        "overlap_rule": params.overlap_rule,
-        "class_aware": params.class_aware,
-        "iou_type": params.iou_type,
-        "images": "all" if params.image_ids is None else len(params.image_ids),
-    }
-
-
-def plain(metrics: dict[str, float]) -> dict[str, float | None]:
-    """Turn nan into null."""
-    return {name: None if math.isnan(value) else value for name, value in metrics.items()}
-
-
-def overlap_record(
-    overlap: Overlap | None, image_ids: Sequence[int | str], most: int = 10
-) -> dict[str, Any] | None:
-    """Say how much predictions overlap, and in which images most."""
-    if overlap is None:
-        return None
-    worst = (-overlap.pixels).argsort(kind="stable")[: min(most, overlap.n_images)]
-    return {
-        "images": overlap.n_images,
-        "pixels": int(overlap.pixels.sum()),
-        "share_of_covered": overlap.share,
-        "hidden": int(overlap.hidden.sum()),
-        "pairs": int(overlap.pairs.sum()) if (overlap.pairs >= 0).all() else None,
-        "most": [
-            {
-                "image_id": image_ids[idx],
-                "pixels": int(overlap.pixels[idx]),
-                "pairs": int(overlap.pairs[idx]) if overlap.pairs[idx] >= 0 else None,
-            }
-            for idx in worst
-        ],
-    }

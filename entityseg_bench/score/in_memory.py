@@ -17,7 +17,7 @@ from entityseg_bench.check import stop
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.io import InputError, collector_paused
-from entityseg_bench.masks import Masks
+from entityseg_bench.masks import CodedMasks
 from entityseg_bench.score.files import (
     BENCHMARK,
     Scoring,
@@ -28,20 +28,9 @@ from entityseg_bench.score.files import (
 )
 from entityseg_bench.score.protocols import protocol_of
 from entityseg_bench.table import LazySegments, Segments
-from entityseg_bench.types import RLE, Category, ImageInfo
+from entityseg_bench.types import Category, ImageInfo
 
-__all__ = ["CodedMasks", "evaluate", "open_truth"]
-
-
-class CodedMasks(Masks):
-    """Hold masks as the compressed counts that the evaluator reads."""
-
-    def __init__(self, counts: list[str]) -> None:
-        self._counts = counts
-
-    def rle(self, idx: int, size: tuple[int, int]) -> RLE:
-        """Return mask ``idx``, which was coded at its image's size."""
-        return {"size": list(size), "counts": self._counts[idx]}
+__all__ = ["evaluate", "open_truth"]
 
 
 def evaluate(
@@ -125,7 +114,7 @@ def open_truth(source: Any, inputs: Inputs) -> Opened:
     segments = Segments.make(
         images,
         table.image_idx,
-        CodedMasks(list(table.counts)),  # type: ignore[arg-type]
+        CodedMasks(table.counts),
         table.ids,
         category_ids=table.category_ids,
         areas=table.areas,
@@ -183,7 +172,7 @@ def as_segments(found: Detections, gt: Segments) -> Segments:
     return Segments.make(
         gt.images,
         found.image_idx,
-        CodedMasks(list(found.counts)),  # type: ignore[arg-type]
+        CodedMasks(found.counts),
         np.arange(len(found.scores)),
         category_ids=found.category_ids,
         scores=found.scores,

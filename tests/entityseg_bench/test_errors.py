@@ -10,6 +10,7 @@ from entity_api import EvalParams, evaluate, rle
 from entityseg_bench import cli
 from entityseg_bench.errors import error_record, find_errors
 from entityseg_bench.errors.costs import Oracle
+from entityseg_bench.errors.judgements import Judgements
 from entityseg_bench.errors.kinds import FOUND, KINDS, NONE
 from entityseg_bench.errors.score_quality import best_point, calibrate, operating_points
 from entityseg_bench.errors.sorting import sort_errors
@@ -220,7 +221,7 @@ def test_every_prediction_and_entity_has_a_kind_and_ap_is_the_results_own(
     occurring = {KINDS[k] for k in np.unique(found.kind) if k != FOUND}
     assert occurring == set(KINDS) - {"missed"}
     assert ((found.kind == FOUND).sum(axis=1) == (found.entity_kind == FOUND).sum(axis=1)).all()
-    oracle = Oracle(result, dt.scores, found, overlaps_removed)
+    oracle = Oracle(Judgements.of(scoring, overlaps_removed, found))
     name = "APe" if overlaps_removed else "AP"
     assert oracle.base.mean() == pytest.approx(result.metrics[name], abs=1e-15)
     assert oracle.base[0] == result.metrics[f"{name}50"]

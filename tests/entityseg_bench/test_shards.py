@@ -14,8 +14,10 @@ from drawn_boxes import draw_box
 from entity_api import rle
 from entityseg_bench import cli
 from entityseg_bench.io import InputError
+from entityseg_bench.scale.engines import InOneProcess
 from entityseg_bench.scale.saved import SavedScoring
-from entityseg_bench.scale.shards import InOneProcess, evaluate_shards, find_shards
+from entityseg_bench.scale.shards import evaluate_shards
+from entityseg_bench.scale.sources import find_shards
 from entityseg_bench.score import evaluate_files
 
 SIDE = 32
@@ -111,11 +113,89 @@ def test_an_image_in_two_shards_is_refused(tmp_path):
     write_shards(tmp_path, (7,), (7,))
     twice = tmp_path / "pred" / "002.json"
     twice.write_text((tmp_path / "pred" / "001.json").read_text())
-    with pytest.raises(InputError, match=r"002\.json: image_id \d+: it is in 001\.json, too"):
+    with pytest.raises(InputError, match=r"002\.json: image_id \d+: the same prediction is in"):
         evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
     twice.unlink()
     (tmp_path / "gt" / "002.json").write_text((tmp_path / "gt" / "000.json").read_text())
-    with pytest.raises(InputError, match=r"gt/002\.json: image_id 0: it is in 000\.json, too"):
+    with pytest.raises(InputError, match=r"gt/002\.json: image_id \d: 000\.json has annotations"):
+        evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
+
+
+def deal(folder, name, keys, n):
+    """Deal the records of a whole file out into n shards, whatever their images."""
+    content = json.loads((folder / f"{name}.json").read_text())
+    records = content if isinstance(content, list) else content["annotations"]
+    for path in (folder / name).iterdir():
+        path.unlink()
+    for k in range(n):
+        own = [record for record, key in zip(records, keys, strict=True) if key == k]
+        shard = own if isinstance(content, list) else {**content, "annotations": own}
+        (folder / name / f"{k}.json").write_text(json.dumps(shard), encoding="utf-8")
+    dealt = [
+        record for k in range(n) for record, key in zip(records, keys, strict=True) if key == k
+    ]
+    whole = dealt if isinstance(content, list) else {**content, "annotations": dealt}
+    (folder / f"{name}.json").write_text(json.dumps(whole), encoding="utf-8")
+
+
+def shuffled(folder, gt_cuts=(7, 16)):
+    """Write shards of which each holds some predictions of each image; score them as one file."""
+    gt, dt = write_shards(folder, gt_cuts, ())
+    rng = np.random.default_rng(1)
+    deal(folder, "pred", rng.integers(0, 3, len(json.loads(dt.read_text()))).tolist(), 3)
+    return evaluate_files(gt, dt, boundary=True)
+
+
+def test_predictions_of_an_image_in_several_shards_equal_one_file(tmp_path, monkeypatch):
+    whole = shuffled(tmp_path)
+    # As many buckets as there are shards of ground truth.
+    monkeypatch.setattr("entityseg_bench.scale.spread.PART", 1)
+    merged = evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess(), boundary=True)
+    assert_equal(merged, whole)
+    assert merged.boundary.finish().metrics == whole.boundary.metrics
+    assert len(merged.shards) == 3
+
+
+def test_equal_scores_rank_in_the_order_of_the_shards(tmp_path):
+    gt, dt = write_shards(tmp_path, (7,), ())
+    records = json.loads(dt.read_text())
+    for record in records:
+        record["score"] = 0.5
+    dt.write_text(json.dumps(records))
+    deal(tmp_path, "pred", [k % 2 for k in range(len(records))], 2)
+    merged = evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
+    assert_equal(merged, evaluate_files(gt, dt))
+    # The order matters here: the test would not see it otherwise.
+    dt.write_text(json.dumps(records[::-1]))
+    assert evaluate_files(gt, dt).metrics != merged.state.finish().metrics
+
+
+@pytest.mark.parametrize("row", [0, 4])
+def test_a_bad_record_of_a_spread_image_is_named(tmp_path, row):
+    shuffled(tmp_path)
+    name = poison(tmp_path, "pred", "1.json", row)
+    with pytest.raises(InputError, match=name):
+        evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
+
+
+def test_images_may_be_listed_wherever_one_shard_annotates_them(tmp_path):
+    """All shards of the ground truth list all images, as a split of the annotations alone does."""
+    gt, dt = write_shards(tmp_path, (), (7, 16))
+    annotations = json.loads(gt.read_text())["annotations"]
+    deal(tmp_path, "gt", [record["image_id"] % 3 for record in annotations], 3)
+    merged = evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
+    assert_equal(merged, evaluate_files(gt, dt))
+
+
+def test_an_image_that_is_another_in_the_second_shard_is_refused(tmp_path):
+    gt, _ = write_shards(tmp_path, (), ())
+    annotations = json.loads(gt.read_text())["annotations"]
+    deal(tmp_path, "gt", [record["image_id"] % 2 for record in annotations], 2)
+    path = tmp_path / "gt" / "1.json"
+    content = json.loads(path.read_text())
+    content["images"][4]["file_name"] = "other.jpg"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"gt/1\.json: image_id 4: it is another image in 0\.json"):
         evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
 
 
@@ -159,25 +239,8 @@ def test_no_shards_and_no_such_engine_are_refused(tmp_path, capsys):
     for engine in ("dask", "local=1", ""):
         assert cli.main(["evaluate", *sides, "--engine", engine or "x"]) == 2
         assert "there is no engine" in capsys.readouterr().err
-    assert cli.main(["evaluate", *sides, "--engine", "local", "--class-aware"]) == 2
-    assert "--class-aware" in capsys.readouterr().err
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Start a cluster of two nodes of one core each."""
-    ray = pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    cluster.add_node(num_cpus=1)
-    # A worker imports this file by its name, and what this file imports from tests/setups.
-    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}
-    quiet = {"log_to_driver": False, "configure_logging": False}
-    ray.init(address=cluster.address, runtime_env=environment, **quiet)
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+    assert cli.main(["evaluate", *sides, "--engine", "local", "--granularity"]) == 2
+    assert "--granularity" in capsys.readouterr().err
 
 
 def test_no_ray_unless_asked():
@@ -190,41 +253,49 @@ def test_no_ray_unless_asked():
 class TestRay:
     """The same on a cluster of two nodes of one core each, whatever is killed meanwhile."""
 
-    @pytest.fixture
-    def engine(self, cluster):
-        from entityseg_bench.scale.ray_engine import OnRay
-
-        return OnRay()
-
     @pytest.mark.parametrize("cuts", SPLITS.values(), ids=SPLITS)
-    def test_shards_equal_one_file(self, tmp_path, engine, cuts):
+    def test_shards_equal_one_file(self, tmp_path, on_ray, cuts):
         whole = evaluate_files(*write_shards(tmp_path, *cuts))
-        assert_equal(evaluate_shards(tmp_path / "gt", tmp_path / "pred", engine), whole)
+        assert_equal(evaluate_shards(tmp_path / "gt", tmp_path / "pred", on_ray), whole)
 
-    def test_a_bad_record_stops_with_its_file(self, tmp_path, engine):
+    def test_a_killed_worker_changes_no_shuffle(self, tmp_path, on_ray, monkeypatch):
+        whole = shuffled(tmp_path)
+        monkeypatch.setattr("entityseg_bench.scale.spread.PART", 1)
+        deadly = Deadly(on_ray, tmp_path)
+        assert_equal(evaluate_shards(tmp_path / "gt", tmp_path / "pred", deadly), whole)
+        killed = {path.name for path in tmp_path.glob("killed*")}
+        assert {"killed in deal_out", "killed in score_bucket"} <= killed
+
+    def test_a_bad_record_of_a_shuffle_stops_with_its_file(self, tmp_path, on_ray):
+        shuffled(tmp_path)
+        name = poison(tmp_path, "pred", "1.json", 3)
+        with pytest.raises(InputError, match=name):
+            evaluate_shards(tmp_path / "gt", tmp_path / "pred", on_ray)
+
+    def test_a_bad_record_stops_with_its_file(self, tmp_path, on_ray):
         write_shards(tmp_path, (7, 16), (7, 16))
         name = poison(tmp_path, "pred", "001.json", 3)
         with pytest.raises(InputError, match=name):
-            evaluate_shards(tmp_path / "gt", tmp_path / "pred", engine)
+            evaluate_shards(tmp_path / "gt", tmp_path / "pred", on_ray)
 
-    def test_a_killed_worker_changes_nothing(self, tmp_path, engine):
+    def test_a_killed_worker_changes_nothing(self, tmp_path, on_ray):
         whole = evaluate_files(*write_shards(tmp_path, (7, 16), (7, 16)))
-        deadly = Deadly(engine, tmp_path)
+        deadly = Deadly(on_ray, tmp_path)
         assert_equal(evaluate_shards(tmp_path / "gt", tmp_path / "pred", deadly), whole)
         assert len(list(tmp_path.glob("killed*"))) == 3
 
-    def test_a_worker_that_dies_every_time_names_the_shard(self, tmp_path, engine):
+    def test_a_worker_that_dies_every_time_names_the_shard(self, tmp_path, on_ray):
         with pytest.raises(InputError, match=r"shard\.json: its worker was lost 4 times"):
-            list(engine.run(dies, [(tmp_path / "shard.json",)]))
+            list(on_ray.run(dies, [(tmp_path / "shard.json",)]))
 
-    def test_an_address_where_nobody_answers_is_refused(self, engine):
+    def test_an_address_where_nobody_answers_is_refused(self, on_ray):
         with pytest.raises(InputError, match=r"ray=127\.0\.0\.1:1: no Ray cluster can be reached"):
-            type(engine)("127.0.0.1:1")
+            type(on_ray)("127.0.0.1:1")
 
-    def test_a_killed_node_changes_nothing(self, tmp_path, cluster, engine):
+    def test_a_killed_node_changes_nothing(self, tmp_path, cluster, on_ray):
         node = cluster.add_node(num_cpus=2)
         cluster.wait_for_nodes()
-        results = engine.run(waits, [(k,) for k in range(12)])
+        results = on_ray.run(waits, [(k,) for k in range(12)])
         found = [next(results)]
         cluster.remove_node(node, allow_graceful=False)
         assert sorted([*found, *results]) == [(k, k * k) for k in range(12)]
@@ -239,6 +310,10 @@ class Deadly:
     def run(self, work, items):
         marker = self.folder / f"killed in {work.__name__}"
         return self.engine.run(dies_once, [(str(marker), work, *item) for item in items])
+
+    def scatter(self, work, items, n):
+        marker = self.folder / f"killed in {work.__name__}"
+        return self.engine.scatter(dies_once, [(str(marker), work, *item) for item in items], n)
 
 
 def dies_once(marker, work, *item):

@@ -1,0 +1,200 @@
+"""The shards that a name, a folder or a pattern stands for, and each of them as a path at hand."""
+
+import contextlib
+import dataclasses
+import glob
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from entityseg_bench.formats import Inputs, sam
+from entityseg_bench.io import InputError, fingerprint, open_regular
+from entityseg_bench.scale.addresses import download, is_address, list_addresses, read_head
+
+__all__ = ["AtHand", "Shard", "at_hand", "find_shards", "list_paths"]
+
+# Files of a shard where there is one an image, as in SA-1B.
+FILES_A_SHARD = 512
+TAR = ".tar"
+# JSON Lines hold many images.
+ONE_IMAGE = re.compile(r"\.json(\.gz)?$", re.IGNORECASE).search
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Name what is read at once.
+
+    Attributes:
+        address: A file or folder as the user calls it: a path, or an address of fsspec.
+        files: Names of some files in the folder; empty for all that is there.
+    """
+
+    address: str
+    files: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name without folders."""
+        own = PurePosixPath(self.address.replace(os.sep, "/")).name
+        return f"{own}/{self.files[0]} to {self.files[-1]}" if self.files else own
+
+    def __str__(self) -> str:
+        return self.address
+
+
+@dataclasses.dataclass(frozen=True)
+class AtHand:
+    """Hold a shard as a path that every format is read from.
+
+    Attributes:
+        path: A file or folder.
+        whole: What is hashed for it: the archive, where the path is what was unpacked from one.
+        shard: The shard.
+        copy: Name of what stands for it on this machine; empty if it is read where it lies.
+    """
+
+    path: Path
+    whole: Path
+    shard: Shard
+    copy: str = ""
+
+    def described(self, read: Sequence[Path]) -> dict[str, str]:
+        """Name and hash it, of which some files were read."""
+        whole = [self.whole] if self.whole != self.path else read
+        return {"name": self.shard.name, "sha256": fingerprint(whole)}
+
+    def named(self, text: str) -> str:
+        """Return a text that names the shard where it named its copy."""
+        return text.replace(self.copy, self.shard.address) if self.copy else text
+
+
+def find_shards(path: str | Path, inputs: Inputs | None = None) -> list[Shard]:
+    """List the shards that a pattern, a folder or a file names, by name.
+
+    A folder of one JSON file an image, as SA-1B's, is cut into shards of many files; an export of
+    `entityseg convert --to parquet` has those that it was written in.
+
+    Args:
+        path: A path, or an address of fsspec.
+        inputs: Says which type and split of an export are meant.
+
+    Raises:
+        InputError: There is none.
+    """
+    text = str(path)
+    found = list_addresses(text) if is_address(text) else list(map(str, list_paths(text, inputs)))
+    names = [PurePosixPath(one.replace(os.sep, "/")).name for one in found]
+    folders = {one.removesuffix(name) for one, name in zip(found, names, strict=True)}
+    is_split = len(found) > 1 and len(folders) == 1 and all(map(ONE_IMAGE, names))
+    if is_split and sam.says_masks(_head(found[0])):
+        folder = folders.pop().rstrip("/" + os.sep)
+        starts = range(0, len(names), FILES_A_SHARD)
+        return [Shard(folder, tuple(names[k : k + FILES_A_SHARD])) for k in starts]
+    return [Shard(one) for one in found]
+
+
+def list_paths(path: str | Path, inputs: Inputs | None = None) -> list[Path]:
+    """List what a pattern or a folder of this machine holds, by name; a file is itself.
+
+    Raises:
+        InputError: Nothing.
+    """
+    text, folder = str(path), Path(path)
+    if glob.has_magic(text) and not folder.exists():
+        anchor = folder.anchor
+        found = sorted(Path(anchor or ".").glob(text[len(anchor) :]))
+    elif folder.is_dir() and any(folder.glob("*/*.meta.json")):
+        said = inputs or Inputs()
+        found = sorted(folder.glob(f"{said.task or '*'}/{said.split}-*-of-*.parquet"))
+        if len({one.parent for one in found}) > 1:
+            tasks = sorted({one.parent.name for one in found})
+            what = f"the export has annotations of the types {', '.join(tasks)}."
+            raise InputError(path, "", what, f"Say which: --task {'|'.join(tasks)}.")
+    elif folder.is_dir():
+        found = sorted(one for one in folder.iterdir() if not one.name.startswith("."))
+    else:
+        return [folder]
+    if not found:
+        raise InputError(path, "", "there is no shard.", "Name a folder, or a pattern in quotes.")
+    return found
+
+
+def _head(name: str) -> bytes:
+    if is_address(name):
+        return read_head(name, sam.HEAD)
+    with open_regular(name) as file:
+        return file.read(sam.HEAD)
+
+
+@contextlib.contextmanager
+def at_hand(shard: Shard) -> Iterator[AtHand]:
+    """Bring a shard to this machine, and out of its archive, while the block runs.
+
+    What is raised in the block names the shard, and not its copy.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    far = is_address(shard.address)
+    if not far and not shard.files and not shard.address.endswith(TAR):
+        yield AtHand(Path(shard.address), Path(shard.address), shard)
+        return
+    with tempfile.TemporaryDirectory(prefix="entityseg-", ignore_cleanup_errors=True) as temporary:
+        place = Path(temporary) / "shard"
+        found = _brought(shard, far, place)
+        try:
+            yield found
+        except InputError as error:
+            file, where, what, hint = map(
+                found.named, (error.file, error.where, error.what, error.hint)
+            )
+            raise InputError(file, where, what, hint, error.code) from None
+
+
+def _brought(shard: Shard, far: bool, place: Path) -> AtHand:
+    """Copy a shard to a folder, link its files there, or unpack it."""
+    place.mkdir()
+    if shard.files:
+        for name in shard.files:
+            _bring(f"{shard.address}/{name}", far, place / name)
+        return AtHand(place, place, shard, str(place))
+    whole = Path(shard.address)
+    if far:
+        # An address may end in what is no name of a file: https://host/a.json?version=3.
+        name = shard.address.rpartition("/")[2].partition("?")[0] or "shard"
+        whole = place.parent / name
+        download(shard.address, whole)
+    if whole.suffix != TAR:
+        return AtHand(whole, whole, shard, str(whole))
+    _unpack(whole, shard, place)
+    return AtHand(place, whole, shard, str(place))
+
+
+def _bring(source: str, far: bool, target: Path) -> None:
+    if far:
+        download(source, target)
+        return
+    try:
+        target.symlink_to(Path(source).absolute())
+    except OSError:  # links need rights on Windows
+        shutil.copyfile(source, target)
+
+
+def _unpack(archive: Path, shard: Shard, place: Path) -> None:
+    """Unpack the annotations of an archive: its JSON, or all files where there is none."""
+    try:
+        with open_regular(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            files = [one for one in tar if one.isreg() and not Path(one.name).name.startswith(".")]
+            annotations = [one for one in files if sam.JSON.search(one.name)]
+            for member in annotations or files:
+                tar.extract(member, place, filter="data")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        hint = "A packed archive (.tar.gz) has to be unpacked once: gunzip."
+        reason = str(error).replace(str(place), "").rstrip(".")
+        raise InputError(str(shard), "", f"it cannot be unpacked: {reason}.", hint) from None
+    if not files:
+        raise InputError(str(shard), "", "there is no file in it.")

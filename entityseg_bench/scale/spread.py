@@ -1,0 +1,203 @@
+"""Predictions of an image that lie in several shards: gathered by image, and scored then."""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entityseg_bench.formats.arrow import CodedMasks
+from entityseg_bench.formats.opened import Classes
+from entityseg_bench.io import InputError, collector_paused
+from entityseg_bench.scale.addresses import is_address
+from entityseg_bench.scale.engines import Engine
+from entityseg_bench.scale.parts import Truth, described, read_shard, score_part
+from entityseg_bench.scale.saved import SavedScoring
+from entityseg_bench.scale.sources import Shard
+from entityseg_bench.score import Sides
+from entityseg_bench.table import Segments
+
+__all__ = ["score_spread"]
+
+# Bytes of predictions that go from one shard to one bucket, at least: smaller parts would be held
+# by the process that was started. And how many buckets there are at most.
+PART, MOST_BUCKETS = 1 << 18, 256
+# What a shard at an address is taken to hold, which is not asked for.
+FAR_BYTES = 64 << 20
+
+Ints = NDArray[np.int64]
+
+
+class Piece(NamedTuple):
+    """Hold the predictions of a shard on the images of a bucket.
+
+    Attributes:
+        rows: (N,) where in the shard they stand.
+        image_idx: (N,) their images.
+        category_ids: (N,).
+        scores: (N,).
+        sizes: (N, 2) height and width of each mask.
+        codes: (N,) its compressed run lengths.
+    """
+
+    rows: Ints
+    image_idx: Ints
+    category_ids: Ints
+    scores: NDArray[np.float64]
+    sizes: Ints
+    codes: list[bytes]
+
+
+class Head(NamedTuple):
+    """Say of a shard what does not hang on the image; ``n`` is how many predictions it holds."""
+
+    n: int
+    files: dict[str, str]
+    warnings: list[str]
+    classes: Classes
+    score_from: str
+
+
+def score_spread(
+    truth: Truth, shared: Any, shards: Sequence[Shard], engine: Engine, done: Callable[[], None]
+) -> list[SavedScoring]:
+    """Score predictions whose images lie in several shards.
+
+    Each shard of predictions is read once and dealt out into buckets of images, a bucket being some
+    neighbouring shards of ground truth; then each bucket is scored.
+
+    Args:
+        truth: All images.
+        shared: What stands for them in the arguments of the engine.
+        shards: Of the predictions; of one image they rank in the order of their shards.
+        engine: Runs the shards.
+        done: Called after each shard.
+
+    Raises:
+        InputError: A bad record, or a prediction that stands in two shards.
+    """
+    n_bytes = sum(map(_size_of, shards))
+    n = min(len(truth.shards), MOST_BUCKETS, math.isqrt(n_bytes // PART) + 1)
+    cuts = np.linspace(0, len(truth.shards), n + 1).astype(np.int64)
+    found: dict[int, tuple[Head, list[Any]]] = {}
+    for at, result in engine.scatter(deal_out, [(shared, shard, cuts) for shard in shards], n):
+        found[at] = result
+        done()
+    heads = [found[at][0] for at in range(len(shards))]
+    about = _joined(heads)
+    items = []
+    for bucket in range(n):
+        pieces = [found[at][1][bucket] for at in range(len(shards))]
+        items.append((shared, cuts[bucket : bucket + 2], list(shards), about, *pieces))
+    scored = dict(engine.run(score_bucket, items))
+    parts = [part for bucket in range(n) for part in scored[bucket]]
+    warnings = [text for head in heads for text in head.warnings]
+    return [dataclasses.replace(parts[0], warnings=[*warnings, *parts[0].warnings]), *parts[1:]]
+
+
+def _size_of(shard: Shard) -> int:
+    if is_address(shard.address):
+        return FAR_BYTES
+    paths = [Path(shard.address, name) for name in shard.files] or [Path(shard.address)]
+    return sum(path.stat().st_size for path in paths)
+
+
+def _joined(heads: Sequence[Head]) -> Head:
+    """Say of all shards what `Head` says of one.
+
+    Raises:
+        InputError: They do not belong together.
+    """
+    for key, what in (("score_from", "scores"), ("classes", "categories")):
+        if len({getattr(head, key) for head in heads if head.n}) > 1:
+            hint = "Score shards of one kind."
+            raise InputError("predictions", "", f"{what} of shards are of several kinds.", hint)
+    hashes = sorted(head.files["sha256"] for head in heads)
+    files = {"name": f"{len(heads)} files"}
+    files["sha256"] = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    first = next((head for head in heads if head.n), heads[0])
+    return first._replace(files=files, warnings=[])
+
+
+def deal_out(truth: Truth, shard: Shard, cuts: Ints) -> tuple[Any, ...]:
+    """Read a shard of predictions; return its head, and a piece for each bucket."""
+    with collector_paused(), read_shard(truth, shard) as found:
+        dt = found.sides.dt
+        buckets = np.searchsorted(truth.starts[cuts], dt.image_idx, side="right") - 1
+        pieces = [_piece(dt, np.flatnonzero(buckets == k)) for k in range(len(cuts) - 1)]
+        head = Head(len(dt), found.files, found.warnings, found.sides.classes, dt.score_from)
+        return head, *pieces
+
+
+def _piece(dt: Segments, rows: Ints) -> Piece:
+    masks = [dt.rle(row) for row in rows.tolist()]
+    return Piece(
+        rows,
+        dt.image_idx[rows],
+        dt.category_ids[rows],
+        dt.scores[rows],
+        np.array([mask["size"] for mask in masks], np.int64).reshape(-1, 2),
+        [mask["counts"].encode("ascii") for mask in masks],
+    )
+
+
+def score_bucket(
+    truth: Truth, cuts: Ints, shards: Sequence[Shard], about: Head, *pieces: Piece
+) -> list[SavedScoring]:
+    """Score the images of some shards of ground truth with what all shards of predictions say."""
+    with collector_paused():
+        owners = np.repeat(np.arange(len(pieces)), [len(piece.rows) for piece in pieces])
+        _refuse_copies(truth, shards, owners, pieces)
+        dt = Segments.make(
+            truth.images.images,
+            np.concatenate([piece.image_idx for piece in pieces]),
+            CodedMasks(
+                [code for piece in pieces for code in piece.codes],
+                np.concatenate([piece.sizes for piece in pieces]),
+            ),
+            np.concatenate([piece.rows for piece in pieces]),
+            category_ids=np.concatenate([piece.category_ids for piece in pieces]),
+            scores=np.concatenate([piece.scores for piece in pieces]),
+            predicted=True,
+            categories=truth.images.categories,
+            task=truth.images.task,
+            where_from=", ".join(str(shard) for shard in shards[:3]),
+            score_from=about.score_from,
+        )
+        sides = Sides(truth.images, dt, about.classes, [], {})
+
+        def error(row: int, what: str, hint: str) -> InputError:
+            image_id = truth.images.images[dt.image_idx[row]].id
+            place = f"record {dt.ids[row]} (image_id {image_id!r})"
+            return InputError(str(shards[owners[row]]), place, f"{what}.", hint)
+
+        parts = []
+        for k in range(*cuts.tolist()):
+            images = np.arange(*truth.starts[k : k + 2].tolist())
+            part = score_part(truth, k, images, sides, error)
+            parts.append(described(part, about.files))
+        return parts
+
+
+def _refuse_copies(
+    truth: Truth, shards: Sequence[Shard], owners: Ints, pieces: Sequence[Piece]
+) -> None:
+    """Refuse an image of which two shards hold one prediction: one of them is a copy."""
+    image_idx = np.concatenate([piece.image_idx for piece in pieces])
+    rows = (
+        row
+        for piece in pieces
+        for row in zip(piece.scores.tolist(), piece.category_ids.tolist(), piece.codes, strict=True)
+    )
+    seen: dict[tuple[Any, ...], int] = {}
+    for owner, at, row in zip(owners.tolist(), image_idx.tolist(), rows, strict=True):
+        first = seen.setdefault((at, *row), owner)
+        if first != owner:
+            image_id = truth.images.images[at].id
+            what = f"the same prediction is in {shards[first].name}, too."
+            hint = "Is one of them a copy? An image may be in several shards, a prediction in one."
+            raise InputError(str(shards[owner]), f"image_id {image_id!r}", what, hint)
