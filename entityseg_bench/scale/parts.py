@@ -108,6 +108,7 @@ def score_part(
     with at_hand(truth.shards[shard]) as here:
         opened = formats.open(here.path, truth.inputs, whole=False)
         gt = opened.segments.read()
+        refuse(list(problems(gt, None, truth.params.class_aware)))
         files = here.described(opened.read)
         return _score_part(truth, shard, images, gt, sides, dt_error or sides.dt.error, files)
 
