@@ -29,12 +29,13 @@ def match_image(
     gt_crowd: NDArray[np.uint8],
     gt_group: NDArray[np.int64],
 ) -> None: ...
-def precision_at_recall(
+def add_to_curve(
     outcome: NDArray[np.int8],
     order: NDArray[np.int64],
     score: NDArray[np.float64],
     n_gt: int,
     rec_thrs: NDArray[np.float64],
+    counts: NDArray[np.int64],
     precision: NDArray[Any],
     score_at: NDArray[Any],
-) -> float: ...
+) -> None: ...

@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Kernels of the protocol: greedy matching of one image, and precision over all of them.
 
-`Target.match` and `precision_at_recall` imitate cocoapi's `evaluateImg` and `accumulate` operation
+`Target.match` and `add_to_curve` imitate cocoapi's `evaluateImg` and `accumulate` operation
 by operation, so that results equal pycocotools' to the last bit; the tests hold both against it.
 """
 
@@ -168,16 +168,19 @@ def match_image(
         raise MemoryError
 
 
-def precision_at_recall(
+def add_to_curve(
     const int8_t[::1] outcome,
     const int64_t[::1] order,
     const double[::1] score,
     int64_t n_gt,
     const double[::1] rec_thrs,
+    int64_t[::1] counts,
     double[:] precision,
     double[:] score_at,
 ):
-    """Interpolate precision at each recall threshold from outcomes sorted by score descending.
+    """Go on with precision at each recall threshold through more outcomes, of lower scores.
+
+    Once all are added, the highest of ``precision[r:]`` is the interpolated precision at r.
 
     Args:
         outcome: As `Target.match` writes them.
@@ -185,45 +188,38 @@ def precision_at_recall(
         score: (N,) descending.
         n_gt: Counted ground truth, above 0.
         rec_thrs: (R,) rising, in [0, 1].
-        precision: (R,) written: the highest precision at that recall or a higher one, else 0.
-        score_at: (R,) written: the score at which that recall is first reached, else 0.
-
-    Returns:
-        The recall of all detections, in [0, 1].
+        counts: (4,) true positives, false positives, reached thresholds and all detections so far;
+            zeros at first, and added to.
+        precision: (R,) zeros at first; raised to the highest precision while r is the last
+            threshold that is reached.
+        score_at: (R,) zeros at first; written: the score at which that recall is first reached.
     """
-    cdef Py_ssize_t n = order.shape[0], i, r
-    cdef int64_t tp = 0, fp = 0, k
+    cdef Py_ssize_t n = order.shape[0], n_thrs = rec_thrs.shape[0], i, r
+    cdef int64_t tp = counts[0], fp = counts[1]
+    cdef Py_ssize_t reached = counts[2]
     cdef int8_t found
+    cdef double value
     # numpy.spacing(1): cocoapi adds it to the denominator.
     cdef double tiny = 2.220446049250313e-16
-    # Recall rises at true positives alone, and precision is highest there.
-    cdef double* precisions = <double*>malloc((n + 1) * sizeof(double))
-    cdef Py_ssize_t* places = <Py_ssize_t*>malloc((n + 1) * sizeof(Py_ssize_t))
-    if precisions == NULL or places == NULL:
-        free(precisions)
-        free(places)
-        raise MemoryError
     with nogil:
         for i in range(n):
             # Ignored ones change no sum.
             found = outcome[order[i]]
             fp += found == FALSE_POSITIVE
             if found == TRUE_POSITIVE:
-                places[tp] = i
+                # Recall rises at true positives alone, and precision is highest there.
                 tp += 1
-                precisions[tp - 1] = <double>tp / (<double>(fp + tp) + tiny)
-        for k in range(tp - 2, -1, -1):
-            if precisions[k + 1] > precisions[k]:
-                precisions[k] = precisions[k + 1]
-        k = 0
-        for r in range(rec_thrs.shape[0]):
-            while k < tp and <double>(k + 1) / <double>n_gt < rec_thrs[r]:
-                k += 1
-            precision[r] = precisions[k] if k < tp else 0.0
-            score_at[r] = score[places[k]] if k < tp else 0.0
-            if n and rec_thrs[r] <= 0:
-                # The first detection reaches a recall of 0, whatever it is.
-                score_at[r] = score[0]
-    free(precisions)
-    free(places)
-    return <double>tp / <double>n_gt
+                while reached < n_thrs and <double>tp / <double>n_gt >= rec_thrs[reached]:
+                    if rec_thrs[reached] > 0:
+                        score_at[reached] = score[i]
+                    reached += 1
+                value = <double>tp / (<double>(fp + tp) + tiny)
+                if reached and value > precision[reached - 1]:
+                    precision[reached - 1] = value
+        if n and not counts[3]:
+            # The first detection reaches a recall of 0, whatever it is.
+            for r in range(n_thrs):
+                if rec_thrs[r] <= 0:
+                    score_at[r] = score[0]
+    counts[0], counts[1], counts[2] = tp, fp, reached
+    counts[3] += n

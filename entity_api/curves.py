@@ -1,33 +1,43 @@
 """From outcomes sorted by score descending to precision and recall."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _match
-from entity_api.groups import Idx, by_score_descending
+from entity_api.groups import Idx
 from entity_api.params import EvalParams
 
-__all__ = ["precision_and_recall"]
+__all__ = ["Ranked", "precision_and_recall"]
+
+
+class Ranked(NamedTuple):
+    """Hold n detections of one category, by score descending.
+
+    Attributes:
+        order: (n,) positions in what ``outcome_of`` gives.
+        scores: (n,) descending.
+        ranks: (n,) place in the group.
+        outcome_of: Gives the outcomes at an area range and a threshold.
+    """
+
+    order: Idx
+    scores: NDArray[np.float64]
+    ranks: NDArray[np.integer]
+    outcome_of: Callable[[int, int], NDArray[np.int8]]
 
 
 def precision_and_recall(
-    outcome_of: Callable[[int, int], NDArray[np.int8]],
-    scores: NDArray[np.float64],
-    ranks: Idx,
-    category_start: Idx,
-    n_gt: NDArray[np.int64],
-    params: EvalParams,
+    ranked: Callable[[int], Iterable[Ranked]], n_gt: NDArray[np.int64], params: EvalParams
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Compute the arrays of `Scored` from columns in the order of `Groups`.
+    """Compute the arrays of `Scored`.
 
     Args:
-        outcome_of: Gives the outcomes of all columns, (N,), at an area range and a threshold.
-        scores: (N,).
-        ranks: (N,) place in the group.
-        category_start: (K + 1,) where each category's columns start.
+        ranked: Gives the detections of a category, in parts of which each has lower scores than the
+            one before, or equal ones.
         n_gt: (K, A) ground truth that counts.
         params: Thresholds and limits.
 
@@ -35,26 +45,34 @@ def precision_and_recall(
         Precision, recall and scores.
     """
     n_thrs, n_recs, (n_cats, n_areas) = len(params.iou_thrs), len(params.rec_thrs), n_gt.shape
-    shape = (n_thrs, n_recs, n_cats, n_areas, len(params.max_dets))
+    n_limits = len(params.max_dets)
+    shape = (n_thrs, n_recs, n_cats, n_areas, n_limits)
     precision, score_at = np.full(shape, -1.0), np.full(shape, -1.0)
-    recall = np.full((n_thrs, n_cats, n_areas, len(params.max_dets)), -1.0)
+    recall = np.full((n_thrs, n_cats, n_areas, n_limits), -1.0)
     rec_thrs = np.array(params.rec_thrs, np.float64)
     for k in range(n_cats):
-        columns = np.arange(category_start[k], category_start[k + 1])
-        by_score = by_score_descending(scores[columns])
-        columns = columns[by_score]
-        limits = [columns[ranks[columns] < max_det] for max_det in params.max_dets]
-        kept_scores = [scores[kept] for kept in limits]
-        for a, t in itertools.product(np.flatnonzero(n_gt[k]).tolist(), range(n_thrs)):
-            outcome = outcome_of(a, t)
-            for m, (kept, kept_score) in enumerate(zip(limits, kept_scores, strict=True)):
-                recall[t, k, a, m] = _match.precision_at_recall(
-                    outcome,
-                    kept,
-                    kept_score,
-                    int(n_gt[k, a]),
-                    rec_thrs,
-                    precision[t, :, k, a, m],
-                    score_at[t, :, k, a, m],
-                )
+        areas = np.flatnonzero(n_gt[k]).tolist()
+        counts = np.zeros((n_areas, n_thrs, n_limits, 4), np.int64)
+        for a in areas:
+            precision[:, :, k, a], score_at[:, :, k, a] = 0, 0
+        for part in ranked(k) if areas else ():
+            limits = [part.ranks < max_det for max_det in params.max_dets]
+            kept = [(part.order[own], part.scores[own]) for own in limits]
+            for a, t in itertools.product(areas, range(n_thrs)):
+                outcome = part.outcome_of(a, t)
+                for m, (order, scores) in enumerate(kept):
+                    _match.add_to_curve(
+                        outcome,
+                        order,
+                        scores,
+                        int(n_gt[k, a]),
+                        rec_thrs,
+                        counts[a, t, m],
+                        precision[t, :, k, a, m],
+                        score_at[t, :, k, a, m],
+                    )
+        for a in areas:
+            recall[:, k, a] = counts[a, :, :, 0] / n_gt[k, a]
+            rising = np.maximum.accumulate(precision[:, ::-1, k, a], axis=1)
+            precision[:, :, k, a] = rising[:, ::-1]
     return precision, recall, score_at

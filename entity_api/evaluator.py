@@ -6,15 +6,15 @@ predictions of an image are removed: each pixel goes to the highest score that c
 "High-Quality Entity Segmentation", ICCV 2023).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api.curves import precision_and_recall
-from entity_api.groups import group
+from entity_api.curves import Ranked, precision_and_recall
+from entity_api.groups import by_score_descending, group
 from entity_api.images import Run
 from entity_api.inputs import check_names, detections_of, ground_truth_of
 from entity_api.loading import loaded
@@ -106,12 +106,15 @@ def accumulate(matches: Matches, scores: NDArray[np.float64], params: EvalParams
         [np.count_nonzero(groups.gt_category[~out] == k) for out in matches.gt_ignored]
         for k in range(len(groups.category_ids))
     ]
-    arrays = precision_and_recall(
-        lambda a, t: matches.outcome[a, t],
-        scores[groups.records],
-        groups.ranks,
-        groups.category_start,
-        np.array(n_gt, np.int64).reshape(-1, len(params.area_ranges)),
-        params,
-    )
+    all_scores = scores[groups.records]
+
+    def ranked(k: int) -> Iterator[Ranked]:
+        columns = np.arange(groups.category_start[k], groups.category_start[k + 1])
+        columns = columns[by_score_descending(all_scores[columns])]
+        outcome = matches.outcome
+        ranks = groups.ranks[columns]
+        yield Ranked(columns, all_scores[columns], ranks, lambda a, t: outcome[a, t])
+
+    counted = np.array(n_gt, np.int64).reshape(-1, len(params.area_ranges))
+    arrays = precision_and_recall(ranked, counted, params)
     return Scored(*arrays, matches)

@@ -19,6 +19,7 @@ from entity_api.overlap import Overlap
 from entity_api.result import EvalResult, Matches, Scored, summarize
 from entity_api.state_arrays import ABSENT, KEYS, StateArrays, bare
 from entity_api.state_file import StateError
+from entity_api.state_ranges import RankedState
 from entity_api.tables import Detections, GroundTruth
 
 __all__ = ["EvalState", "Pass", "join_images"]
@@ -130,14 +131,19 @@ class EvalState(StateArrays):
         )
         group_category = np.concatenate([state.group_category for state in states])
         by_group = np.lexsort((group_image, group_category))
-        n_dt = np.concatenate([state.n_dt for state in states])
-        by_detection = _spread(np.cumsum(n_dt) - n_dt, n_dt, by_group)
+        n_dt = np.concatenate([state.n_dt for state in states])[by_group]
+        # Where the detections of each group go, in the order of the parts.
+        starts = np.empty(len(n_dt), np.int64)
+        starts[by_group] = np.cumsum(n_dt) - n_dt
         tables = np.concatenate([_rows(state.patterns) for state in states])
         patterns, code_of = np.unique(tables, axis=0, return_inverse=True)
-        starts = np.cumsum([0, *(len(state.patterns) for state in states)])
-        codes = np.concatenate(
-            [code_of.reshape(-1)[at + own.codes] for at, own in zip(starts, states, strict=False)]
-        )
+        scores, codes = np.empty(int(n_dt.sum())), np.empty(int(n_dt.sum()), np.int32)
+        groups = patterns_so_far = 0
+        for state in states:
+            at = _spread(starts[groups:][: len(state.n_dt)], state.n_dt)
+            own = code_of.reshape(-1)[patterns_so_far:][: len(state.patterns)]
+            scores[at], codes[at] = state.scores, own[state.codes]
+            groups, patterns_so_far = groups + len(state.n_dt), patterns_so_far + len(own)
         return dataclasses.replace(
             first,
             image_ids=image_ids,
@@ -147,9 +153,9 @@ class EvalState(StateArrays):
             group_category=group_category[by_group],
             group_image=group_image[by_group],
             n_gt=np.concatenate([state.n_gt for state in states])[by_group],
-            n_dt=n_dt[by_group],
-            scores=np.concatenate([state.scores for state in states])[by_detection],
-            codes=codes[by_detection].astype(np.int32),
+            n_dt=n_dt,
+            scores=scores,
+            codes=codes,
             patterns=patterns.reshape(len(patterns), *first.patterns.shape[1:]),
         )
 
@@ -196,20 +202,10 @@ class EvalState(StateArrays):
         )
 
     def _scored(self, removed: bool) -> Scored:
-        found = self.ranked(removed)
         n_areas, n_thrs = self.patterns.shape[2:]
-        codes, n_cats = self.codes[found.at], len(self.category_ids)
-        n_gt = np.zeros((n_cats, n_areas), np.int64)
+        n_gt = np.zeros((len(self.category_ids), n_areas), np.int64)
         np.add.at(n_gt, self.group_category, self.n_gt)
-        category_start = np.searchsorted(self.group_category[found.group], np.arange(n_cats + 1))
-        arrays = precision_and_recall(
-            lambda a, t: self.patterns[:, int(removed), a, t].view(np.int8)[codes],
-            self.scores[found.at],
-            found.ranks,
-            category_start,
-            n_gt,
-            self.params,
-        )
+        arrays = precision_and_recall(RankedState(self, removed).category, n_gt, self.params)
         gt = GroundTruth(
             [], np.zeros((0, 2), np.int64), np.zeros(0, np.int64), [], np.zeros(0, np.int64),
             np.zeros(0, bool), np.zeros(0), [],
@@ -284,9 +280,8 @@ def _distinct(rows: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Ints]:
     return table, place.reshape(-1)[code]
 
 
-def _spread(starts: Ints, lengths: Ints, order: Ints) -> Ints:
-    """List the members of groups that stand one after the other, the groups in another order."""
-    starts, lengths = starts[order], lengths[order]
+def _spread(starts: Ints, lengths: Ints) -> Ints:
+    """List the members of groups that begin at some positions, group after group."""
     ends = np.cumsum(lengths)
     return np.arange(int(lengths.sum())) + np.repeat(starts - (ends - lengths), lengths)
 

@@ -85,7 +85,7 @@ def read_arrays(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, An
             found, shapes = {}, head["shapes"]
             for name in file.schema_arrow.names:
                 # One after the other: all columns at once would be in memory twice.
-                column = file.read(columns=[f"{name}.list.element"]).column(0)
+                column = file.read(columns=[f"{name}.list.element"], use_threads=False).column(0)
                 values = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
                 joined = values[0] if len(values) == 1 else np.concatenate(values)
                 found[name] = joined.reshape(shapes[name])

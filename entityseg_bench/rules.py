@@ -15,7 +15,10 @@ from entityseg_bench.check import IMAGE_UNKNOWN, NOTE, Problem, SeveralFaults, p
 from entityseg_bench.io import InputError
 from entityseg_bench.table import VOID_TASKS, Segments, plain
 
-__all__ = ["masks", "problems"]
+__all__ = ["OF_PARTS", "coverage", "masks", "problems", "unannotated"]
+
+# Codes of what is true of every part of a set that does not hold all images.
+OF_PARTS = ("images-without-predictions", "no-predictions", "images-without-annotations")
 
 VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(\.\d+)?")
 # Boxes of less in common are of other places; of more, of the same.

@@ -4,7 +4,12 @@ from pathlib import Path
 
 from entity_api.report import text_table
 from entityseg_bench.io import write_json
-from entityseg_bench.resampling import interval_record, interval_table, state_intervals
+from entityseg_bench.resampling import (
+    Sample,
+    interval_record,
+    interval_table,
+    sample_intervals,
+)
 from entityseg_bench.scale.saved import SavedScoring
 from entityseg_bench.score.type_metrics import type_table
 
@@ -20,7 +25,7 @@ def tell(merged: SavedScoring, n_resamples: int | None, json: str | None) -> Non
     print(text_table(result))
     record = merged.record(result, boundary)
     if n_resamples is not None:
-        intervals = state_intervals(merged.state, result, n_resamples)
+        intervals = sample_intervals(Sample.of_state(merged.state, result), n_resamples)
         print(f"\n{interval_table(intervals, n_resamples)}")
         record["intervals"] = interval_record(intervals, n_resamples)
     if merged.own:

@@ -3,9 +3,13 @@
 import argparse
 import importlib
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from entity_api.state_file import StateError, read_head
 from entityseg_bench.commands._arguments import (
+    add_engine,
     add_input_arguments,
     add_threads,
     check_draws,
@@ -14,10 +18,20 @@ from entityseg_bench.commands._arguments import (
 )
 from entityseg_bench.io import InputError, check_writable
 
+if TYPE_CHECKING:
+    from entityseg_bench.compare import Compared
+    from entityseg_bench.score import Scoring
+
+EPILOG = """\
+In place of GT and PRED may stand two states or more, each of all images, as `evaluate --save-state`
+or `merge --save-state` wrote them; the others are held to the first.
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("gt", metavar="GT", help="ground truth, as for evaluate")
+    parser.epilog = EPILOG
+    parser.add_argument("gt", metavar="GT", help="ground truth, as for evaluate; or a state")
     parser.add_argument(
         "preds", metavar="PRED", nargs="+", help="predictions; the others are held to the first"
     )
@@ -44,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top", type=int, default=10, metavar="N", help="images to list that moved (default: 10)"
     )
+    add_engine(parser)
     add_input_arguments(parser)
     add_threads(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -51,27 +66,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score, compare, print the tables, write the files."""
-    from entity_api import EvalParams
     from entityseg_bench.compare import compare, comparison_record, write_figures
     from entityseg_bench.compare.paper import comparison_csv, comparison_tex, write_text
     from entityseg_bench.compare.tables import comparison_table
     from entityseg_bench.io import check_folder, write_json
-    from entityseg_bench.score import evaluate_files
 
     labels = args.labels.split(",") if args.labels else None
-    refuse(args, labels)
+    states = find_states(args)
+    refuse(args, labels, states)
     if args.figures:
         # What is missing is named before the work.
         importlib.import_module("matplotlib")
         check_folder(args.figures)
-    params = EvalParams(threads=args.threads, keep_matches=bool(args.figures))
-    scorings, inputs = [], inputs_of(args)
-    for path in args.preds:
-        progress = None if args.quiet else late_bar()
-        scorings.append(evaluate_files(args.gt, path, params, progress, inputs=inputs))
-        for problem in scorings[-1].warnings if not args.quiet else []:
-            print(problem, file=sys.stderr)
-    comparison = compare(scorings, labels, args.resamples, args.permutations, args.level, args.seed)
+    scorings: list[Scoring] = []
+    files: Sequence[Scoring | Compared] = scorings
+    if states or args.engine:
+        files = from_states(args, states)
+    else:
+        scorings += from_files(args)
+    try:
+        comparison = compare(
+            files, labels, args.resamples, args.permutations, args.level, args.seed
+        )
+    except ValueError as error:
+        raise InputError("arguments", "", f"{error}.") from None
     if args.json:
         write_json(Path(args.json), comparison_record(comparison), indent=2)
     if args.tex:
@@ -84,12 +102,67 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def refuse(args: argparse.Namespace, labels: list[str] | None) -> None:
+def find_states(args: argparse.Namespace) -> list[str]:
+    """Return the paths if all of them are states, nothing if none is.
+
+    Raises:
+        InputError: Some are.
+    """
+    paths = [args.gt, *args.preds]
+    try:
+        states = [path for path in paths if read_head(path) is not None]
+    except StateError as error:
+        raise InputError("arguments", "", f"{error}.") from None
+    if len(states) not in (0, len(paths)):
+        other = next(path for path in paths if path not in states)
+        what = f"{states[0]} is a state, and {other} is none."
+        raise InputError("arguments", "", what, "Name states alone, or GT and PRED.")
+    return states
+
+
+def from_files(args: argparse.Namespace) -> "Iterator[Scoring]":
+    """Score the files of predictions."""
+    from entity_api import EvalParams
+    from entityseg_bench.score import evaluate_files
+
+    params = EvalParams(threads=args.threads, keep_matches=bool(args.figures))
+    for path in args.preds:
+        progress = None if args.quiet else late_bar()
+        scoring = evaluate_files(args.gt, path, params, progress, inputs=inputs_of(args))
+        for problem in scoring.warnings if not args.quiet else []:
+            print(problem, file=sys.stderr)
+        yield scoring
+
+
+def from_states(args: argparse.Namespace, states: Sequence[str]) -> "list[Compared]":
+    """Read states, or score shards into such."""
+    from entity_api import EvalParams
+    from entityseg_bench.compare import Compared
+    from entityseg_bench.scale.engines import engine_of
+    from entityseg_bench.scale.saved import SavedScoring
+    from entityseg_bench.scale.shards import evaluate_shards
+
+    if states:
+        return [Compared.of_state(SavedScoring.load(path), Path(path)) for path in states]
+    engine, found = engine_of(args.engine), []
+    for path in args.preds:
+        progress = None if args.quiet else late_bar("shard")
+        params, inputs = EvalParams(threads=args.threads), inputs_of(args)
+        saved = evaluate_shards(args.gt, path, engine, params, inputs, progress=progress)
+        for warning in saved.warnings if not args.quiet else []:
+            print(warning, file=sys.stderr)
+        found.append(Compared.of_state(saved, Path(path)))
+    return found
+
+
+def refuse(args: argparse.Namespace, labels: list[str] | None, states: Sequence[str]) -> None:
     """Stop before the work where the arguments make no sense."""
+    files = states or args.preds
     faults = {
-        "name two prediction files or more": len(args.preds) < 2,
-        f"{len(labels or [])} labels for {len(args.preds)} files": labels
-        and len(labels) != len(args.preds),
+        "name two prediction files or more": len(files) < 2,
+        f"{len(labels or [])} labels for {len(files)} files": labels and len(labels) != len(files),
+        "--engine needs GT and PRED": states and args.engine,
+        "--figures needs GT and PRED in one process": args.figures and (states or args.engine),
         "--level must lie between 0 and 1": not 0 < args.level < 1,
         "--threads must be at least 1": args.threads < 1,
         "--seed must be at least 0": args.seed < 0,

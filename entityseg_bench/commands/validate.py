@@ -4,7 +4,12 @@ import argparse
 import dataclasses
 import sys
 
-from entityseg_bench.commands._arguments import add_input_arguments, inputs_of
+from entityseg_bench.commands._arguments import (
+    add_engine,
+    add_input_arguments,
+    inputs_of,
+    late_bar,
+)
 from entityseg_bench.io import check_writable, write_json
 from entityseg_bench.validate import validate
 
@@ -27,13 +32,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most", type=int, default=50, metavar="N", help="problems to print (default: 50)"
     )
+    add_engine(parser)
     add_input_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print every problem; 1 where one would give a wrong number."""
     check_writable(args.json)
-    problems = list(validate(args.gt, args.pred, args.class_aware, inputs_of(args)))
+    if args.engine:
+        from entityseg_bench.scale.engines import engine_of
+        from entityseg_bench.scale.validating import validate_shards
+
+        engine, inputs, bar = engine_of(args.engine), inputs_of(args), late_bar("shard")
+        problems = validate_shards(args.gt, args.pred, engine, args.class_aware, inputs, bar)
+    else:
+        problems = list(validate(args.gt, args.pred, args.class_aware, inputs_of(args)))
     errors = sum(problem.severity == "error" for problem in problems)
     for problem in problems[: args.most]:
         print(problem)

@@ -15,21 +15,17 @@ from entity_api.shown import Shown
 from entityseg_bench import __version__
 from entityseg_bench.formats import Inputs
 from entityseg_bench.plots import plot_comparison
-from entityseg_bench.resampling.bootstrap import (
-    Interval,
-    bounds,
-    check_pair,
-    image_metrics,
-    image_weights,
-    permutation_test,
-    resampled_metrics,
-)
-from entityseg_bench.score import Scoring, Sides, evaluate_files
+from entityseg_bench.resampling.bootstrap import Interval, bounds, exchange_test
+from entityseg_bench.resampling.sample import Sample, drawn_weights
+from entityseg_bench.score import Scoring, evaluate_files
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from entityseg_bench.scale.saved import SavedScoring
+
 __all__ = [
+    "Compared",
     "Comparison",
     "Difference",
     "ImageMove",
@@ -77,8 +73,8 @@ class Comparison(Shown):
 
     Attributes:
         labels: (F,) what the files are called.
-        sides: (F,) what was read, ground truth too.
-        image_ids: (I,) from the ground truth.
+        files: (F,) names and hashes of what was read, ground truth too.
+        image_ids: (I,) from the ground truth, rising.
         file_names: (I,) likewise.
         n_gt: (I,) entities of each image that count.
         metrics: (F,) name -> metric with its interval.
@@ -92,7 +88,7 @@ class Comparison(Shown):
     """
 
     labels: list[str]
-    sides: list[Sides]
+    files: list[dict[str, dict[str, str]]]
     image_ids: list[int | str]
     file_names: list[str]
     n_gt: NDArray[np.int64]
@@ -154,17 +150,54 @@ class Comparison(Shown):
         ]
 
 
+class Compared(NamedTuple):
+    """Hold a scored file, from its scoring or from its state, as it is compared.
+
+    Attributes:
+        path: What it is called by, unless the user says.
+        files: Side -> name and hash.
+        sample: Its images.
+        image_ids: (I,) of the sample.
+        file_names: (I,) likewise.
+    """
+
+    path: Path
+    files: dict[str, dict[str, str]]
+    sample: Sample
+    image_ids: list[int | str]
+    file_names: list[str]
+
+    @classmethod
+    def of(cls, scoring: Scoring) -> "Compared":
+        """Take a scoring."""
+        images = scoring.gt.images
+        return cls(
+            scoring.dt.path,
+            scoring.sides.files(),
+            Sample.of(scoring.result, scoring.dt.scores),
+            [image.id for image in images],
+            [image.file_name for image in images],
+        )
+
+    @classmethod
+    def of_state(cls, saved: "SavedScoring", path: Path) -> "Compared":
+        """Take the state of all images, and the path that it is called by."""
+        sample = Sample.of_state(saved.state, saved.state.finish())
+        called = path.with_name(path.name.removesuffix(".parquet").removesuffix(".state"))
+        return cls(called, saved.files(), sample, saved.state.image_ids, saved.file_names)
+
+
 class Resampled(NamedTuple):
     """Hold a scored file and its metrics on R sets of images, (R,) each; the sets are paired."""
 
-    scoring: Scoring
+    sample: Sample
     values: Mapping[str, NDArray[np.float64]]
 
     def intervals(self, level: float) -> dict[str, Interval]:
         """Return each metric and between what it lies."""
         return {
             name: Interval(value, *bounds(self.values[name], value, level))
-            for name, value in self.scoring.result.metrics.items()
+            for name, value in self.sample.metrics.items()
         }
 
     def minus(
@@ -172,8 +205,8 @@ class Resampled(NamedTuple):
     ) -> dict[str, Difference]:
         """Return how each metric differs from that of another file."""
         differences = {}
-        for name, value in self.scoring.result.metrics.items():
-            change = value - first.scoring.result.metrics[name]
+        for name, value in self.sample.metrics.items():
+            change = value - first.sample.metrics[name]
             ends = bounds(self.values[name] - first.values[name], change, level)
             differences[name] = Difference(change, *ends, p_values.get(name, math.nan))
         return differences
@@ -214,7 +247,7 @@ def compare_files(
 
 
 def compare(
-    scorings: Sequence[Scoring],
+    scorings: Sequence[Scoring | Compared],
     labels: Sequence[str] | None = None,
     n_resamples: int = 1000,
     n_permutations: int = 1000,
@@ -224,7 +257,8 @@ def compare(
     """Compare files that were scored on one ground truth with the same parameters.
 
     Args:
-        scorings: Two or more; the others are compared with the first.
+        scorings: Two or more, of which some may be `Compared`; the others are compared with the
+            first.
         labels: What to call them; their file names by default.
         n_resamples: Sets of images drawn for the intervals. Each set is drawn once for all files,
             which is what makes the differences paired: an image that is hard for all cancels out.
@@ -239,28 +273,28 @@ def compare(
     """
     if len(scorings) < 2:
         raise ValueError("there must be two files or more to compare")
-    first = scorings[0]
-    for other in scorings[1:]:
-        check_pair(first.result, other.result)
-    weights = image_weights(first.result.groups, n_resamples, seed)
-    resampled = [
-        Resampled(own, resampled_metrics(own.result, own.dt.scores, weights)) for own in scorings
-    ]
+    files = [own if isinstance(own, Compared) else Compared.of(own) for own in scorings]
+    first, *others = files
+    for other in others:
+        first.sample.check_pair(other.sample)
+        if first.image_ids != other.image_ids:
+            raise ValueError("results to compare need one ground truth: some images differ")
+    weights = drawn_weights(first.sample.places, first.sample.scored, n_resamples, seed)
+    resampled = [Resampled(own.sample, own.sample.resampled(weights)) for own in files]
     differences = [
-        other.minus(resampled[0], level, _p_values(first, other.scoring, n_permutations, seed))
+        other.minus(resampled[0], level, _p_values(first, other.sample, n_permutations, seed))
         for other in resampled[1:]
     ]
-    images = first.gt.images
-    counts = ~first.result.matches.gt_ignored[0] & (first.result.groups.gt_category >= 0)
+    order = np.argsort(first.sample.places)
     return Comparison(
-        labels=list(labels or unique_names([own.dt.path for own in scorings])),
-        sides=[own.sides for own in scorings],
-        image_ids=[image.id for image in images],
-        file_names=[image.file_name for image in images],
-        n_gt=np.bincount(first.gt.image_idx[counts], minlength=len(images)),
+        labels=list(labels or unique_names([own.path for own in files])),
+        files=[own.files for own in files],
+        image_ids=[first.image_ids[idx] for idx in order.tolist()],
+        file_names=[first.file_names[idx] for idx in order.tolist()],
+        n_gt=first.sample.n_gt()[order],
         metrics=[own.intervals(level) for own in resampled],
         differences=differences,
-        image_values=np.stack([image_metrics(own.result) for own in scorings]),
+        image_values=np.stack([own.sample.image_metrics() for own in files])[:, order],
         level=level,
         n_resamples=n_resamples,
         n_permutations=n_permutations,
@@ -268,12 +302,11 @@ def compare(
     )
 
 
-def _p_values(first: Scoring, other: Scoring, n_permutations: int, seed: int) -> dict[str, float]:
+def _p_values(first: Compared, other: Sample, n_permutations: int, seed: int) -> dict[str, float]:
     if not n_permutations:
         return {}
-    names = [name for name in TESTED if name in first.result.metrics]
-    scores = first.dt.scores, other.dt.scores
-    return permutation_test(first.result, other.result, scores, n_permutations, seed, names)
+    names = [name for name in TESTED if name in first.sample.metrics]
+    return exchange_test(first.sample, other, n_permutations, seed, names)
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
@@ -284,7 +317,7 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 def comparison_record(comparison: Comparison) -> dict[str, Any]:
     """Make the JSON of a comparison; fractions, null where there is nothing to measure."""
-    read = [sides.files() for sides in comparison.sides]
+    read = comparison.files
     files = zip(comparison.labels, read, comparison.metrics, strict=True)
     return {
         "schema": SCHEMA,

@@ -10,11 +10,13 @@ from entityseg_bench.resampling.bootstrap import (
     interval_table,
     permutation_test,
     resampled_metrics,
-    state_intervals,
+    sample_intervals,
 )
+from entityseg_bench.resampling.sample import Sample
 
 __all__ = [
     "Interval",
+    "Sample",
     "bounds",
     "confidence_intervals",
     "image_metrics",
@@ -23,5 +25,5 @@ __all__ = [
     "interval_table",
     "permutation_test",
     "resampled_metrics",
-    "state_intervals",
+    "sample_intervals",
 ]

@@ -15,30 +15,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import EvalResult, EvalState
+from entity_api import EvalResult
 from entity_api.groups import Groups
 from entity_api.names import Metric
-from entityseg_bench.resampling.measures import measure
-from entityseg_bench.resampling.weighted import (
-    IGNORED,
-    TRUE_POSITIVE,
-    Columns,
-    Evidence,
-    matches_of,
-    precision_at_recall,
-)
+from entityseg_bench.resampling.sample import Sample, drawn_weights, mixed_metrics
 
 __all__ = [
     "Interval",
     "bounds",
     "confidence_intervals",
+    "exchange_test",
     "image_metrics",
     "image_weights",
     "interval_record",
     "interval_table",
     "permutation_test",
     "resampled_metrics",
-    "state_intervals",
+    "sample_intervals",
 ]
 
 Floats = NDArray[np.float64]
@@ -75,52 +68,21 @@ def confidence_intervals(
     Returns:
         Name -> interval. Resamples in which nothing can be measured are left out.
     """
-    weights = image_weights(result.groups, n_resamples, seed)
-    return _intervals(result, resampled_metrics(result, scores, weights, names), level)
+    return sample_intervals(Sample.of(result, scores), n_resamples, level, seed, names)
 
 
-def state_intervals(
-    state: EvalState,
-    result: EvalResult,
+def sample_intervals(
+    sample: Sample,
     n_resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
+    names: Sequence[str] | None = None,
 ) -> dict[str, Interval]:
-    """Bound each metric of a state by the bootstrap over its images.
-
-    These are the `confidence_intervals` of one file whose images stand by rising id.
-
-    Args:
-        state: Of all images.
-        result: The state, finished.
-        n_resamples: As for `confidence_intervals`.
-        level: Likewise.
-        seed: Likewise.
-    """
-
-    def evidence(mark: str, area: int) -> list[Evidence]:
-        return [
-            Evidence.of_columns(
-                [Columns.of_state(state, mark == "e", k, area)],
-                [state.scores],
-                state.params,
-                as_ranks=False,
-            )
-            for k in range(len(state.category_ids))
-        ]
-
-    weights = _drawn(len(state.image_ids), n_resamples, seed)
-    alike = result.disjoint is result.submitted
-    drawn = measure(state.params, list(result.metrics), evidence, weights, alike)
-    return _intervals(result, drawn, level)
-
-
-def _intervals(
-    result: EvalResult, drawn: Mapping[str, Floats], level: float
-) -> dict[str, Interval]:
+    """Bound each metric of a sample, as `confidence_intervals` does; a state gives the same."""
+    weights = drawn_weights(sample.places, sample.scored, n_resamples, seed)
     return {
-        name: Interval(result.metrics[name], *bounds(values, result.metrics[name], level))
-        for name, values in drawn.items()
+        name: Interval(sample.metrics[name], *bounds(values, sample.metrics[name], level))
+        for name, values in sample.resampled(weights, names).items()
     }
 
 
@@ -185,18 +147,7 @@ def image_weights(groups: Groups, n_resamples: int, seed: int) -> Ints:
     Returns:
         (B, I) how often each resample holds each image; 0 for images that are not scored.
     """
-    if n_resamples < 1:
-        raise ValueError(f"there must be at least 1 resample, not {n_resamples}")
-    weights = np.zeros((n_resamples, len(groups.place)), np.int64)
-    weights[:, groups.images] = _drawn(len(groups.images), n_resamples, seed)
-    return weights
-
-
-def _drawn(n: int, n_resamples: int, seed: int) -> Ints:
-    """Draw n of n images with replacement, again and again: how often each is in, (B, n)."""
-    if not n:
-        return np.zeros((n_resamples, 0), np.int64)
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_resamples)
+    return drawn_weights(groups.place, groups.images, n_resamples, seed)
 
 
 def resampled_metrics(
@@ -213,18 +164,7 @@ def resampled_metrics(
     Returns:
         Name -> (B,) fractions, nan where a set has nothing to measure.
     """
-
-    def evidence(mark: str, area: int) -> "list[Evidence]":
-        matches = matches_of(result, mark)
-        return [
-            Evidence.of_columns(
-                [Columns.of(result, matches, k, area)], [scores], result.params, as_ranks=False
-            )
-            for k in range(len(result.category_ids))
-        ]
-
-    alike = result.disjoint is result.submitted
-    return measure(result.params, names or list(result.metrics), evidence, weights, alike)
+    return Sample.of(result, scores).resampled(weights, names)
 
 
 def permutation_test(
@@ -255,15 +195,26 @@ def permutation_test(
         Name -> two-sided p: the share of exchanges, the actual assignment included, in which the
         metrics differ at least as much as they do; nan where they cannot be measured.
     """
-    check_pair(first, second)
+    one, other = (Sample.of(side, own) for side, own in zip((first, second), scores, strict=True))
+    return exchange_test(one, other, n_permutations, seed, names)
+
+
+def exchange_test(
+    first: Sample,
+    second: Sample,
+    n_permutations: int = 1000,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+) -> dict[str, float]:
+    """Test whether two samples differ, as `permutation_test` does."""
+    first.check_pair(second)
     both = first.metrics.keys() & second.metrics.keys()
     names = names or [name for name in (Metric("AP").name, Metric("AP", "e").name) if name in both]
-    n_images = len(first.groups.place)
-    exchanged = np.random.default_rng(seed).integers(0, 2, (n_permutations, n_images))
+    shape = n_permutations, len(first.places)
+    exchanged = np.random.default_rng(seed).integers(0, 2, shape)[:, first.places]
     kept = 1 - exchanged
-    sides = (first, second)
-    ones = _mixed_metrics(sides, scores, np.hstack([kept, exchanged]), names)
-    twos = _mixed_metrics(sides, scores, np.hstack([exchanged, kept]), names)
+    ones = mixed_metrics((first, second), np.hstack([kept, exchanged]), names)
+    twos = mixed_metrics((first, second), np.hstack([exchanged, kept]), names)
     found = {}
     for name in names:
         actual = abs(second.metrics[name] - first.metrics[name])
@@ -273,55 +224,6 @@ def permutation_test(
         if math.isnan(actual):
             found[name] = math.nan
     return found
-
-
-def _mixed_metrics(
-    sides: tuple[EvalResult, EvalResult],
-    scores: tuple[Floats, Floats],
-    weights: Ints,
-    names: Sequence[str],
-) -> dict[str, Floats]:
-    """Measure files that are put together from two, image by image.
-
-    Args:
-        sides: Results of the two, with I images each.
-        scores: (D,) of the detection records of each.
-        weights: (P, 2 I) how often each of P files has the images of the first, then the second.
-        names: Metrics to measure.
-
-    Returns:
-        Name -> (P,).
-    """
-    params = sides[0].params
-
-    def evidence(mark: str, area: int) -> "list[Evidence]":
-        pairs = [(side, matches_of(side, mark)) for side in sides]
-        return [
-            Evidence.of_columns(
-                [Columns.of(side, matches, k, area) for side, matches in pairs],
-                scores,
-                params,
-                as_ranks=True,
-            )
-            for k in range(len(sides[0].category_ids))
-        ]
-
-    alike = all(side.disjoint is side.submitted for side in sides)
-    return measure(params, names, evidence, weights, alike)
-
-
-def check_pair(first: EvalResult, second: EvalResult) -> None:
-    """Refuse results that cannot be compared image by image."""
-    same = np.array_equal(first.groups.images, second.groups.images) and np.array_equal(
-        first.groups.gt_category, second.groups.gt_category
-    )
-    keys = (
-        "iou_thrs", "rec_thrs", "area_ranges", "max_dets", "ap_limit", "class_aware", "iou_type",
-        "overlap_rule",
-    )  # fmt: skip
-    same_params = all(getattr(first.params, key) == getattr(second.params, key) for key in keys)
-    if not same or not same_params:
-        raise ValueError("results to compare need one ground truth and the same parameters")
 
 
 def image_metrics(result: EvalResult, overlaps_removed: bool = True) -> Floats:
@@ -334,24 +236,4 @@ def image_metrics(result: EvalResult, overlaps_removed: bool = True) -> Floats:
     Returns:
         (I,) fractions; nan for images without ground truth and images not scored.
     """
-    has_both = overlaps_removed and result.disjoint is not None
-    matches = matches_of(result, "e" if has_both else "")
-    n_images, params = len(result.groups.place), result.params
-    total, measured = np.zeros(n_images), np.zeros(n_images)
-    for k in range(len(result.category_ids)):
-        columns = Columns.of(result, matches, k, 0)
-        by_image = np.argsort(columns.image_idx, kind="stable")
-        starts = np.searchsorted(columns.image_idx[by_image], np.arange(n_images + 1))
-        for image_idx in np.flatnonzero(columns.n_gt):
-            own = columns.outcome[:, by_image[starts[image_idx] : starts[image_idx + 1]]]
-            found, counted = own == TRUE_POSITIVE, np.cumsum(own != IGNORED, axis=1)
-            n_gt = columns.n_gt[image_idx : image_idx + 1]
-            precision = [
-                precision_at_recall(
-                    np.arange(1, np.count_nonzero(hit) + 1)[None], count[hit][None], n_gt, params
-                )
-                for hit, count in zip(found, counted, strict=True)
-            ]
-            total[image_idx] += np.mean(precision)
-            measured[image_idx] += 1
-    return np.divide(total, measured, out=np.full(n_images, np.nan), where=measured > 0)
+    return Sample.of(result, result.dt.scores).image_metrics(overlaps_removed)

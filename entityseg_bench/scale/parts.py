@@ -13,7 +13,7 @@ from entityseg_bench.check import refuse, stop
 from entityseg_bench.errors.judgements import Judgements
 from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.io import InputError
-from entityseg_bench.rules import problems
+from entityseg_bench.rules import OF_PARTS, problems
 from entityseg_bench.scale.saved import SavedScoring
 from entityseg_bench.scale.sources import Shard, at_hand
 from entityseg_bench.score import Sides, read_predictions, score_sides
@@ -21,10 +21,15 @@ from entityseg_bench.selection import rows_of
 from entityseg_bench.table import Segments
 from entityseg_bench.types import ImageInfo
 
-__all__ = ["Truth", "described", "image_shape", "read_shard", "score_part"]
-
-# True of every shard that does not hold all images.
-OF_PARTS = ("images-without-predictions", "no-predictions", "images-without-annotations")
+__all__ = [
+    "Truth",
+    "described",
+    "image_shape",
+    "images_at",
+    "read_shard",
+    "score_part",
+    "truth_part",
+]
 
 Ints = NDArray[np.int64]
 # From a row, what is wrong and a hint to the error that names the row.
@@ -110,19 +115,35 @@ def score_part(
         gt = opened.segments.read()
         refuse(list(problems(gt, None, truth.params.class_aware)))
         files = here.described(opened.read)
-        return _score_part(truth, shard, images, gt, sides, dt_error or sides.dt.error, files)
+        gt_part, gt_rows = truth_part(truth, shard, images, gt)
+        dt_part, dt_rows = images_at(sides.dt, images)
+        own_error = dt_error or sides.dt.error
+
+        def named(error: RecordError) -> InputError:
+            rows, made = (gt_rows, gt.error) if error.side == "gt" else (dt_rows, own_error)
+            return made(int(rows[error.idx]), error.what, "entityseg validate lists every one.")
+
+        part = Sides(gt_part, dt_part, sides.classes, [], {})
+        scoring = score_sides(
+            part, truth.params, boundary=truth.boundary, is_part=True, named=named
+        )
+        removed = truth.params.remove_overlaps
+        judged = Judgements.judge(scoring, removed) if truth.errors else None
+    return dataclasses.replace(SavedScoring.of(scoring, judged), shards=[{"ground_truth": files}])
 
 
-def _score_part(
-    truth: Truth,
-    shard: int,
-    images: Ints,
-    gt: Segments,
-    sides: Sides,
-    dt_error: DtError,
-    files: dict[str, str],
-) -> SavedScoring:
-    """Score some images of a shard that was read; ``files`` describes it."""
+def truth_part(truth: Truth, shard: int, images: Ints, gt: Segments) -> tuple[Segments, Ints]:
+    """Return what a shard of ground truth, read whole, says of some images, and in which rows.
+
+    Args:
+        truth: All images.
+        shard: Position of the shard.
+        images: Positions of the images, rising; all of them are in the shard.
+        gt: The shard.
+
+    Raises:
+        InputError: It holds other images than when they were listed.
+    """
     (start, end), kept = truth.starts[shard : shard + 2], truth.kept[shard]
     listed = truth.images.images[start:end]
     own = [image_shape(gt.images[at]) for at in kept.tolist() if at < len(gt.images)]
@@ -133,21 +154,9 @@ def _score_part(
     renamed = list(gt.images)
     for at, image in zip(kept.tolist(), listed, strict=True):
         renamed[at] = image
-    gt = gt.replace(images=renamed)
-    gt_part, gt_rows = _of_images(gt, kept[images - start])
-    dt_part, dt_rows = _of_images(sides.dt, images)
-
-    def named(error: RecordError) -> InputError:
-        rows, made = (gt_rows, gt.error) if error.side == "gt" else (dt_rows, dt_error)
-        return made(int(rows[error.idx]), error.what, "entityseg validate lists every one.")
-
+    part, rows = images_at(gt.replace(images=renamed), kept[images - start])
     # The categories of one shard may be some of those of all.
-    gt_part = gt_part.replace(categories=truth.images.categories)
-    part = Sides(gt_part, dt_part, sides.classes, [], {})
-    scoring = score_sides(part, truth.params, boundary=truth.boundary, is_part=True, named=named)
-    judged = Judgements.judge(scoring, truth.params.remove_overlaps) if truth.errors else None
-    saved = SavedScoring.of(scoring, judged)
-    return dataclasses.replace(saved, shards=[{"ground_truth": files}])
+    return part.replace(categories=truth.images.categories), rows
 
 
 def described(
@@ -170,8 +179,8 @@ def image_shape(image: ImageInfo) -> tuple[str, int, int]:
     return image.file_name, image.height, image.width
 
 
-def _of_images(table: Segments, images: Ints) -> tuple[Segments, Ints]:
-    """Return the segments of some images, and which rows of the table they are."""
+def images_at(table: Segments, images: Ints) -> tuple[Segments, Ints]:
+    """Return the segments of the images at some positions, and which rows of the table they are."""
     where = np.full(len(table.images) + 1, -1, np.int64)
     where[images] = np.arange(len(images))
     rows = np.flatnonzero(where[table.image_idx] >= 0)

@@ -215,7 +215,9 @@ class SavedScoring:
                 some_images=bool(about["some_images"]),
                 state=state,
                 boundary=EvalState.of_arrays(own["boundary"]) if own["boundary"] else None,
-                own=TypeCounts.of_file(about["own"], own["own"]) if about["own"] else None,
+                own=TypeCounts.of_file(about["own"], own["own"], len(state.image_ids))
+                if about["own"]
+                else None,
                 errors=Judgements.of_file(errors, own["errors"], state.params) if errors else None,
             ).checked()
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -234,6 +236,8 @@ class SavedScoring:
             raise StateError(f"it has {len(self.file_names)} names for {len(ids)} images")
         if self.boundary and self.boundary.image_ids != ids:
             raise StateError("its Boundary AP is of other images")
+        if self.own and self.own.task != self.task:
+            raise StateError(f"its counts are of {self.own.task} ground truth")
         errors = self.errors
         images = [errors.image, errors.entity_image] if errors else []
         for own in images:

@@ -113,7 +113,7 @@ def evaluate_shards(
     params = dataclasses.replace(params or EvalParams(), keep_matches=errors)
     items = [(shard, inputs) for shard in shards]
     listed = _in_order(engine, list_images, items, done)
-    truth = _truth(shards, listed, params, inputs, boundary, errors)
+    truth = join_truth(shards, listed, params, inputs, boundary, errors)
     shared = engine.share(truth)
     parts = _score_apart(truth, shared, dt_shards, engine, done)
     if parts is None:
@@ -159,13 +159,13 @@ def _score_apart(
     return [*parts, *_in_order(engine, score_rest, left, done)]
 
 
-def _truth(
+def join_truth(
     shards: list[Shard],
     listed: list[Listed],
     params: EvalParams,
     inputs: Inputs,
-    boundary: bool,
-    errors: bool,
+    boundary: bool = False,
+    errors: bool = False,
 ) -> Truth:
     """Put the images of all shards into one table without segments."""
     first = listed[0]
@@ -174,7 +174,7 @@ def _truth(
             what = f"this is {other.task} ground truth, and {shards[0].name} is {first.task}."
             raise InputError(str(shard), "", what)
     categories = {row.id: row for own in listed for row in own.categories}
-    images = _numbered([own.images for own in listed], first.task)
+    images = numbered([own.images for own in listed], first.task)
     kept = _kept(shards, images, listed)
     starts = np.cumsum([0, *(len(own.images) for own in listed)])
     table = Segments.make(
@@ -225,7 +225,7 @@ def _kept(
     return [np.flatnonzero(part) for part in np.split(own, ends[:-1])]
 
 
-def _numbered(shards: Sequence[list[ImageInfo]], task: Task) -> list[ImageInfo]:
+def numbered(shards: Sequence[list[ImageInfo]], task: Task) -> list[ImageInfo]:
     """Join the images of shards; lists of maps, which number them by line, are one list."""
     images = [image for own in shards for image in own]
     by_line = all([one.id for one in own] == list(range(1, len(own) + 1)) for own in shards)

@@ -99,12 +99,24 @@ class TypeCounts:
         }
 
     @classmethod
-    def of_file(cls, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Read what `about` and `arrays` of the counter wrote."""
+    def of_file(
+        cls, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_images: int
+    ) -> Self:
+        """Read what `about` and `arrays` wrote of some images.
+
+        Raises:
+            StateError: Numbers that are no counts.
+            LookupError: Counts of images that are not there.
+        """
         table = [Category(int(k), str(name), type=kind) for k, name, kind in about["categories"]]
         counter = COUNTERS[about["task"]](table)
-        images = arrays["counts"][:, 0] if "counts" in arrays else np.zeros(0, np.int64)
-        counter.take(arrays, np.arange(images.max(initial=-1) + 1))
+        for name in ("cells", "counts", "ious"):
+            own = arrays.get(name, np.zeros((0, 2)))
+            # Of counts the second column is a category, which may be any number.
+            counted = np.delete(own, 1, axis=1) if name == "counts" else own
+            if not (counted >= 0).all():
+                raise StateError(f"{name} holds numbers that are no counts")
+        counter.take(arrays, np.arange(n_images))
         facts = {name: frozenset(about[name]) for name in ("classes", "used", "present")}
         return cls(str(about["task"]), table, counter=counter, **facts)
 

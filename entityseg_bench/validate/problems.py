@@ -5,8 +5,9 @@ scoring refuses is an error here, and what is no error here is scored.
 """
 
 import dataclasses
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from entityseg_bench import formats
 from entityseg_bench.check import (
@@ -14,6 +15,7 @@ from entityseg_bench.check import (
     IMAGE_UNKNOWN,
     Collector,
     Problem,
+    Report,
     problem_of,
     reported,
 )
@@ -21,13 +23,36 @@ from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.formats.entityseg import Part, task_of_folder, tasks_below
 from entityseg_bench.io import InputError, read_bytes
 from entityseg_bench.layout import ImageFiles
-from entityseg_bench.rules import masks, problems
+from entityseg_bench.rules import OF_PARTS, masks, problems
 from entityseg_bench.score import Sides, read_predictions
 from entityseg_bench.score.type_counts import count_type
 from entityseg_bench.table import Segments
 from entityseg_bench.validate import file_warnings
 
-__all__ = ["Problem", "validate"]
+__all__ = [
+    "Problem",
+    "ReadTruth",
+    "not_checked",
+    "prediction_problems",
+    "truth_problems",
+    "validate",
+]
+
+
+class ReadTruth(NamedTuple):
+    """Hold ground truth that was checked.
+
+    Attributes:
+        truth: As it was opened.
+        gt: As it was read.
+        lost: Whether images of it were left out.
+        whole: Whether nothing was.
+    """
+
+    truth: Opened
+    gt: Segments
+    lost: bool
+    whole: bool
 
 
 def validate(
@@ -83,15 +108,16 @@ def _root_problems(
         yield problem_of(fault)
         return
     meant = dataclasses.replace(inputs, task=task)
-    truth = yield from _pair_problems(root, dt_path, meant, class_aware)
-    if truth is not None:
+    read = yield from _pair_problems(root, dt_path, meant, class_aware)
+    if read is not None:
+        truth = read.truth
         files = ImageFiles(root, inputs.resolution, truth.part)
         yield from file_warnings.image_files(files, truth.segments.images, truth.read[0])
 
 
 def _pair_problems(
     gt_path: Path, dt_path: Path | None, inputs: Inputs, class_aware: bool
-) -> Generator[Problem, None, Opened | None]:
+) -> Generator[Problem, None, ReadTruth | None]:
     faults = Collector()
     truth = sides = gt = None
     with reported(faults):
@@ -100,8 +126,7 @@ def _pair_problems(
     if truth is None or gt is None:
         yield from map(problem_of, faults)
         if dt_path:
-            what = "it was not checked, since the ground truth cannot be read."
-            yield Problem(str(dt_path), "", what, "", "warning")
+            yield not_checked(dt_path)
         return None
     if dt_path:
         with reported(faults):
@@ -109,12 +134,8 @@ def _pair_problems(
     found = list(_problems_read(gt, sides, class_aware))
     if sides is not None:
         count_type(gt, sides.dt, sides.classes, False, faults, lambda done, total: None)
-    errors = [problem for problem in found if problem.severity == "error"]
     lost = faults.has(IMAGE_LOST)
-    errors = [one for one in errors if not (lost and one.code == IMAGE_UNKNOWN)]
-    # A mask that the type's metric meets and the rule of masks meets is one problem.
-    told = {str(problem): problem for problem in (*map(problem_of, faults), *errors)}
-    yield from _in_order(list(told.values()), dt_path)
+    yield from _in_order(_told(faults, found, lost), dt_path)
     # Where something was left out, what is unusual of the rest may be so by that alone.
     if not len(faults):
         yield from (problem for problem in found if problem.severity == "warning")
@@ -122,7 +143,73 @@ def _pair_problems(
         yield from file_warnings.of_files(gt, truth.read)
     if sides is not None and not faults.has(IMAGE_UNKNOWN):
         yield from file_warnings.of_files(sides.dt, sides.read["predictions"])
-    return truth
+    return ReadTruth(truth, gt, lost, not len(faults))
+
+
+def not_checked(dt_path: str | Path) -> Problem:
+    """Say that predictions were left alone."""
+    what = "it was not checked, since the ground truth cannot be read."
+    return Problem(str(dt_path), "", what, "", "warning")
+
+
+def truth_problems(
+    path: Path, inputs: Inputs, class_aware: bool
+) -> tuple[list[Problem], ReadTruth | None]:
+    """Name every problem of ground truth; return what could be read of it, too."""
+    steps, found = _pair_problems(path, None, inputs, class_aware), []
+    while True:
+        try:
+            found.append(next(steps))
+        except StopIteration as end:
+            return found, end.value
+
+
+def prediction_problems(
+    images: Segments,
+    dt_path: Path,
+    inputs: Inputs,
+    class_aware: bool,
+    lost: bool,
+    count: Callable[[Sides, Report], None],
+) -> tuple[list[Problem], Sides | None]:
+    """Name every problem of predictions on some of many images.
+
+    Args:
+        images: All images of the ground truth, without their segments.
+        dt_path: The predictions.
+        inputs: As for `validate`.
+        class_aware: Likewise.
+        lost: Whether there may be images that are not listed.
+        count: Counts the type's metric of what was read, and reports what is wrong with it.
+
+    Returns:
+        The problems, and what was read; None where something had to be left out.
+    """
+    faults, sides, found = Collector(), None, list[Problem]()
+    with reported(faults):
+        sides = read_predictions(Opened(images, []), images, dt_path, inputs, True, faults)
+    if sides is not None:
+        dt, all_classes = sides.dt, sides.classes == "all"
+        rules = problems(images, dt, class_aware, all_classes=all_classes)
+        found = [*rules, *masks(dt), *sides.notes]
+        found = [one for one in found if one.code not in OF_PARTS]
+        count(sides, faults)
+    told = _told(faults, found, lost)
+    if not len(faults):
+        told += [problem for problem in found if problem.severity == "warning"]
+    if sides is not None and not faults.has(IMAGE_UNKNOWN):
+        told += file_warnings.of_files(sides.dt, sides.read["predictions"])
+    return told, None if len(faults) else sides
+
+
+def _told(faults: Collector, found: Sequence[Problem], lost: bool) -> list[Problem]:
+    """List the errors of readers and rules once each."""
+    errors = [problem for problem in found if problem.severity == "error"]
+    every = [*map(problem_of, faults), *errors]
+    # A record of an image that is not listed may be of one that was lost.
+    every = [one for one in every if not (lost and one.code == IMAGE_UNKNOWN)]
+    # A mask that the type's metric meets and the rule of masks meets is one problem.
+    return list({str(problem): problem for problem in every}.values())
 
 
 def _problems_read(gt: Segments, sides: Sides | None, class_aware: bool) -> Iterator[Problem]:

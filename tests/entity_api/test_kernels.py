@@ -1,5 +1,7 @@
 """The kernels that compare masks and match them, against what they compute in plain Python."""
 
+import itertools
+
 import numpy as np
 import pytest
 from flat_masks import SETTINGS, bounds_of, flat_masks, runs_of, write_counts
@@ -266,13 +268,20 @@ def test_of_equal_ious_the_later_ground_truth_matches():
     assert gt_dt.tolist() == [[[-1, 0]]]
 
 
+def curve(outcome, order, score, n_gt, thrs, cuts=()):
+    """Return interpolated precision, scores and recall of outcomes that are added in parts."""
+    counts, precision, score_at = np.zeros(4, np.int64), np.zeros(len(thrs)), np.zeros(len(thrs))
+    for start, end in itertools.pairwise([0, *sorted(cuts), len(order)]):
+        part = order[start:end].copy(), score[start:end].copy()
+        _match.add_to_curve(outcome, *part, n_gt, thrs, counts, precision, score_at)
+    return np.maximum.accumulate(precision[::-1])[::-1], score_at, counts[0] / n_gt
+
+
 def test_precision_of_four_detections():
     """Right, wrong, right, ignored; three entities: recall 1/3 at precision 1, 2/3 at 2/3."""
-    precision, score_at = np.full(4, -1.0), np.full(4, -1.0)
-    recall = _match.precision_at_recall(
+    precision, score_at, recall = curve(
         np.array([2, 1, 0, 1], np.int8), np.array([1, 2, 3, 0]),
-        np.array([0.9, 0.8, 0.7, 0.1]), 3,
-        np.array([0.0, 0.3, 0.5, 0.9]), precision, score_at,
+        np.array([0.9, 0.8, 0.7, 0.1]), 3, np.array([0.0, 0.3, 0.5, 0.9]),
     )  # fmt: skip
     assert recall == 2 / 3
     # cocoapi adds numpy.spacing(1) to the denominator.
@@ -281,17 +290,21 @@ def test_precision_of_four_detections():
 
 
 @SETTINGS
-@given(st.lists(st.integers(0, 2), max_size=30), st.integers(1, 20))
-def test_precision_at_recall(outcome, n_gt):
+@given(st.lists(st.integers(0, 2), max_size=30), st.integers(1, 20), st.data())
+def test_precision_at_recall(outcome, n_gt, data):
     n_gt = max(n_gt, outcome.count(1))
     score = np.linspace(1, 0, len(outcome)) if outcome else np.zeros(0)
     thrs = np.array([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
-    precision, score_at = np.full(6, -1.0), np.full(6, -1.0)
-    # Stored from the lowest score to the highest.
-    reached = _match.precision_at_recall(
-        np.array(outcome[::-1], np.int8), np.arange(len(outcome))[::-1].copy(), score, n_gt, thrs,
-        precision, score_at,
-    )  # fmt: skip
+    # Stored from the lowest score to the highest; added at once, or in parts.
+    order = np.arange(len(outcome))[::-1].copy()
+    stored, cuts = np.array(outcome[::-1], np.int8), st.lists(st.integers(0, len(outcome)))
+    found = curve(stored, order, score, n_gt, thrs)
+    precision, score_at, reached = found
+    parts = curve(stored, order, score, n_gt, thrs, data.draw(cuts))
+    assert all(
+        np.asarray(a).tobytes() == np.asarray(b).tobytes()
+        for a, b in zip(found, parts, strict=True)
+    )
     points = []
     for i in range(len(outcome)):
         right, wrong = outcome[: i + 1].count(1), outcome[: i + 1].count(0)

@@ -8,7 +8,7 @@ from drawn_boxes import draw_box
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entity_api import Detections, EvalParams, GroundTruth, evaluate, rle
+from entity_api import Detections, EvalParams, GroundTruth, evaluate, rle, state_ranges
 from entity_api.state import EvalState
 from entity_api.state_file import StateError
 
@@ -139,6 +139,34 @@ def test_any_split_in_any_order_gives_equal_bits(
             own = state.arrays()[name]
             assert values.dtype == own.dtype, name
             assert values.tobytes() == own.tobytes(), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("at_once", [1, 5, 30])
+def test_ranges_of_scores_give_equal_bits(monkeypatch, kind, at_once):
+    monkeypatch.setattr(state_ranges, "AT_ONCE", at_once)
+    monkeypatch.setattr(state_ranges, "SAMPLE", 16)
+    ids = [*IDS, *(f"more {k}" for k in range(20))]
+    for seed in range(4):
+        gt, dt = scene(seed, 30, ids)
+        if seed == 3:
+            # No score but one: its range is cut where there are enough.
+            dt = dataclasses.replace(dt, scores=np.full(len(dt.scores), 0.5))
+        whole = evaluate(gt, dt, EvalParams(**KINDS[kind]))
+        assert_equal(EvalState.of(whole, gt.image_ids).finish(), whole)
+
+
+def test_a_range_holds_few_detections(monkeypatch):
+    monkeypatch.setattr(state_ranges, "AT_ONCE", 20)
+    gt, dt = scene(1, 10, IDS)
+    rng, n = np.random.default_rng(0), len(dt.scores)
+    for scores in (rng.random(n), rng.random(n) ** 9 - 1e6, np.ones(n), rng.integers(0, 2, n) / 2):
+        state = EvalState.of(evaluate(gt, dataclasses.replace(dt, scores=scores)), gt.image_ids)
+        parts = list(state_ranges.RankedState(state, removed=True).category(0))
+        assert len(parts) > 1
+        assert max(len(part.order) for part in parts) <= 2 * state_ranges.AT_ONCE
+        found = np.concatenate([part.scores for part in parts])
+        assert found.tolist() == sorted(state.scores.tolist(), reverse=True)
 
 
 def test_images_that_are_not_scored_are_no_part_of_a_state():

@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 from typed_shards import SPLITS, write_typed
 
+from entity_api.state_file import read_arrays, write_arrays
 from entityseg_bench import cli
 from entityseg_bench.scale.saved import merge_files
 from entityseg_bench.score import evaluate_files
@@ -130,3 +132,30 @@ def test_class_aware_parts_without_categories_are_refused(tmp_path, capsys):
     options = ["--quiet", "--class-aware", "--save-state", str(tmp_path / "state")]
     assert cli.main(["evaluate", *map(str, whole), *options]) == 2
     assert "it lists no categories" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "change", "words"),
+    [
+        (
+            "panoptic",
+            "counts",
+            lambda v: v - np.array([1, 0, 0, 0, 0, 0]),
+            "numbers that are no counts",
+        ),
+        ("panoptic", "counts", lambda v: v + 99 * np.eye(1, 6, dtype=int), "no saved scoring"),
+        ("panoptic", "ious", lambda v: v * float("nan"), "numbers that are no counts"),
+        ("semantic", "cells", lambda v: v - 10**6, "numbers that are no counts"),
+        ("semantic", "cells", lambda v: v + 10**9, "no saved scoring"),
+        ("instance", "codes", lambda v: v + 10**6, "no saved scoring"),
+    ],
+)
+def test_counts_that_are_none_are_refused(tmp_path, capsys, task, name, change, words):
+    whole, _ = write_typed(tmp_path, task, SPLITS["alike"])
+    path = tmp_path / "a.state"
+    options = ["--quiet", "--task", task, "--save-state", str(path)]
+    assert cli.main(["evaluate", *map(str, whole), *options]) == 0
+    arrays, about = read_arrays(path)
+    write_arrays(path, arrays | {f"own/{name}": change(arrays[f"own/{name}"])}, about)
+    assert cli.main(["merge", str(path)]) == 2
+    assert words in capsys.readouterr().err

@@ -68,13 +68,14 @@ def write_typed(folder, task, cuts, n_images=13, only_category=None):
         (folder / side).mkdir(parents=True)
         spans = [(0, n_images), *zip((0, *own), (*own, n_images), strict=True)]
         for k, (start, end) in enumerate(spans, start=-1):
-            path = folder / f"{side}.json" if k < 0 else folder / side / f"{k:03}.json"
+            path = folder / side / f"{k:03}.json" if k >= 0 else folder / "whole" / f"{side}.json"
+            path.parent.mkdir(exist_ok=True)
             if side == "pred":
                 alike = spans[1 + only_category] if only_category is not None else (0, 0)
                 save_json(path, results(found, start, end, range(*alike)))
             else:
                 WRITERS[task](path, truth, start, end)
-    whole = [folder / f"gt.{suffix}", folder / "pred.json"]
+    whole = [folder / "whole" / f"gt.{suffix}", folder / "whole" / "pred.json"]
     return whole, [folder / "gt" / f"*.{suffix}", folder / "pred" / "*.json"]
 
 

@@ -1,0 +1,205 @@
+"""Every problem of ground truth and predictions in shards, found shard by shard."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entity_api import EvalParams
+from entityseg_bench import formats
+from entityseg_bench.check import Collector, Problem, Report, problem_of, reported
+from entityseg_bench.formats import Inputs
+from entityseg_bench.io import collector_paused
+from entityseg_bench.masks import ListMasks
+from entityseg_bench.rules import OF_PARTS, coverage, unannotated
+from entityseg_bench.scale.engines import Engine
+from entityseg_bench.scale.parts import Truth, images_at, truth_part
+from entityseg_bench.scale.shards import Listed, join_truth
+from entityseg_bench.scale.sources import Shard, at_hand, find_shards
+from entityseg_bench.score import Sides
+from entityseg_bench.score.type_counts import class_ids, count_type
+from entityseg_bench.table import VOID_TASKS, Segments
+from entityseg_bench.validate.problems import not_checked, prediction_problems, truth_problems
+
+__all__ = ["validate_shards"]
+
+Ints = NDArray[np.int64]
+
+
+class CheckedTruth(NamedTuple):
+    """Hold what was found of a shard of ground truth.
+
+    Attributes:
+        problems: Of it.
+        listed: Its images; None where it cannot be read.
+        lost: Whether it has images that are not listed.
+        whole: Whether nothing was left out of it.
+    """
+
+    problems: list[Problem]
+    listed: Listed | None
+    lost: bool
+    whole: bool
+
+
+class CheckedPredictions(NamedTuple):
+    """Hold what was found of a shard of predictions.
+
+    Attributes:
+        problems: Of it.
+        n_per_image: (I,) how many it has of each image; None where something was left out of it.
+    """
+
+    problems: list[Problem]
+    n_per_image: Ints | None
+
+
+def validate_shards(
+    gt_path: str | Path,
+    dt_path: str | Path | None,
+    engine: Engine,
+    class_aware: bool = False,
+    inputs: Inputs | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Problem]:
+    """Name every problem of both sides, as `entityseg_bench.validate.validate` does of two files.
+
+    Args:
+        gt_path: A pattern, a folder of shards, or one file.
+        dt_path: Likewise; None for ground truth alone.
+        engine: Runs the shards.
+        class_aware: Check the categories too.
+        inputs: What the two sides are, where they do not say it.
+        progress: Called with (shards finished, shards).
+
+    Raises:
+        InputError: There is no shard.
+    """
+    inputs = inputs or Inputs()
+    shards, dt_shards = find_shards(gt_path, inputs), find_shards(dt_path) if dt_path else []
+    n_done, n_steps = 0, len(shards) + len(dt_shards)
+
+    def results(work: Callable[..., Any], items: list[tuple[Any, ...]]) -> list[Any]:
+        nonlocal n_done
+        found: dict[int, Any] = {}
+        for at, result in engine.run(work, items):
+            found[at] = result
+            n_done += 1
+            if progress:
+                progress(n_done, n_steps)
+        return [found[at] for at in range(len(items))]
+
+    checked = results(check_truth, [(shard, inputs, class_aware) for shard in shards])
+    found = [problem for own in checked for problem in own.problems]
+    truth = None
+    faults = Collector()
+    with reported(faults):
+        truth = _joined(shards, checked, class_aware, inputs)
+    found += map(problem_of, faults)
+    lost = truth is None or any(own.lost for own in checked)
+    whole = truth is not None and all(own.whole for own in checked)
+    if truth is None:
+        found += [not_checked(str(shard)) for shard in dt_shards]
+        return list(_in_order(found))
+    found += unannotated(_counted(truth, _annotations(truth, checked), gt_path)) if whole else []
+    shared = engine.share(truth)
+    items = [(shared, shard, class_aware, lost) for shard in dt_shards]
+    predicted = results(check_predictions, items)
+    found += [problem for own in predicted for problem in own.problems]
+    counts = [own.n_per_image for own in predicted if own.n_per_image is not None]
+    if dt_path and whole and len(counts) == len(predicted):
+        found += coverage(_counted(truth, np.sum(counts, axis=0), dt_path))
+    return list(_in_order(found))
+
+
+def check_truth(shard: Shard, inputs: Inputs, class_aware: bool) -> CheckedTruth:
+    """Check a shard of ground truth, and list its images."""
+    faults = Collector()
+    with collector_paused(), reported(faults), at_hand(shard) as here:
+        found, read = truth_problems(here.path, inputs, class_aware)
+        found = [_named(one, here.named) for one in found if one.code not in OF_PARTS]
+        if read is None:
+            return CheckedTruth(found, None, True, False)
+        gt = read.gt
+        categories, ids = list(gt.categories), class_ids(gt)
+        listed = Listed(list(gt.images), gt.n_per_image, categories, ids, gt.task)
+        return CheckedTruth(found, listed, read.lost, read.whole)
+    return CheckedTruth([problem_of(fault) for fault in faults], None, True, False)
+
+
+def check_predictions(
+    truth: Truth, shard: Shard, class_aware: bool, lost: bool
+) -> CheckedPredictions:
+    """Check a shard of predictions on the images of all shards of ground truth."""
+    faults = Collector()
+
+    def count(sides: Sides, report: Report) -> None:
+        if truth.images.task in VOID_TASKS:
+            _count(truth, sides, report)
+
+    with collector_paused(), reported(faults), at_hand(shard) as here:
+        found, sides = prediction_problems(
+            truth.images, here.path, truth.inputs, class_aware, lost, count
+        )
+        found = [_named(one, here.named) for one in found]
+        return CheckedPredictions(found, None if sides is None else sides.dt.n_per_image)
+    return CheckedPredictions([problem_of(fault) for fault in faults], None)
+
+
+def _count(truth: Truth, sides: Sides, report: Report) -> None:
+    """Count the type's metric with each shard of ground truth, for the faults that this meets."""
+    present = np.flatnonzero(sides.dt.n_per_image)
+    owner = np.searchsorted(truth.starts, present, side="right") - 1
+    for k in np.unique(owner).tolist():
+        images = present[owner == k]
+        # What is wrong with the ground truth was told of its own shard.
+        with reported(lambda _: None), at_hand(truth.shards[k]) as here:
+            gt = formats.open(here.path, truth.inputs, whole=False).segments.read(lambda _: None)
+            gt_part, _ = truth_part(truth, k, images, gt)
+            dt_part, _ = images_at(sides.dt, images)
+            count_type(gt_part, dt_part, sides.classes, False, report, lambda done, total: None)
+
+
+def _joined(
+    shards: Sequence[Shard], checked: Sequence[CheckedTruth], class_aware: bool, inputs: Inputs
+) -> Truth | None:
+    """Put the images of the shards that could be read into one table; None where none could.
+
+    Raises:
+        InputError: They are not of one set.
+    """
+    pairs = [(shard, own.listed) for shard, own in zip(shards, checked, strict=True) if own.listed]
+    if not pairs:
+        return None
+    params = EvalParams(class_aware=class_aware)
+    return join_truth([pair[0] for pair in pairs], [pair[1] for pair in pairs], params, inputs)
+
+
+def _counted(truth: Truth, n_per_image: Ints, path: str | Path) -> Segments:
+    """Return a table with so many segments of each image, for rules that only count them."""
+    image_idx = np.repeat(np.arange(len(n_per_image)), n_per_image)
+    about = {"task": truth.images.task, "where_from": str(path)}
+    ids = np.arange(len(image_idx))
+    return Segments.make(truth.images.images, image_idx, ListMasks([]), ids, **about)
+
+
+def _annotations(truth: Truth, checked: Sequence[CheckedTruth]) -> Ints:
+    """Count the annotations of each image of all shards."""
+    listed = [own.listed for own in checked if own.listed]
+    parts = [own.n_annotations[kept] for own, kept in zip(listed, truth.kept, strict=True)]
+    return np.concatenate(parts)
+
+
+def _named(problem: Problem, named: Callable[[str], str]) -> Problem:
+    """Name the shard where a problem names its copy."""
+    file, where, what, hint = map(named, (problem.file, problem.where, problem.what, problem.hint))
+    return dataclasses.replace(problem, file=file, where=where, what=what, hint=hint)
+
+
+def _in_order(found: Sequence[Problem]) -> Iterator[Problem]:
+    """Put errors before warnings; of each the ground truth comes first."""
+    for severity in ("error", "warning"):
+        yield from (problem for problem in found if problem.severity == severity)
