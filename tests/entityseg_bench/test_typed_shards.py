@@ -143,7 +143,7 @@ def test_class_aware_parts_without_categories_are_refused(tmp_path, capsys):
             lambda v: v - np.array([1, 0, 0, 0, 0, 0]),
             "numbers that are no counts",
         ),
-        ("panoptic", "counts", lambda v: v + np.array([99, 0, 0, 0, 0, 0]), "no saved scoring"),
+        ("panoptic", "counts", lambda v: v + 99 * np.eye(1, 6, dtype=int), "no saved scoring"),
         ("panoptic", "ious", lambda v: v * float("nan"), "numbers that are no counts"),
         ("semantic", "cells", lambda v: v - 10**6, "numbers that are no counts"),
         ("semantic", "cells", lambda v: v + 10**9, "no saved scoring"),
