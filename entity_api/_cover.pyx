@@ -198,36 +198,40 @@ cdef bint gather(
 cdef bint disjoint(Runs masks, uint64_t* taken, Py_ssize_t n_words) noexcept nogil:
     """Tell whether no pixel lies in two masks, setting bits until one is found."""
     cdef int64_t total = 0
+    cdef uint64_t seen
     cdef Py_ssize_t i, k
     for i in range(masks.n):
         total += masks.areas_px[i]
     if <uint64_t>total > masks.pixels:
         return False
     memset(taken, 0, n_words * sizeof(uint64_t))
-    for k in range(0, masks.offsets[masks.n], 2):
-        if masks.bounds[k] < masks.bounds[k + 1]:
-            if are_taken(taken, masks.bounds[k], masks.bounds[k + 1]):
-                return False
+    for i in range(masks.n):
+        seen = 0
+        for k in range(masks.offsets[i], masks.offsets[i + 1], 2):
+            if masks.bounds[k] < masks.bounds[k + 1]:
+                seen |= taken_before(taken, masks.bounds[k], masks.bounds[k + 1])
+        if seen:
+            return False
     return True
 
 
-cdef inline bint are_taken(uint64_t* taken, uint32_t start, uint32_t end) noexcept nogil:
-    """Take the pixels of a run; tell whether one was taken already."""
+cdef inline uint64_t taken_before(uint64_t* taken, uint32_t start, uint32_t end) noexcept nogil:
+    """Take the pixels of a run; return bits that were taken already, of any of its words."""
     cdef uint32_t head_word = start >> 6, tail_word = (end - 1) >> 6, word
-    cdef uint64_t head = ~<uint64_t>0 << (start & 63)
-    cdef uint64_t tail = ~<uint64_t>0 >> (63 - ((end - 1) & 63)), seen
-    if head_word == tail_word:
-        head &= tail
-        seen = taken[head_word] & head
-        taken[head_word] |= head
-        return seen != 0
-    seen = (taken[head_word] & head) | (taken[tail_word] & tail)
+    cdef uint64_t head = FULL << (start & 63), tail = FULL >> (63 - ((end - 1) & 63)), seen
+    # Most runs are in one word or two, which cannot be guessed: both are looked at, though they
+    # may be the same.
+    cdef uint64_t apart = 0 - <uint64_t>(head_word != tail_word)
+    head &= tail | apart
+    tail &= apart
+    seen = taken[head_word] & head
     taken[head_word] |= head
+    seen |= taken[tail_word] & tail
     taken[tail_word] |= tail
     for word in range(head_word + 1, tail_word):
         seen |= taken[word]
-        taken[word] = ~<uint64_t>0
-    return seen != 0
+        taken[word] = FULL
+    return seen
 
 
 cdef void take_all(Runs masks, Runs out, Bits bits) noexcept nogil:

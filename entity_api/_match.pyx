@@ -42,7 +42,8 @@ cdef class Target:
         area_ranges: (A, 2) least and greatest area in pixels, both included.
         outcome: (A, T, N) 0 false positive, 1 true positive, 2 ignored; zeros at first.
         dt_gt: (A, T, N) record of the matched gt, untouched without one; (A, T, 0) is left alone.
-        gt_dt: (A, T, gt records) record of the last matched detection, untouched without one.
+        gt_dt: (A, T, gt records) record of the last matched detection, untouched without one;
+            left alone as ``dt_gt`` is.
         gt_ignored: (A, gt records).
         unmatched: (A, N) what a detection is without a match, 0 or 2; see `settle`.
     """
@@ -100,9 +101,9 @@ cdef class Target:
                         continue
                     g = near.pairs[near.first[d] + k].gt
                     taken[g] = 1
-                    self.gt_dt[a, t, image.gt_records[g]] = <int32_t>image.dt_records[d]
                     self.outcome[a, t, columns[d]] = IGNORED if ignored[g] else TRUE_POSITIVE
                     if keep:
+                        self.gt_dt[a, t, image.gt_records[g]] = <int32_t>image.dt_records[d]
                         self.dt_gt[a, t, columns[d]] = <int32_t>image.gt_records[g]
         free(some)
         free(ignored)

@@ -107,6 +107,8 @@ def granularity_recall(gt: GroundTruth, result: EvalResult) -> GranularityRecall
     params = result.params
     if params.class_aware or params.iou_type != "segm" or result.disjoint is None:
         raise ValueError("granularity is told for class-agnostic AP^e by masks")
+    if not params.keep_matches:
+        raise ValueError("granularity needs the matches: evaluate with keep_matches=True")
     matches = result.disjoint.matches
     thrs = np.minimum(np.array(params.iou_thrs, np.float64), GREATEST_THR)
     rank = np.full(len(result.dt.scores) + 1, np.iinfo(np.int64).max)

@@ -208,7 +208,12 @@ def by_score_descending(scores: NDArray[np.float64]) -> Idx:
     # integer restores it, in half the time of a stable sort of the scores.
     place = np.zeros(len(scores), np.int64)
     np.cumsum(falls, out=place[1:])
-    return np.sort(place << 32 | order) & (2**32 - 1)
+    # In place: there may be many.
+    place <<= 32
+    place |= order
+    place.sort()
+    place &= 2**32 - 1
+    return place
 
 
 def _stable(values: Idx, n: int) -> Idx:

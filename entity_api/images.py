@@ -202,7 +202,8 @@ class Run:
         groups = self.groups
         n_areas, n_thrs, n = visible.outcome.shape
         apart = visible.overlap[0][self.gt.image_idx] == 0
-        visible.gt_dt[:, :, apart] = submitted.gt_dt[:, :, apart]
+        if visible.gt_dt.shape[2]:
+            visible.gt_dt[:, :, apart] = submitted.gt_dt[:, :, apart]
         apart = visible.overlap[0][self.dt.image_idx[groups.records]] == 0
         to = visible.columns[groups.records[apart]]
         arrays: dict[str, NDArray[Any]] = {"outcome": visible.outcome, "dt_gt": visible.dt_gt}

@@ -39,8 +39,9 @@ class EvalParams:
         class_aware: True to match within (image, category), False to match within the image.
         category_ids: The categories of class-aware scoring; those of the ground truth by default.
         image_ids: The images to score; all by default. Records of other images are left out.
-        keep_matches: Keep which ground truth each detection matched. It takes 4 bytes for each
-            detection, area range and threshold; precision and recall do not need it.
+        keep_matches: Keep which ground truth each detection matched, and which detection each
+            ground truth. It takes 4 bytes for each of them, area range and threshold; precision and
+            recall do not need it.
         remove_overlaps: Score a second time with overlaps removed (AP^e).
         overlap_rule: Which of the detections that cover a pixel keeps it: that of the highest score
             (the benchmark's rule), the smallest, the largest, or the first of the file. Ties go to

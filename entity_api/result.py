@@ -32,7 +32,7 @@ class Matches(Shown):
         outcome: (A, T, N) int8: 0 false positive, 1 true positive, 2 ignored.
         dt_gt: (A, T, N) int32: record of the matched ground truth, or -1; (A, T, 0) where
             `EvalParams.keep_matches` is off.
-        gt_dt: (A, T, G) int32: record of the matched detection, or -1.
+        gt_dt: (A, T, G) int32: record of the matched detection, or -1; (A, T, 0) likewise.
         gt_ignored: (A, G): a crowd, or outside the area range.
 
     Examples:
@@ -57,7 +57,7 @@ class Matches(Shown):
     def empty(
         cls, n_areas: int, n_thrs: int, groups: Groups, n_gt: int, keep: bool = True
     ) -> "Matches":
-        """Make the arrays that the images are matched into; without ``dt_gt`` unless kept."""
+        """Make the arrays that the images are matched into; who matched whom only if kept."""
         n = len(groups.records)
         return cls(
             records=groups.records,
@@ -65,7 +65,7 @@ class Matches(Shown):
             groups=groups,
             outcome=np.zeros((n_areas, n_thrs, n), np.int8),
             dt_gt=np.full((n_areas, n_thrs, n if keep else 0), -1, np.int32),
-            gt_dt=np.full((n_areas, n_thrs, n_gt), -1, np.int32),
+            gt_dt=np.full((n_areas, n_thrs, n_gt if keep else 0), -1, np.int32),
             gt_ignored=np.zeros((n_areas, n_gt), bool),
         )
 

@@ -123,7 +123,8 @@ class CodedMasks(Masks):
 
     def rle(self, idx: int, size: tuple[int, int]) -> RLE:
         """Return mask ``idx``."""
-        return {"size": list(size), "counts": self._counts[idx]}
+        counts: Any = self._counts[idx]
+        return {"size": list(size), "counts": counts}
 
     def read_all(self, table: "Segments") -> tuple[Codes | list[Any], Faults]:
         """Return the counts; none has a fault."""

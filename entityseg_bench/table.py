@@ -113,12 +113,13 @@ class Segments(Shown):
         """Make a table; columns that are left out say nothing of any segment."""
         n = len(ids)
         said = {name: value for name, value in columns.items() if value is not None}
+        # What says nothing takes no memory.
         filled = {
-            "category_ids": np.full(n, -1, np.int64),
-            "areas": np.full(n, np.nan),
-            "boxes": np.full((n, 4), np.nan),
-            "iscrowd": np.zeros(n, bool),
-            "scores": np.full(n, np.nan),
+            "category_ids": np.broadcast_to(np.int64(-1), n),
+            "areas": np.broadcast_to(np.nan, n),
+            "boxes": np.broadcast_to(np.nan, (n, 4)),
+            "iscrowd": np.broadcast_to(np.bool_(False), n),
+            "scores": np.broadcast_to(np.nan, n),
             **said,
         }
         return cls(images, np.asarray(image_idx, np.int64), masks, ids, **filled)

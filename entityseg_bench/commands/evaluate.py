@@ -210,7 +210,7 @@ def params_of(args: argparse.Namespace) -> EvalParams:
             class_aware=args.class_aware,
             remove_overlaps=not args.no_overlap_removal,
             threads=args.threads,
-            keep_matches=False,
+            keep_matches=args.granularity,
             count_pairs=bool(args.json or args.save_state),
         )
     except ValueError as error:

@@ -75,17 +75,11 @@ class ResultsIndex(NamedTuple):
             what = "its records name their images by file_name, and reading by parts goes by id."
             raise InputError(self.path, "", what, "Score it without --max-memory.")
         image_idx, unknown, notes = positions(self.path, truth.images, self.image_ids)
-        n = len(self.scores)
         return Segments.make(
             truth.images,
             image_idx,
             MasksInFile(self),
             Ids(self),
-            # Nothing that takes a place a record.
-            category_ids=np.broadcast_to(np.int64(-1), n),
-            areas=np.broadcast_to(np.nan, n),
-            boxes=np.broadcast_to(np.nan, (n, 4)),
-            iscrowd=np.broadcast_to(np.bool_(False), n),
             scores=self.scores,
             task=truth.task,
             predicted=True,
