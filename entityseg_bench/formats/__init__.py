@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.json_files import needs_all, read_json
+from entityseg_bench.formats.maps import files_below
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened, Side
 from entityseg_bench.formats.png import holds_classes
 from entityseg_bench.io import InputError, open_regular
@@ -81,10 +82,10 @@ class Look:
         """Tell whether JSON has a key, as far as can be seen."""
         return f'"{word}"'.encode() in self.windows
 
-    def holds(self, pattern: str) -> bool:
-        """Tell whether a folder, or one below it, holds a file of a pattern; hidden ones do not."""
-        found = self.path.rglob(pattern)
-        return any(not path.name.startswith(".") for path in found)
+    def holds(self, ending: str) -> bool:
+        """Tell whether a file in or below a folder ends so, in any case; hidden ones do not."""
+        found = (path.name.lower() for path in self.path.rglob("*.*"))
+        return any(name.endswith(ending) and not name.startswith(".") for name in found)
 
     def is_indexed(self) -> bool:
         """Tell whether a folder has the index of id maps or NPZ."""
@@ -105,7 +106,7 @@ class Look:
     def has_arrays(self) -> bool:
         """Tell an NPZ file, or a folder of them without an index."""
         if self.is_dir:
-            return not self.is_indexed() and self.holds("*.npz")
+            return not self.is_indexed() and self.holds(".npz")
         return self.head.startswith(b"PK\x03\x04") and b".npy" in self.head
 
     def is_results(self) -> bool:
@@ -147,7 +148,7 @@ class Format(NamedTuple):
 FORMATS = {
     one.name: one
     for one in (
-        Format("npz", "npz", lambda seen: seen.is_indexed() and seen.holds("*.npz")),
+        Format("npz", "npz", lambda seen: seen.is_indexed() and seen.holds(".npz")),
         Format("id-png", "id_maps", lambda seen: seen.is_indexed()),
         Format(
             "parquet", "parquet",
@@ -155,7 +156,7 @@ FORMATS = {
         ),
         Format(
             "cityscapes", "cityscapes",
-            lambda seen: seen.is_dir and seen.holds("*_gtFine_instanceIds.png"),
+            lambda seen: seen.is_dir and seen.holds("_gtfine_instanceids.png"),
             dt=False, target=False,
         ),
         Format("ade20k", "ade20k", lambda seen: False, dt=False, target=False),
@@ -276,7 +277,7 @@ def gt_format(path: Path, inputs: Inputs) -> str:
         InputError: It cannot be told.
     """
     found = sniff(path, "gt")
-    if found == "entityseg" and any(path.glob("*.png")):
+    if found == "entityseg" and any(one.suffix.lower() == ".png" for one in path.iterdir()):
         wanted = (inputs.split, inputs.resolution, inputs.parts)
         if not any(module_of("entityseg").tasks_below(path, wanted)):
             return "semantic"
@@ -295,7 +296,7 @@ def pred_format(path: Path, truth: Segments) -> tuple[str, list[str]]:
     for one in FORMATS.values():
         if one.dt and one.tells(seen):
             return one.name, []
-    maps = [map_ for map_ in path.rglob("*.png") if not map_.name.startswith(".")]
+    maps = files_below(path, ".png")
     if not maps:
         what = f"there are no PNG maps in this folder, nor an index ({INDEX}) of id maps or NPZ."
         hint = "Predictions are results JSON, panoptic JSON, or a folder of PNG maps or NPZ."

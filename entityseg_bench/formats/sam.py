@@ -21,7 +21,7 @@ from entityseg_bench.formats import png
 from entityseg_bench.formats.coco import table_of_content, truth_of_content
 from entityseg_bench.formats.coco_images import as_number, match_ids
 from entityseg_bench.formats.json_files import foreign, read_json, read_records
-from entityseg_bench.formats.maps import size_fault
+from entityseg_bench.formats.maps import files_below, size_fault
 from entityseg_bench.formats.opened import Inputs, Opened, Side, agree
 from entityseg_bench.formats.score_from import ScoreFrom, known_key
 from entityseg_bench.formats.tolerant import Tally
@@ -55,7 +55,7 @@ def tells(folder: Path, side: Side | None = None) -> bool:
     if first is None:
         return False
     if side == "dt":
-        return not any(next(folder.rglob(f"*.{kind}"), None) for kind in ("png", "npz"))
+        return not any(files_below(folder, kind) for kind in (".png", ".npz"))
     with open_regular(first) as file:
         head = file.read(HEAD)
     if head.startswith(POINTER):

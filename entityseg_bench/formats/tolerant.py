@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 import msgspec
 
 __all__ = [
+    "FUSED",
     "RESULT",
     "Tally",
     "bare",
+    "is_fused",
     "loosely_converted",
     "settle",
     "settle_annotation",
@@ -29,6 +31,7 @@ __all__ = [
 T = TypeVar("T")
 
 WHOLE_TEXT = re.compile(r"[+-]?\d{1,18}(\.0*)?")
+FUSED = "{n}: the segment was fused of several: it was taken once, with its highest score."
 # Text of a single number, as json.dump(default=str) writes tensors and NumPy's numbers.
 PRINTED = re.compile(
     r"(?:tensor|array|(?:np\.|numpy\.)?(?:float|u?int)\d+)"
@@ -218,6 +221,11 @@ def settle_segment(record: Any, tally: Tally) -> Any:
         tally.add("category_id is missing in {n}: label_id was taken (Hugging Face).")
         record = {**record, "category_id": record["label_id"]}
     return settle(record, SEGMENT, tally)
+
+
+def is_fused(segment: Any) -> bool:
+    """Tell whether a segment was made of several, and may stand once for each (Hugging Face)."""
+    return isinstance(segment, dict) and segment.get("was_fused") is True
 
 
 def settle_row(record: Any, tally: Tally) -> Any:
