@@ -20,6 +20,8 @@ WRAPPERS = (
 IMAGE_KEYS = (
     "image_id", "img_id", "imageId", "imgId", "file_name", "filename", "image_name", "image",
     "image_path", "imgid", "imageid", "ImageID", "ImageId", "img", "img_name", "img_path",
+    "imageID", "image-id", "IMAGE_ID", "Image_Id", "Image_ID", "fileName", "file-name", "imageName",
+    "imagePath", "image_file", "image_filename",
 )  # fmt: skip
 # Other lists of an image that go with its masks, and what each is called in a record.
 COLUMNS = {
