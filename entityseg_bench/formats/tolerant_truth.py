@@ -64,9 +64,9 @@ def _unwrapped(content: Any, path: Path, tally: Tally) -> dict[str, Any]:
         if len(inner) == 1:
             tally.once(f"the annotations stand under the key {inner[0]!r}.")
             content = content[inner[0]]
-    if isinstance(content, dict):
-        if isinstance(_listed(content.get("images"), "images", Tally()), list):
-            return dict(content)
+    images = content.get("images") if isinstance(content, dict) else None
+    if isinstance(_listed(images, "images", Tally()), list):
+        return dict(content)
     if _are_results(content):
         raise InputError(path, "", "these are results (predictions), not ground truth.", ORDER)
     if isinstance(content, dict):
