@@ -13,7 +13,7 @@ from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.json_files import needs_all, read_json
 from entityseg_bench.formats.maps import files_below
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened, Side
-from entityseg_bench.formats.png import holds_classes
+from entityseg_bench.formats.png import highest_apart, holds_classes
 from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.table import Segments
 
@@ -297,6 +297,18 @@ def pred_format(path: Path, truth: Segments) -> tuple[str, list[str]]:
         if one.dt and one.tells(seen):
             return one.name, []
     maps = files_below(path, ".png")
+    name, notes = _format_of_maps(path, maps, truth)
+    sizes = {(image.height, image.width) for image in truth.images}
+    if name == "id-png" and (top := highest_apart(sorted(maps)[:SAMPLE], sizes)):
+        notes.append(
+            f"the value {top} of these id maps is a segment: if it says that there is none, write "
+            "0 for it, and each other value plus 1."
+        )
+    return name, notes
+
+
+def _format_of_maps(path: Path, maps: list[Path], truth: Segments) -> tuple[str, list[str]]:
+    """Tell a folder of class maps from one of id maps, and say how; see `pred_format`."""
     if not maps:
         what = f"there are no PNG maps in this folder, nor an index ({INDEX}) of id maps or NPZ."
         hint = "Predictions are results JSON, panoptic JSON, or a folder of PNG maps or NPZ."

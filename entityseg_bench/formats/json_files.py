@@ -55,9 +55,8 @@ OTHER_TOOLS = {
 # Brackets, then a word in single quotes: how Python shows lists and dictionaries.
 PYTHON_WORD = re.compile(rb"[:\[,]\s*(None|True|False)\s*[,\]}]")
 NOT_JSON = re.compile(rb"\b(NaN|Infinity)\b")
-PYTHON = re.compile(
-    rb"\s*[\[({][\s\[({]*'|\s*\{\s*\d+\s*:|\s*(\[\s*\{)?\s*(array|tensor|dict_values|OrderedDict)\("
-)
+PYTHON = re.compile(rb"\s*[\[({][\s\[({]*'|\s*\{\s*\d+\s*:|\s*(\[\s*\{)?\s*[A-Za-z_.]+\([\[({<'\"]")
+JSON_START = re.compile(r"\s*([\[{\"\d-]|true|false|null|NaN|Infinity)")
 
 
 def as_utf8(path: Path, data: bytes) -> bytes:
@@ -148,6 +147,10 @@ def loosely(path: Path, data: bytes, refused: InputError) -> Any:
     if fault:
         raise fault
     text = decoded(path, data)
+    if not JSON_START.match(text):
+        start = text.strip().partition("\n")[0][:40].strip()
+        what = f"this is no JSON: it begins with {start!r}."
+        raise InputError(path, "", what, "Is it the right file?")
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

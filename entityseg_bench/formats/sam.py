@@ -75,9 +75,30 @@ def json_files(folder: Path) -> Iterator[Path]:
 
 def png_folders(folder: Path) -> list[Path]:
     """List the folders of masks: the folder itself, or those in it."""
-    if (folder / METADATA).is_file():
+    if metadata_of(folder):
         return [folder]
-    return sorted(path.parent for path in folder.glob(f"*/{METADATA}"))
+    return sorted(path.parent for path in folder.glob("*/*") if is_metadata(path))
+
+
+def metadata_of(folder: Path) -> Path | None:
+    """Return the metadata.csv of a folder of masks, None where there is none."""
+    return next(filter(is_metadata, folder.iterdir()), None)
+
+
+def is_metadata(path: Path) -> bool:
+    """Tell a metadata.csv by its name, in any case."""
+    return path.name.lower() == METADATA and path.is_file()
+
+
+def masks_in(folder: Path) -> dict[str, Path]:
+    """Return the masks of a folder by the ids that their names are, without zeros before them."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() == ".png"]
+    return {plain_number(path.stem): path for path in found if not path.name.startswith(".")}
+
+
+def plain_number(text: str) -> str:
+    """Return a whole number without zeros before it, other text as it is."""
+    return str(int(text)) if text.isdecimal() and len(text) < 19 else text
 
 
 def read_json_folder(
@@ -160,12 +181,19 @@ def read_png_folders(
     scores: list[float] = []
     extras: list[dict[str, Any]] = []
     for own in folders:
-        for line, row in _rows(own / METADATA):
+        table, masks = metadata_of(own) or own / METADATA, masks_in(own)
+        seen: set[str] = set()
+        for line, row in _rows(table):
             with reported(report):
-                path = own / f"{row['id']}.png"
-                if not path.is_file():
-                    raise InputError(own / METADATA, f"line {line}", f"{path.name} is missing.")
-                value = score(row, own / METADATA, line)
+                name = plain_number(str(row["id"]))
+                path = masks.get(name)
+                if path is None:
+                    raise InputError(table, f"line {line}", f"{row['id']}.png is missing.")
+                if name in seen:
+                    what = f"mask {name} stands there before."
+                    raise InputError(table, f"line {line}", what, "Take the row out.")
+                seen.add(name)
+                value = score(row, table, line)
                 at = where.get(own.name, -1)
                 if at < 0:
                     unknown[len(paths)] = own.name
@@ -173,7 +201,7 @@ def read_png_folders(
                 paths.append(path)
                 scores.append(value)
                 extras.append(row)
-    unused = len({path for own in folders for path in own.glob("*.png")} - set(paths))
+    unused = len({path for own in folders for path in masks_in(own).values()} - set(paths))
     if unused:
         notes.append(f"{unused} masks have no row in their {METADATA}: not read.")
     if score.key and paths:
@@ -223,7 +251,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
         if fault:
             raise fault
         text = data.decode("utf-8")
-        rows = list(csv.DictReader(text.splitlines(), strict=True))
+        rows = list(csv.DictReader(text.splitlines(), strict=True, skipinitialspace=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(path, "", f"it cannot be read: {error}.", "Write it again.") from None
     for line, row in enumerate(rows, start=2):

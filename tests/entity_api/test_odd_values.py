@@ -84,3 +84,10 @@ def test_rows_of_the_images_shape_are_pixels():
 def test_text_is_no_polygon():
     with pytest.raises(RecordError, match="a polygon is"):
         found([["1", "1", "9", "1", "9", "9"]])
+
+
+def test_a_file_of_text_is_no_path(tmp_path):
+    path = tmp_path / "text.json"
+    path.write_text('"other.json"', encoding="utf-8")
+    with pytest.raises(ValueError, match="holds a text and nothing else"):
+        evaluate({"images": [IMAGE], "annotations": []}, path)

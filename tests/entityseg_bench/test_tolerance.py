@@ -354,6 +354,11 @@ TAKEN = {
         wrapped(lambda dt: {key: [r[key] for r in dt] for key in dt[0]}), "",
     ),
     "lines": (wrapped(lambda dt: "\n".join(map(json.dumps, dt)) + "\n"), "JSON Lines"),
+    "lines_with_commas": (wrapped(lambda dt: ",\n".join(map(json.dumps, dt))), "JSON Lines"),
+    "values_in_a_line": (wrapped(lambda dt: " ".join(map(json.dumps, dt))), "JSON Lines"),
+    "values_of_lines": (
+        wrapped(lambda dt: "\n".join(json.dumps(row, indent=1) for row in dt)), "JSON Lines",
+    ),
     "lines_of_images": (
         wrapped(lambda dt: "\n".join(
             json.dumps({"file_name": named(k), "predictions": v}) for k, v in by_image(dt).items()
@@ -453,6 +458,12 @@ REFUSED = {
     ),
     "lfs": (wrapped(lambda dt: "version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
     "gt_lfs": (lambda gt, dt: ("version https://git-lfs.github.com/spec/v1\n", dt), "git lfs pull"),
+    "lines_cut": (
+        wrapped(lambda dt: "\n".join(map(json.dumps, dt))[:-20]), "line 6.*JSON Lines.*no JSON",
+    ),
+    "the_file_twice": (wrapped(lambda dt: 2 * (json.dumps(dt) + "\n")), "trailing characters"),
+    "csv": (wrapped(lambda dt: "image_id,score\n1,0.5\n"), "begins with 'image_id,score'"),
+    "defaultdict": (wrapped(lambda dt: f"defaultdict(<class 'list'>, {dt})"), "Python's print"),
     "html": (wrapped(lambda dt: "\n<!DOCTYPE html><p>404"), "web page"),
     "gt_html": (lambda gt, dt: ("<html>", dt), r"gt\.json: this is a web page \(HTML\)"),
     "xml": (wrapped(lambda dt: "<?xml version='1.0'?><Error/>"), "this is XML"),

@@ -173,3 +173,15 @@ def test_fused_parts_are_one_segment(tmp_path):
     scored = evaluate_files(GT, path)
     assert scored.metrics == pytest.approx(evaluate_files(GT, plain).metrics, nan_ok=True)
     assert any("fused of several" in str(warning) for warning in scored.warnings)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_value_for_nothing_is_told(dtype, tmp_path):
+    """Maps that number segments from 0 and have -1 for nothing, in bits without a sign."""
+    for path in (DATA / "id_maps").iterdir():
+        pixels = np.array(Image.open(path)).astype(int)
+        Image.fromarray((pixels - 1).astype(dtype)).save(tmp_path / path.name.upper())
+    told = f"the value {np.iinfo(dtype).max} of these id maps"
+    found = list(validate(GT, tmp_path))
+    assert any(told in problem.what for problem in found)
+    assert not any("these id maps" in p.what for p in validate(GT, DATA / "id_maps"))
