@@ -319,7 +319,7 @@ def locate(image_ids: Sequence[Any], wanted: Sequence[Any], side: Side) -> NDArr
         raise ValueError("an image id stands twice among the images of the ground truth")
     try:
         # True is 1 as a key, and no id.
-        if not any(image_id is True or image_id is False for image_id in wanted):
+        if bool not in set(map(type, wanted)):
             return np.array([where[image_id] for image_id in wanted], np.int64)
     except (KeyError, TypeError):  # unknown, or of a type that cannot be a key
         pass

@@ -20,7 +20,7 @@ from entityseg_bench.check import IMAGE_UNNAMED, Report, reported, stop
 from entityseg_bench.formats import png
 from entityseg_bench.formats.coco import table_of_content, truth_of_content
 from entityseg_bench.formats.coco_images import as_number, match_ids
-from entityseg_bench.formats.json_files import foreign, read_json, read_records
+from entityseg_bench.formats.json_files import foreign, needs_all, read_json, read_records
 from entityseg_bench.formats.maps import files_below, size_fault
 from entityseg_bench.formats.opened import Inputs, Opened, Side, agree
 from entityseg_bench.formats.score_from import ScoreFrom, known_key
@@ -39,6 +39,7 @@ METADATA = "metadata.csv"
 ORDER = "Are GT and PRED exchanged? GT comes first; entityseg convert takes --gt FILE."
 # Words near the start of what the generator writes, and of SA-1B.
 SIGNS = (b'"predicted_iou"', b'"stability_score"')
+SA1B = (b'"image"', b'"annotations"')
 HEAD = 1 << 16
 POINTER = b"version https://git-lfs"
 JSON = re.compile(r"\.(json|jsonl|ndjson)(\.gz)?$", re.IGNORECASE)
@@ -58,10 +59,13 @@ def tells(folder: Path, side: Side | None = None) -> bool:
         return not any(files_below(folder, kind) for kind in (".png", ".npz"))
     with open_regular(first) as file:
         head = file.read(HEAD)
+    if needs_all(head[:4]):
+        head = read_json(first)[:HEAD]
     if head.startswith(POINTER):
         # Told when it is opened, with its name.
         return True
-    return any(sign in head for sign in SIGNS) and b'"images"' not in head
+    told = any(sign in head for sign in SIGNS) or all(sign in head for sign in SA1B)
+    return told and b'"images"' not in head
 
 
 def json_files(folder: Path) -> Iterator[Path]:

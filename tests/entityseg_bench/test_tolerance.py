@@ -676,3 +676,22 @@ def test_boxes_tell_in_loosely_typed_files_too(tmp_path):
     rows = edited(with_boxes(gt["annotations"]), segmentation=by_rows, id=float)
     with pytest.raises(InputError, match="read row by row"):
         scored(*saved(tmp_path, {**gt, "annotations": rows}, results()))
+
+
+def disc():
+    """Code a disc in an image, its pixels counted row by row, and column by column."""
+    y, x = np.mgrid[:90, :140]
+    mask = (y - 40) ** 2 + (x - 60) ** 2 < 900
+    turned = rle.encode(mask.T)
+    return {"size": [90, 140], "counts": turned["counts"]}, rle.encode(mask)
+
+
+@pytest.mark.parametrize("by_rows", [True, False])
+def test_masks_in_shreds(by_rows, tmp_path):
+    """Codes row by row without boxes beside them are warned of; those of columns are not."""
+    torn, whole = disc()
+    entity = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": whole}
+    gt = {"images": [{"id": 1, "height": 90, "width": 140}], "annotations": [entity]}
+    row = {"image_id": 1, "score": 0.5, "segmentation": torn if by_rows else whole}
+    _, said = scored(*saved(tmp_path, gt, [row] * 4))
+    assert any("4 of 4 masks are in shreds" in line for line in said) is by_rows
