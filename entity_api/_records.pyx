@@ -310,6 +310,9 @@ cdef Place crowd_end(Place p, Place end, bint* iscrowd) noexcept nogil:
         return value_end(p, end, 0)
     p = whole_number(p, end, &value)
     iscrowd[0] = p != NULL and value != 0
+    # Another number is read by who can say so.
+    if value != 0 and value != 1:
+        return NULL
     return p
 
 

@@ -66,17 +66,25 @@ def _is_bit(value: Any) -> bool:
 
 
 def _rows_of_pixels(rows: Sequence[Any], size: tuple[int, int]) -> NDArray[Any] | None:
-    """Return lists of 0 and 1, a row of pixels each, as an array; None for what may be polygons.
+    """Return lists of numbers, a row of pixels each, as an array; None for what may be polygons.
 
-    A polygon whose corners all lie on 0 and 1 covers a pixel at most; many of them are a mask.
+    A polygon whose corners all lie on 0 and 1 covers a pixel at most; many of them are a mask. So
+    are as many lists of as many numbers as the image has rows and columns.
     """
     first = rows[0] if rows else None
-    if not isinstance(first, list | tuple) or not all(map(_is_bit, first[:64])):
+    if not isinstance(first, list | tuple):
+        return None
+    fits = (len(rows), len(first)) == tuple(size) and min(size) > MOST_TINY_POLYGONS
+    if not fits and not all(map(_is_bit, first[:64])):
         return None
     if len({len(row) if isinstance(row, list | tuple) else -1 for row in rows}) != 1:
         return None
     pixels = np.asarray(rows)
-    if pixels.ndim != 2 or pixels.dtype.kind not in "biuf" or not np.isin(pixels, (0, 1)).all():
+    if pixels.ndim != 2 or pixels.dtype.kind not in "biuf":
+        return None
+    if fits:
+        return pixels
+    if not np.isin(pixels, (0, 1)).all():
         return None
     fits = pixels.shape in (tuple(size), tuple(size)[::-1])
     return pixels if fits or min(pixels.shape) > MOST_TINY_POLYGONS else None

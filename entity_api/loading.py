@@ -26,7 +26,11 @@ def loaded(source: Any, what: str) -> Any:
     """
     if isinstance(source, str | Path):
         try:
-            return read_json(source)
+            content = read_json(source)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{what}: {source} is no JSON: {error}") from None
+        if isinstance(content, str):
+            # Else it would be taken for a path in its turn.
+            raise ValueError(f"{what}: {source} holds a text and nothing else")
+        return content
     return getattr(source, "dataset", source)

@@ -44,7 +44,9 @@ def from_polygons(polygons: Sequence[Sequence[float]], height: int, width: int) 
 def outline_of(polygon: Sequence[float], reach: int) -> list[float]:
     """Return a polygon's x, y pairs in one list, checked."""
     try:
-        points = np.asarray(polygon, np.float64)
+        points = np.asarray(polygon)
+        # Text that looks like a number is none.
+        points = points.astype(np.float64) if points.dtype.kind in "biufO" else np.zeros(0)
     except (TypeError, ValueError):
         points = np.zeros(0)
     if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():

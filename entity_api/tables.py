@@ -125,7 +125,7 @@ class GroundTruth(Shown):
             image_idx=image_idx,
             counts=[] if boxes else counts_of(records, sizes[image_idx], "gt"),
             category_ids=categories_of(records, "gt"),
-            iscrowd=np.array([bool(r.get("iscrowd", 0)) for r in records], bool),
+            iscrowd=crowds_of(records),
             areas=areas_of(records),
             ids=[r.get("id", idx) for idx, r in enumerate(records)],
             boxes=boxes_of(records, "gt") if boxes else None,
@@ -318,13 +318,15 @@ def locate(image_ids: Sequence[Any], wanted: Sequence[Any], side: Side) -> NDArr
     if len(where) != len(image_ids):
         raise ValueError("an image id stands twice among the images of the ground truth")
     try:
-        return np.array([where[image_id] for image_id in wanted], np.int64)
+        # True is 1 as a key, and no id.
+        if bool not in set(map(type, wanted)):
+            return np.array([where[image_id] for image_id in wanted], np.int64)
     except (KeyError, TypeError):  # unknown, or of a type that cannot be a key
-        known = list(where)
-        idx = next(i for i, image_id in enumerate(wanted) if image_id not in known)
-        raise RecordError(
-            side, idx, f"image_id {wanted[idx]!r} is not among the images of the ground truth"
-        ) from None
+        pass
+    known = list(where)
+    idx = next(i for i, k in enumerate(wanted) if isinstance(k, bool) or k not in known)
+    what = f"image_id {wanted[idx]!r} is not among the images of the ground truth"
+    raise RecordError(side, idx, what)
 
 
 def counts_of(
@@ -363,7 +365,20 @@ def areas_of(records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
             continue
         if not isinstance(area, int | float | np.number):
             raise RecordError("gt", idx, f"area {area!r} is not a number")
-        out[idx] = area
+        out[idx] = area if abs(area) != np.inf else np.nan
+    return out
+
+
+def crowds_of(records: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
+    """Gather which annotations are crowds, (N,); a missing flag, None and nan are none."""
+    out = np.zeros(len(records), bool)
+    for idx, record in enumerate(records):
+        flag = record.get("iscrowd")
+        if flag is None:
+            continue
+        if not isinstance(flag, int | float | np.number | np.bool_) or abs(flag) == np.inf:
+            raise RecordError("gt", idx, f"iscrowd {flag!r:.40} is not 0 or 1")
+        out[idx] = bool(flag) and flag == flag
     return out
 
 

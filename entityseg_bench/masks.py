@@ -70,8 +70,8 @@ class Masks:
         """Say, once all are read, which masks were read though they are not quite of the format."""
         return []
 
-    def sampled_boxes(self) -> dict[int, tuple[float, float, float, float]]:
-        """Return position -> COCO xywh of some masks whose file states a box beside them."""
+    def sampled_boxes(self) -> dict[int, tuple[float, float, float, float] | None]:
+        """Return position -> COCO xywh of some masks, None where their file states no box."""
         return {}
 
     def read_all(self, table: "Segments") -> tuple[Codes | list[Any], Faults]:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
-from entity_api.counts import MAX_PIXELS, RLEError, pack
+from entity_api.counts import MAX_PIXELS, RLEError, pack, runs_of
 from entityseg_bench.check import IMAGE_UNKNOWN, NOTE, Problem, SeveralFaults, problem_of
 from entityseg_bench.io import InputError
 from entityseg_bench.table import VOID_TASKS, Segments, plain
@@ -23,6 +24,8 @@ OF_PARTS = ("images-without-predictions", "no-predictions", "images-without-anno
 VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(\.\d+)?")
 # Boxes of less in common are of other places; of more, of the same.
 LEAST_OVERLAP, SURE_OVERLAP = 0.5, 0.9
+# Masks of fewer runs, and files of fewer masks, do not tell how they were coded.
+LEAST_RUNS, LEAST_MASKS, MOSTLY = 8, 3, 0.8
 
 Rule = Callable[[Segments], Iterator[Problem]]
 
@@ -112,7 +115,7 @@ def unlike_boxes(table: Segments) -> Iterator[Problem]:
     """
     checked, elsewhere, by_rows = 0, [], 0
     for row, box in table.masks.sampled_boxes().items():
-        if table.image_idx[row] < 0 or row in table.counts_and_faults[1]:
+        if box is None or table.image_idx[row] < 0 or row in table.counts_and_faults[1]:
             continue
         try:
             mask = table.rle(row)
@@ -137,6 +140,46 @@ def unlike_boxes(table: Segments) -> Iterator[Problem]:
     else:
         where = table.where(elsewhere[0])
         yield _warning(table, f"{n}.", "Masks are scored.", "masks-unlike-boxes", where)
+
+
+def torn_masks(table: Segments) -> Iterator[Problem]:
+    """Find masks that hang together only row by row; of the first records that state no box.
+
+    Coded row by row, the parts of a mask in neighbouring rows lie a row apart, and not a column.
+    """
+    looked, torn = 0, []
+    for row, box in table.masks.sampled_boxes().items():
+        if box is not None or table.image_idx[row] < 0 or row in table.counts_and_faults[1]:
+            continue
+        try:
+            mask = table.rle(row)
+            bounds = runs_of([mask]).bounds_of(0).astype(np.int64)
+        except (InputError, RLEError):
+            # Named by another rule.
+            continue
+        height, width = mask["size"]
+        if len(bounds) < 2 * LEAST_RUNS or height == width:
+            continue
+        across, down = _joined(bounds, height), _joined(bounds, width)
+        if max(across, down) > MOSTLY and min(across, down) < LEAST_OVERLAP:
+            # One that hangs together both ways tells nothing.
+            looked += 1
+            torn += [row] * (across < down)
+    if len(torn) >= max(LEAST_MASKS, SURE_OVERLAP * looked):
+        what = (
+            f"{len(torn)} of {looked} masks are in shreds, and hang together if they are read row "
+            "by row: they may have been coded in the wrong order."
+        )
+        hint = "Codes count column by column: pycocotools.mask.encode(np.asfortranarray(mask))."
+        yield _warning(table, what, hint, "masks-torn", table.where(torn[0]))
+
+
+def _joined(bounds: NDArray[np.int64], step: int) -> float:
+    """Return the share of a mask's runs whose middle is in the mask so many pixels further, too."""
+    places = (bounds[::2] + bounds[1::2]) // 2 + step
+    places = places[places < bounds[-1]]
+    inside = np.searchsorted(bounds, places, side="right") % 2 == 1
+    return float(inside.mean()) if len(places) else 0.0
 
 
 def _bbox_by_rows(mask: Any) -> list[float]:
@@ -293,11 +336,11 @@ def masks(table: Segments) -> Iterator[Problem]:
 
 
 GT_RULES: tuple[Rule, ...] = (
-    repeated_images, huge_images, unknown_images, repeated_ids, broken_masks, unlike_boxes, noted,
-    all_crowds, negative_areas, unannotated,
+    repeated_images, huge_images, unknown_images, repeated_ids, broken_masks, unlike_boxes,
+    torn_masks, noted, all_crowds, negative_areas, unannotated,
 )  # fmt: skip
 DT_RULES: tuple[Rule, ...] = (
-    unknown_images, broken_masks, unlike_boxes, noted, equal_scores, coverage,
+    unknown_images, broken_masks, unlike_boxes, torn_masks, noted, equal_scores, coverage,
 )  # fmt: skip
 
 

@@ -11,8 +11,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.json_files import needs_all, read_json
+from entityseg_bench.formats.maps import files_below
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened, Side
-from entityseg_bench.formats.png import holds_classes
+from entityseg_bench.formats.png import highest_apart, holds_classes
 from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.table import Segments
 
@@ -81,10 +82,10 @@ class Look:
         """Tell whether JSON has a key, as far as can be seen."""
         return f'"{word}"'.encode() in self.windows
 
-    def holds(self, pattern: str) -> bool:
-        """Tell whether a folder, or one below it, holds a file of a pattern; hidden ones do not."""
-        found = self.path.rglob(pattern)
-        return any(not path.name.startswith(".") for path in found)
+    def holds(self, ending: str) -> bool:
+        """Tell whether a file in or below a folder ends so, in any case; hidden ones do not."""
+        found = (path.name.lower() for path in self.path.rglob("*.*"))
+        return any(name.endswith(ending) and not name.startswith(".") for name in found)
 
     def is_indexed(self) -> bool:
         """Tell whether a folder has the index of id maps or NPZ."""
@@ -113,7 +114,7 @@ class Look:
     def has_arrays(self) -> bool:
         """Tell an NPZ file, or a folder of them without an index."""
         if self.is_dir:
-            return not self.is_indexed() and self.holds("*.npz")
+            return not self.is_indexed() and self.holds(".npz")
         return self.head.startswith(b"PK\x03\x04") and b".npy" in self.head
 
     def is_results(self) -> bool:
@@ -155,7 +156,7 @@ class Format(NamedTuple):
 FORMATS = {
     one.name: one
     for one in (
-        Format("npz", "npz", lambda seen: seen.is_indexed() and seen.holds("*.npz")),
+        Format("npz", "npz", lambda seen: seen.is_indexed() and seen.holds(".npz")),
         Format("id-png", "id_maps", lambda seen: seen.is_indexed()),
         Format(
             "parquet", "parquet",
@@ -163,7 +164,7 @@ FORMATS = {
         ),
         Format(
             "cityscapes", "cityscapes",
-            lambda seen: seen.is_dir and seen.holds("*_gtFine_instanceIds.png"),
+            lambda seen: seen.is_dir and seen.holds("_gtfine_instanceids.png"),
             dt=False, target=False,
         ),
         Format("ade20k", "ade20k", lambda seen: False, dt=False, target=False),
@@ -284,7 +285,7 @@ def gt_format(path: Path, inputs: Inputs) -> str:
         InputError: It cannot be told.
     """
     found = sniff(path, "gt")
-    if found == "entityseg" and any(path.glob("*.png")):
+    if found == "entityseg" and any(one.suffix.lower() == ".png" for one in path.iterdir()):
         wanted = (inputs.split, inputs.resolution, inputs.parts)
         if not any(module_of("entityseg").tasks_below(path, wanted)):
             return "semantic"
@@ -303,7 +304,19 @@ def pred_format(path: Path, truth: Segments) -> tuple[str, list[str]]:
     for one in FORMATS.values():
         if one.dt and one.tells(seen):
             return one.name, []
-    maps = [map_ for map_ in path.rglob("*.png") if not map_.name.startswith(".")]
+    maps = files_below(path, ".png")
+    name, notes = _format_of_maps(path, maps, truth)
+    sizes = {(image.height, image.width) for image in truth.images}
+    if name == "id-png" and (top := highest_apart(sorted(maps)[:SAMPLE], sizes)):
+        notes.append(
+            f"the value {top} of these id maps is a segment: if it says that there is none, write "
+            "0 for it, and each other value plus 1."
+        )
+    return name, notes
+
+
+def _format_of_maps(path: Path, maps: list[Path], truth: Segments) -> tuple[str, list[str]]:
+    """Tell a folder of class maps from one of id maps, and say how; see `pred_format`."""
     if not maps:
         what = f"there are no PNG maps in this folder, nor an index ({INDEX}) of id maps or NPZ."
         hint = "Predictions are results JSON, panoptic JSON, or a folder of PNG maps or NPZ."

@@ -25,6 +25,7 @@ class Columns(NamedTuple):
         scores: (N,) of predictions.
         areas: (N,) of annotations, nan where none is said.
         iscrowd: (N,) of annotations.
+        notes: What was odd in them.
     """
 
     image_ids: Sequence[Any] | NDArray[np.int64]
@@ -35,6 +36,7 @@ class Columns(NamedTuple):
     scores: NDArray[np.float64] | None = None
     areas: NDArray[np.float64] | None = None
     iscrowd: NDArray[np.bool_] | None = None
+    notes: Sequence[str] = ()
 
     def masks(self, path: Path, data: bytes, plain: bytes | None = None) -> JsonMasks:
         """Return the masks of the records: they lie in the file, or in what was made of it."""
@@ -74,8 +76,14 @@ def _whole_ids(ids: list[Any]) -> NDArray[np.int64] | list[Any]:
 
 def annotations(rows: Sequence[Any]) -> Columns:
     """Return the columns of annotations that were decoded."""
+    odd = [row.iscrowd for row in rows if row.iscrowd not in (0, 1)]
+    notes = []
+    if odd:
+        n = f"{len(odd)} annotations" if len(odd) > 1 else "an annotation"
+        notes.append(f"iscrowd is {odd[0]} in {n}: taken as 1, a crowd, as pycocotools does.")
     return decoded(
         rows,
+        notes=notes,
         areas=np.array([np.nan if r.area is None else r.area for r in rows], np.float64),
         iscrowd=np.array([bool(row.iscrowd) for row in rows], bool),
     )

@@ -73,6 +73,12 @@ def plainly(name: Any, n: int = 1) -> str:
     return map_name(end_of(name, n)).removesuffix(".png").casefold() if end_of(name, n) else ""
 
 
+def undotted(name: Any) -> str:
+    """Return a name without folders and ending, in small letters; "" of one with a dot in it."""
+    found = plainly(name)
+    return "" if "." in found else found
+
+
 NAMES = "no image_id is an image's id: each is matched with the file names"
 # How an id may say an image, beside being its id: what is compared of the id and of the image.
 WAYS: tuple[tuple[str, Callable[[Any], Hashable], Callable[[ImageInfo], Hashable]], ...] = (
@@ -108,6 +114,12 @@ WAYS: tuple[tuple[str, Callable[[Any], Hashable], Callable[[ImageInfo], Hashable
     ),
     # A mask that is called image.jpg.png.
     (f"{NAMES}.", plainly, lambda image: base_of(image.file_name).casefold()),
+    # Scripts that take name.split(".")[0].
+    (
+        f"{NAMES} up to their first dot.",
+        undotted,
+        lambda image: plainly(image.file_name).partition(".")[0],
+    ),
 )
 
 

@@ -193,8 +193,8 @@ class JsonMasks(Masks):
         """Say which masks were read though they are not written as COCO writes them."""
         return self._tally.notes()
 
-    def sampled_boxes(self) -> dict[int, tuple[float, float, float, float]]:
-        """Return position -> box of the first masks."""
+    def sampled_boxes(self) -> dict[int, tuple[float, float, float, float] | None]:
+        """Return position -> box of the first masks, None where there is none."""
         return sampled_boxes(self._boxes_in) if self._boxes_in else {}
 
     def _printed(self, codes: Codes) -> list[int]:

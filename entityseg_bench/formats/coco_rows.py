@@ -47,6 +47,9 @@ LVIS = (
     "it is LVIS, whose images are not labelled exhaustively: right predictions of what was not "
     "labelled count as wrong."
 )
+SCORED = (
+    "its annotations have scores, as predictions have: GT comes first. The scores are not read."
+)
 USUAL_HEAD = ("info", "licenses", "type")
 
 # Whole numbers that the columns hold: JSON knows larger ones.
@@ -231,7 +234,10 @@ def decode_ground_truth(path: Path, data: bytes, whole: bool) -> Content:
         InputError: No JSON (with the byte), or every record that is wrong.
     """
     try:
-        return _decode_strictly(path, data, whole)
+        content = _decode_strictly(path, data, whole)
+        if "score" in _names_of_first_record(data):
+            content = content._replace(notes=[*content.notes, SCORED])
+        return content
     except InputError as error:
         with tools_named(path, data):
             return truth_content(path, parsed_results(path, data, Tally(), error), whole)
@@ -283,7 +289,8 @@ def _content(head: File | Head, columns: Columns) -> Content:
     ]
     table = [Category(row.id, row.name) for row in head.categories]
     partial = any(len(memoryview(row.not_exhaustive_category_ids)) for row in head.images)
-    return Content(images, columns, table, {}, notes=[LVIS] if partial else ())
+    notes = [*columns.notes, *[LVIS] * partial]
+    return Content(images, columns, table, {}, notes=notes)
 
 
 def _decode_whole(path: Path, data: Any) -> Content:
@@ -305,9 +312,9 @@ def _decode_whole(path: Path, data: Any) -> Content:
         if box is not None:
             boxes[idx] = box.x, box.y, box.w, box.h
     extras = _extras(rows, names[1]) if names[1] else None
-    return Content(
-        images, annotations(rows), table, head, boxes, extras, notes=[LVIS] if partial else ()
-    )
+    columns = annotations(rows)
+    notes = [*columns.notes, *[LVIS] * partial]
+    return Content(images, columns, table, head, boxes, extras, notes=notes)
 
 
 def _decode_with(

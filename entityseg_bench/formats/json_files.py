@@ -40,6 +40,7 @@ UNMARKED = {
     "1000": "utf-32-le", "0001": "utf-32-be", "1010": "utf-16-le", "0101": "utf-16-be",
 }  # fmt: skip
 
+EXCHANGED = "Predictions are read from such files; are GT and PRED exchanged? GT comes first."
 ARCHIVES = {b"7z\xbc\xaf": "7z", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "Zstandard"}
 PICTURES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF"}
 # Keys that no format has which is read -> whose they are.
@@ -55,9 +56,8 @@ OTHER_TOOLS = {
 # Brackets, then a word in single quotes: how Python shows lists and dictionaries.
 PYTHON_WORD = re.compile(rb"[:\[,]\s*(None|True|False)\s*[,\]}]")
 NOT_JSON = re.compile(rb"\b(NaN|Infinity)\b")
-PYTHON = re.compile(
-    rb"\s*[\[({][\s\[({]*'|\s*\{\s*\d+\s*:|\s*(\[\s*\{)?\s*(array|tensor|dict_values|OrderedDict)\("
-)
+PYTHON = re.compile(rb"\s*[\[({][\s\[({]*'|\s*\{\s*\d+\s*:|\s*(\[\s*\{)?\s*[A-Za-z_.]+\([\[({<'\"]")
+JSON_START = re.compile(r"\s*([\[{\"\d-]|true|false|null|NaN|Infinity)")
 
 
 def as_utf8(path: Path, data: bytes) -> bytes:
@@ -148,6 +148,10 @@ def loosely(path: Path, data: bytes, refused: InputError) -> Any:
     if fault:
         raise fault
     text = decoded(path, data)
+    if not JSON_START.match(text):
+        start = text.strip().partition("\n")[0][:40].strip()
+        what = f"this is no JSON: it begins with {start!r}."
+        raise InputError(path, "", what, "Is it the right file?")
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -198,7 +202,12 @@ def _told(head: bytes, data: bytes, wanted: str) -> tuple[str, str] | None:
     if text.startswith(b"<"):
         return f"this is XML, not {wanted}.", "If it is an error of a download, download it again."
     if head.startswith(b"PK\x03\x04"):
-        return f"this is a zip archive{_members(data)}.", "Unpack it, and name what is in it."
+        names = _members(data)
+        if any(name in names for name in (".npy", "data.pkl")):
+            return f"this is a file of arrays{names}, not {wanted}.", EXCHANGED
+        return f"this is a zip archive{names}.", "Unpack it, and name what is in it."
+    if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
+        return f"this is a pickle, not {wanted}.", EXCHANGED
     for magic, name in ARCHIVES.items():
         if head.startswith(magic):
             return f"this is a {name} archive.", "Unpack it, and name what is in it."

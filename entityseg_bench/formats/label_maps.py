@@ -1,5 +1,6 @@
 """Maps of labels whose regions become annotations."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 from entity_api import rle as rle_codes
 from entityseg_bench.check import Report, image_reported, stop, within
 from entityseg_bench.formats import png
-from entityseg_bench.formats.maps import find_map, map_name, size_fault
+from entityseg_bench.formats.coco_images import match_ids
+from entityseg_bench.formats.maps import files_below, find_map, map_name, size_fault
 from entityseg_bench.io import InputError
 from entityseg_bench.names import is_there
 from entityseg_bench.table import LazySegments, Segments
@@ -126,7 +128,7 @@ def maps_below(folder: Path, suffix: str) -> list[Path]:
     """List the maps of a folder and its subfolders by name."""
     if not folder.is_dir():
         raise InputError(folder, "", "there is no such folder.", "Give the folder of the maps.")
-    paths = sorted(path for path in folder.rglob(f"*{suffix}") if not path.name.startswith("."))
+    paths = files_below(folder, suffix)
     if not paths:
         raise InputError(folder, "", f"no file in it ends in {suffix}.")
     return paths
@@ -134,7 +136,8 @@ def maps_below(folder: Path, suffix: str) -> list[Path]:
 
 def jpg_name(map_name: str) -> str:
     """Return how the image of a map is called where nothing says it."""
-    return f"{map_name.removesuffix('.png')}.jpg"
+    stem = map_name[:-4] if map_name.lower().endswith(".png") else map_name
+    return f"{stem}.jpg"
 
 
 def images_of(
@@ -191,6 +194,7 @@ def bare_maps(
     """
     found = [find_map(folder, image.file_name) for image in images]
     maps: list[Path | None] = [path if is_there(path) else None for path in found]
+    notes = _found_loosely(folder, images, maps)
     n_missing = sum(path is None for path in maps)
     for image, path in zip(images, maps, strict=True):
         if path is not None or (some_images and n_missing < len(images)):
@@ -208,6 +212,40 @@ def bare_maps(
             what = f"its map would be that of image {other.id} ({other.file_name}), too."
             report(InputError(path, place, what, "Put the maps into the folders of their images."))
     unused = sorted(path.name for path in maps_below(folder, ".png") if path not in last)
-    if not unused:
-        return maps, []
-    return maps, [f"{len(unused)} maps belong to no image, {unused[0]} first: not read."]
+    if unused:
+        notes.append(f"{len(unused)} maps belong to no image, {unused[0]} first: not read.")
+    return maps, notes
+
+
+def _found_loosely(folder: Path, images: Sequence[ImageInfo], maps: list[Path | None]) -> list[str]:
+    """Give images without a map the one whose name is theirs but for case or what is cut off.
+
+    Args:
+        folder: Of the maps.
+        images: Of the ground truth.
+        maps: (I,) the map of each image, None where there is none; filled.
+
+    Returns:
+        A note, where maps were found so.
+    """
+    lost = [idx for idx, path in enumerate(maps) if path is None]
+    taken = {path for path in maps if path is not None}
+    # Maps of one name in several folders are nobody's for certain.
+    names = Counter(path.name for path in files_below(folder, ".png"))
+    unused = {
+        path.name: path
+        for path in files_below(folder, ".png")
+        if path not in taken and names[path.name] == 1
+    }
+    if not lost or not unused:
+        return []
+    where = match_ids(unused, [images[idx] for idx in lost], folder).where
+    if len(set(where.values())) < len(where):
+        return []
+    for name, at in where.items():
+        maps[lost[at]] = unused[name]
+    if not where:
+        return []
+    name, at = next(iter(where.items()))
+    first = f"{name} with {images[lost[at]].file_name}"
+    return [f"{len(where)} maps were matched loosely by name, {first} first."]

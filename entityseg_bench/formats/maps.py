@@ -21,6 +21,7 @@ __all__ = [
     "add_up",
     "by_name",
     "check_names",
+    "files_below",
     "find_map",
     "map_name",
     "maps_folder",
@@ -203,6 +204,15 @@ def by_name(folder: Path, name: str) -> Path:
         return path
     base = inside(folder, PurePosixPath(name).name)
     return base if is_there(base) else path
+
+
+def files_below(folder: Path, ending: str) -> list[Path]:
+    """List the files below a folder with an ending in any case, by path; hidden ones are none."""
+    return sorted(
+        path
+        for path in folder.rglob("*.*")
+        if path.name.lower().endswith(ending.lower()) and not path.name.startswith(".")
+    )
 
 
 # What may be behind a size that is not the image's.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from entity_api import rle as rle_codes
 from entityseg_bench.check import IMAGE_UNNAMED, Report, reported, stop
 from entityseg_bench.formats.coco_images import match_ids
-from entityseg_bench.formats.maps import size_fault
+from entityseg_bench.formats.maps import files_below, size_fault
 from entityseg_bench.formats.npz_arrays import Arrays, opened_npz
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened
 from entityseg_bench.formats.score_from import KNOWN, ScoreFrom
@@ -96,7 +96,7 @@ def read_npz_images(path: str | Path, inputs: Inputs, truth: Segments, report: R
         InputError: Files of no image, or without masks or scores.
     """
     path = Path(path)
-    files = [path] if path.is_file() else sorted(path.rglob("*.npz"))
+    files = [path] if path.is_file() else files_below(path, ".npz")
     where, notes = _images_of(path, files, inputs, truth)
     reader = _Reader(inputs.score_from)
     paths: list[Path | None] = [None] * len(truth.images)

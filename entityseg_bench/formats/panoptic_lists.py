@@ -2,7 +2,7 @@
 
 Hugging Face's ``post_process_panoptic_segmentation`` and ``post_process_instance_segmentation``
 give ``{"segmentation": (H, W) ids, -1 or 0 where there is none, "segments_info": [...]}``, where a
-category is called ``label_id``.
+category is called ``label_id``. With ``return_binary_maps`` the segmentation is a mask a segment.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,20 @@ from entity_api import rle as rle_codes
 from entity_api.counts import RLEError
 from entityseg_bench.formats.json_files import read_json, read_records
 from entityseg_bench.formats.panoptic_rows import File
-from entityseg_bench.formats.tolerant import Tally, whole
+from entityseg_bench.formats.tolerant import FUSED, Tally, is_fused, whole
 from entityseg_bench.formats.tolerant_results import parsed_results
 from entityseg_bench.formats.tolerant_rows import IMAGE_KEYS
 from entityseg_bench.io import InputError
 
 __all__ = ["has_maps", "read_predictions", "records_of_maps", "rows_of_images"]
+
+BELONG = "Map and segments_info belong together."
+# Behind a fused segment, transformers (5.24) gives ids that it has given before.
+MERGE = "Merge them; of Hugging Face's, call it without label_ids_to_fuse, which gives ids twice."
+# Fields that only Hugging Face's segments have.
+OF_HUGGING_FACE = {"label_id", "was_fused"}
+# Its -1 for nothing, in 8 bits.
+WRAPPED = 255
 
 
 def read_predictions(path: Path, tally: Tally) -> File:
@@ -70,6 +78,8 @@ def has_maps(rows: Sequence[Any]) -> bool:
 def records_of_maps(rows: Sequence[Any], path: Path, tally: Tally) -> Iterator[dict[str, Any]]:
     """Yield a prediction for each segment of rows whose maps stand in them.
 
+    Segments that later ones hide, and the parts of a segment that was fused, are one or none.
+
     Raises:
         InputError: With the row: no map, or a segment that is not in it.
     """
@@ -79,28 +89,82 @@ def records_of_maps(rows: Sequence[Any], path: Path, tally: Tally) -> Iterator[d
         named = {key: row[key] for key in IMAGE_KEYS if key in row} if _is_row(row) else {}
         if not _is_row(row):
             raise InputError(path, place, "it has no segments_info, as others have.")
-        masks = _masks(row.get("segmentation"), path, place)
-        for segment in row["segments_info"]:
-            fields = segment if isinstance(segment, dict) else {}
-            number = whole(fields.get("id"), "id", tally)
-            if not isinstance(number, int) or number not in masks:
-                what = f"segment {number!r:.40} is not in its map."
-                raise InputError(path, place, what, "Map and segments_info belong together.")
+        place += f" ({', '.join(f'{key} {value!r:.60}' for key, value in named.items())})" * bool(
+            named
+        )
+        segments = _segments(row["segments_info"], path, place, tally)
+        if not segments and row.get("segmentation") is None:
+            continue
+        masks = _masks(row.get("segmentation"), segments, path, place)
+        for number, fields in segments.items():
+            if number not in masks:
+                if not OF_HUGGING_FACE & set(fields):
+                    what = f"segment {number!r:.40} is not in its map."
+                    raise InputError(path, place, what, BELONG)
+                tally.add("{n}: others hide the segment in its map, left out.")
+                continue
             record = {"score": fields.get("score"), "segmentation": masks[number], **named}
             category = fields.get("category_id", fields.get("label_id"))
             yield record if category is None else {**record, "category_id": category}
 
 
-def _masks(values: Any, path: Path, place: str) -> dict[Any, dict[str, Any]]:
-    """Return the mask of each id of a map that stands as lists."""
+def _segments(
+    listed: Sequence[Any], path: Path, place: str, tally: Tally
+) -> dict[Any, dict[str, Any]]:
+    """Return the segments of a row by id; parts that were fused stand once for each of them."""
+    found: dict[Any, dict[str, Any]] = {}
+    for segment in listed:
+        fields = segment if isinstance(segment, dict) else {}
+        number = whole(fields.get("id"), "id", tally)
+        if not isinstance(number, int):
+            raise InputError(path, place, f"segment {number!r:.40} is not in its map.", BELONG)
+        if number not in found:
+            found[number] = fields
+            continue
+        if not (is_fused(fields) and is_fused(found[number])):
+            raise InputError(path, place, f"segment {number} stands twice.", MERGE)
+        tally.add(FUSED)
+        found[number] = max(found[number], fields, key=_score)
+    return found
+
+
+def _score(segment: dict[str, Any]) -> float:
+    score = segment.get("score")
+    return score if isinstance(score, int | float) else float("-inf")
+
+
+def _masks(
+    values: Any, segments: dict[Any, dict[str, Any]], path: Path, place: str
+) -> dict[Any, dict[str, Any]]:
+    """Return the mask of each id of a map, or of masks (N, H, W), that stand as lists."""
     try:
         pixels = np.array(values, np.float64)
-        fit = pixels.ndim == 2 and (np.abs(pixels) < 2**31).all()
-        if fit and (pixels == pixels.astype(np.int64)).all():
+        fit = (np.abs(pixels) < 2**31).all() and (pixels == pixels.astype(np.int64)).all()
+        if fit and pixels.ndim == 3 and len(pixels) == len(segments):
+            binary = np.isin(pixels, (0, 1)).all()
+            if binary:
+                return {k: rle_codes.encode(m != 0) for k, m in zip(segments, pixels, strict=True)}
+        if fit and pixels.ndim == 2:
             ids, masks = rle_codes.encode_id_map(pixels.astype(np.int64))
-            return dict(zip(ids.tolist(), masks, strict=True))
+            found = dict(zip(ids.tolist(), masks, strict=True))
+            unknown = [k for k in found if k > 0 and k not in segments and k != WRAPPED]
+            if unknown:
+                what = f"segment {unknown[0]} of its map is not in segments_info."
+                raise InputError(path, place, what, BELONG)
+            return found
     except (ValueError, TypeError, OverflowError, RLEError):
         # Lists of several lengths, or of other things than numbers.
-        pass
-    what = "its segmentation is no map of whole numbers, (height, width)."
+        if _are_pairs(values):
+            what = "its segmentation is of return_coco_annotation, which is no code of COCO's:"
+            hint = "Call post_process_instance_segmentation with return_binary_maps=True."
+            raise InputError(path, place, f"{what} starts and lengths by rows.", hint) from None
+    what = "its segmentation is no map of whole numbers, (height, width), nor a mask a segment."
     raise InputError(path, place, what)
+
+
+def _are_pairs(values: Any) -> bool:
+    """Tell lists of starts and lengths, of a segment each."""
+    return isinstance(values, list) and all(
+        isinstance(part, list) and len(part) % 2 == 0 and all(type(x) is int for x in part)
+        for part in values
+    )

@@ -9,7 +9,13 @@ import msgspec
 from entityseg_bench.check import Report, reported
 from entityseg_bench.formats.coco_rows import Whole
 from entityseg_bench.formats.index import converted, placed
-from entityseg_bench.formats.tolerant import Tally, loosely_converted, settle_segment
+from entityseg_bench.formats.tolerant import (
+    FUSED,
+    Tally,
+    is_fused,
+    loosely_converted,
+    settle_segment,
+)
 from entityseg_bench.io import InputError
 from entityseg_bench.types import ImageInfo
 
@@ -92,7 +98,8 @@ def checked_segments(
     rows: Sequence[Any], path: Path, place: str, report: Report, tally: Tally
 ) -> list[tuple[Segment, dict[str, Any] | None]]:
     """Read the segments of one image, and other fields that they have; faults are reported."""
-    found = []
+    found: list[tuple[Segment, dict[str, Any] | None]] = []
+    fused: dict[int, int] = {}
     taken: set[int] = set()
     for idx, fields in enumerate(rows):
         with reported(report):
@@ -103,7 +110,17 @@ def checked_segments(
                 raise InputError(path, where, f"{error}.") from None
             if not 0 < segment.id <= MOST_ID:
                 what = f"segment id {segment.id} must lie in 1..{MOST_ID}: 0 is void."
-                raise InputError(path, where, what)
+                hint = "Add 1 to the ids of JSON and map." if segment.id == 0 else ""
+                raise InputError(path, where, what, hint)
+            if segment.id in fused and is_fused(fields):
+                tally.add(FUSED)
+                kept = found[fused[segment.id]][0]
+                kept.score = max(
+                    (s for s in (kept.score, segment.score) if s is not None), default=None
+                )
+                continue
+            if is_fused(fields):
+                fused[segment.id] = len(found)
             if segment.id in taken:
                 raise InputError(path, where, f"segment {segment.id} stands twice.", "Merge them.")
             taken.add(segment.id)

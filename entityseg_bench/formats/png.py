@@ -5,7 +5,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from entityseg_bench.io import InputError, atomic_path, open_regular, read_bytes
 
 __all__ = [
     "MOST_PIXELS",
+    "highest_apart",
     "holds_classes",
     "png_size",
     "read_ids",
@@ -217,6 +218,27 @@ def holds_classes(path: Path) -> bool:
     except InputError:
         return False
     return True
+
+
+def highest_apart(paths: Sequence[Path], sizes: Collection[tuple[int, int]]) -> int:
+    """Return 255 or 65535 where it stands in each map, apart from all other values; else 0.
+
+    Such a value often says that there is nothing, as -1 of 8 or 16 bits. Maps are (height, width)
+    of one of the sizes, else they are not decoded.
+    """
+    found = 0
+    for path in paths:
+        try:
+            if image_size(path) not in sizes:
+                return 0
+            values = np.unique(read_ids(path))[-2:].tolist()
+        except InputError:
+            # Named when it is read in its turn.
+            return 0
+        found = values[-1]
+        if found not in (0xFF, 0xFFFF) or values[0] == found - 1:
+            return 0
+    return found
 
 
 def write_labels(path: Path, labels: NDArray[Any]) -> None:

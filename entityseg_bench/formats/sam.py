@@ -20,8 +20,8 @@ from entityseg_bench.check import IMAGE_UNNAMED, Report, reported, stop
 from entityseg_bench.formats import png
 from entityseg_bench.formats.coco import table_of_content, truth_of_content
 from entityseg_bench.formats.coco_images import as_number, match_ids
-from entityseg_bench.formats.json_files import foreign, read_json, read_records
-from entityseg_bench.formats.maps import size_fault
+from entityseg_bench.formats.json_files import foreign, needs_all, read_json, read_records
+from entityseg_bench.formats.maps import files_below, size_fault
 from entityseg_bench.formats.opened import Inputs, Opened, Side, agree
 from entityseg_bench.formats.score_from import ScoreFrom, known_key
 from entityseg_bench.formats.tolerant import Tally
@@ -39,6 +39,7 @@ METADATA = "metadata.csv"
 ORDER = "Are GT and PRED exchanged? GT comes first; entityseg convert takes --gt FILE."
 # Words near the start of what the generator writes, and of SA-1B.
 SIGNS = (b'"predicted_iou"', b'"stability_score"')
+SA1B = (b'"image"', b'"annotations"')
 HEAD = 1 << 16
 POINTER = b"version https://git-lfs"
 JSON = re.compile(r"\.(json|jsonl|ndjson)(\.gz)?$", re.IGNORECASE)
@@ -55,9 +56,11 @@ def tells(folder: Path, side: Side | None = None) -> bool:
     if first is None:
         return False
     if side == "dt":
-        return not any(next(folder.rglob(f"*.{kind}"), None) for kind in ("png", "npz"))
+        return not any(files_below(folder, kind) for kind in (".png", ".npz"))
     with open_regular(first) as file:
         head = file.read(HEAD)
+    if needs_all(head[:4]):
+        head = read_json(first)[:HEAD]
     if head.startswith(POINTER):
         # Told when it is opened, with its name.
         return True
@@ -66,8 +69,8 @@ def tells(folder: Path, side: Side | None = None) -> bool:
 
 def says_masks(head: bytes) -> bool:
     """Tell JSON of the generator or of one image by its start; COCO's lists images."""
-    of_image = b'"image":' in head and b'"annotations":' in head
-    return (of_image or any(sign in head for sign in SIGNS)) and b'"images"' not in head
+    told = any(sign in head for sign in SIGNS) or all(sign in head for sign in SA1B)
+    return told and b'"images"' not in head
 
 
 def json_files(folder: Path) -> Iterator[Path]:
@@ -81,9 +84,30 @@ def json_files(folder: Path) -> Iterator[Path]:
 
 def png_folders(folder: Path) -> list[Path]:
     """List the folders of masks: the folder itself, or those in it."""
-    if (folder / METADATA).is_file():
+    if metadata_of(folder):
         return [folder]
-    return sorted(path.parent for path in folder.glob(f"*/{METADATA}"))
+    return sorted(path.parent for path in folder.glob("*/*") if is_metadata(path))
+
+
+def metadata_of(folder: Path) -> Path | None:
+    """Return the metadata.csv of a folder of masks, None where there is none."""
+    return next(filter(is_metadata, folder.iterdir()), None)
+
+
+def is_metadata(path: Path) -> bool:
+    """Tell a metadata.csv by its name, in any case."""
+    return path.name.lower() == METADATA and path.is_file()
+
+
+def masks_in(folder: Path) -> dict[str, Path]:
+    """Return the masks of a folder by the ids that their names are, without zeros before them."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() == ".png"]
+    return {plain_number(path.stem): path for path in found if not path.name.startswith(".")}
+
+
+def plain_number(text: str) -> str:
+    """Return a whole number without zeros before it, other text as it is."""
+    return str(int(text)) if text.isdecimal() and len(text) < 19 else text
 
 
 def read_json_folder(
@@ -166,12 +190,19 @@ def read_png_folders(
     scores: list[float] = []
     extras: list[dict[str, Any]] = []
     for own in folders:
-        for line, row in _rows(own / METADATA):
+        table, masks = metadata_of(own) or own / METADATA, masks_in(own)
+        seen: set[str] = set()
+        for line, row in _rows(table):
             with reported(report):
-                path = own / f"{row['id']}.png"
-                if not path.is_file():
-                    raise InputError(own / METADATA, f"line {line}", f"{path.name} is missing.")
-                value = score(row, own / METADATA, line)
+                name = plain_number(str(row["id"]))
+                path = masks.get(name)
+                if path is None:
+                    raise InputError(table, f"line {line}", f"{row['id']}.png is missing.")
+                if name in seen:
+                    what = f"mask {name} stands there before."
+                    raise InputError(table, f"line {line}", what, "Take the row out.")
+                seen.add(name)
+                value = score(row, table, line)
                 at = where.get(own.name, -1)
                 if at < 0:
                     unknown[len(paths)] = own.name
@@ -179,7 +210,7 @@ def read_png_folders(
                 paths.append(path)
                 scores.append(value)
                 extras.append(row)
-    unused = len({path for own in folders for path in own.glob("*.png")} - set(paths))
+    unused = len({path for own in folders for path in masks_in(own).values()} - set(paths))
     if unused:
         notes.append(f"{unused} masks have no row in their {METADATA}: not read.")
     if score.key and paths:
@@ -229,7 +260,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
         if fault:
             raise fault
         text = data.decode("utf-8")
-        rows = list(csv.DictReader(text.splitlines(), strict=True))
+        rows = list(csv.DictReader(text.splitlines(), strict=True, skipinitialspace=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(path, "", f"it cannot be read: {error}.", "Write it again.") from None
     for line, row in enumerate(rows, start=2):

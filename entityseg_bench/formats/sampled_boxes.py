@@ -10,8 +10,11 @@ __all__ = ["sampled_boxes"]
 MOST_RECORDS, MOST_BYTES = 32, 1 << 18
 
 
-def sampled_boxes(data: bytes) -> dict[int, tuple[float, float, float, float]]:
-    """Return position -> COCO xywh of the first records of COCO JSON that state a box.
+Box = tuple[float, float, float, float]
+
+
+def sampled_boxes(data: bytes) -> dict[int, Box | None]:
+    """Return position -> COCO xywh of the first records of COCO JSON, None of one without a box.
 
     Args:
         data: A list of records, or an object with one under ``annotations``.
@@ -21,7 +24,8 @@ def sampled_boxes(data: bytes) -> dict[int, tuple[float, float, float, float]]:
     if at < 0 or not start:
         return {}
     text = data[start : start + MOST_BYTES].decode("utf-8", "ignore")
-    decoder, place, found = json.JSONDecoder(), 0, {}
+    decoder, place = json.JSONDecoder(), 0
+    found: dict[int, Box | None] = {}
     for idx in range(MOST_RECORDS):
         place = text.find("{", place)
         if place < 0 or "]" in text[:place].rpartition("}")[2]:
@@ -31,13 +35,11 @@ def sampled_boxes(data: bytes) -> dict[int, tuple[float, float, float, float]]:
         except ValueError:
             # The end of what is looked at.
             break
-        box = _box(record.get("bbox"))
-        if box is not None:
-            found[idx] = box
+        found[idx] = _box(record.get("bbox"))
     return found
 
 
-def _box(value: Any) -> tuple[float, float, float, float] | None:
+def _box(value: Any) -> Box | None:
     """Return a box that says something: four numbers, of some size."""
     if not isinstance(value, list) or len(value) != 4:
         return None

@@ -66,13 +66,16 @@ def plain_shape(value: Any, size: tuple[int, int], tally: Tally) -> Any:
         if len(value) > 1:
             raise RLEError(f"it has {len(value)} run-length codes: which is meant, or all?")
         return plain_shape(value[0], size, tally)
+    value = _numbers(value, tally)
     dense = _dense(value, size)
     if dense is not None:
         tally.add(
             "{n}: the mask is a list of rows of zeros and ones of the image's shape, read so."
         )
         return rle_codes.encode(dense)
-    return _polygons(value, tally)
+    outlines = _polygons(value, tally)
+    _refuse_fractions(outlines, size)
+    return outlines
 
 
 def _is_code(value: list[Any]) -> bool:
@@ -200,8 +203,12 @@ def _polygons(value: list[Any], tally: Tally) -> list[list[float]]:
         RLEError: None encloses anything, or their numbers are none.
     """
     value = [part for part in value if part is not None] or value
-    value = _numbers(value, tally)
     if _is_numbers(value):
+        if _are_runs(value):
+            raise RLEError(
+                "it is a flat list of starts and lengths, as it seems, and not a polygon: write a "
+                "run-length code of COCO's (pycocotools.mask.encode)"
+            )
         if set(value) <= {0, 1} and len(value) > LEAST_NUMBERS:
             raise RLEError("it is a flat list of zeros and ones: write it as rows")
         tally.add("{n}: the polygon is a flat list without its outer bracket, read as one polygon.")
@@ -209,8 +216,12 @@ def _polygons(value: list[Any], tally: Tally) -> list[list[float]]:
     elif all(map(_is_numbers, value)) and not all(len(part) == 2 for part in value):
         outlines = value
     else:
-        tally.add("{n}: polygons are lists of points, read as x, y, x, y, ...")
         outlines = list(_outlines(value))
+        if any(map(_are_pixels, outlines)):
+            raise RLEError(
+                "it lists the pixels of a mask, not the corners of a polygon: write the mask"
+            )
+        tally.add("{n}: polygons are lists of points, read as x, y, x, y, ...")
     kept = [outline for outline in outlines if len(outline) >= LEAST_NUMBERS]
     for outline in outlines:
         if len(outline) % 2:
@@ -222,12 +233,45 @@ def _polygons(value: list[Any], tally: Tally) -> list[list[float]]:
     return kept
 
 
+def _are_runs(values: list[float]) -> bool:
+    """Tell starts and lengths of runs: each begins where the one before has ended, or later.
+
+    Corners whose x grow by y and more each time would be those of a line.
+    """
+    starts, lengths = values[::2], values[1::2]
+    if len(starts) != len(lengths) or len(starts) < LEAST_POINTS:
+        return False
+    ends = [start + length for start, length in zip(starts, lengths, strict=True)]
+    follows = all(end <= start for end, start in zip(ends, starts[1:], strict=False))
+    return follows and min(lengths) > 0 and all(float(x).is_integer() for x in values)
+
+
+def _are_pixels(outline: list[float]) -> bool:
+    """Tell points that fill an area: one has all four neighbours among them, and none is twice."""
+    points = list(zip(outline[::2], outline[1::2], strict=False))
+    found = set(points)
+    if len(found) < len(points) or len(points) < 5:
+        return False
+    beside = ((0, 1), (0, -1), (1, 0), (-1, 0))
+    return any(all((x + dx, y + dy) in found for dx, dy in beside) for x, y in points)
+
+
+def _refuse_fractions(outlines: list[list[float]], size: tuple[int, int]) -> None:
+    """Raise for coordinates that are shares of the image's sides, as YOLO's are."""
+    flat = [x for outline in outlines for x in outline]
+    if min(size) > 2 and min(flat) >= 0 and max(flat) <= 1 and not all(x in (0, 1) for x in flat):
+        raise RLEError(
+            "its coordinates lie in 0..1, as shares of the image's sides: multiply them by width "
+            "and height"
+        )
+
+
 def _numbers(value: list[Any], tally: Tally) -> list[Any]:
-    """Return polygons whose coordinates stand as text with numbers for them."""
+    """Return lists of numbers as text with numbers for them."""
     flat = all(isinstance(part, list) and part and all(map(_is_text, part)) for part in value)
     if not flat:
         return value
-    tally.add("{n}: coordinates are text, read as numbers.")
+    tally.add("{n}: the numbers of the mask are text, read as numbers.")
     return [[float(x) for x in part] for part in value]
 
 

@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 import msgspec
 
 __all__ = [
+    "FUSED",
     "RESULT",
     "Tally",
     "bare",
+    "is_fused",
     "loosely_converted",
     "settle",
     "settle_annotation",
@@ -29,6 +31,7 @@ __all__ = [
 T = TypeVar("T")
 
 WHOLE_TEXT = re.compile(r"[+-]?\d{1,18}(\.0*)?")
+FUSED = "{n}: the segment was fused of several: it was taken once, with its highest score."
 # Text of a single number, as json.dump(default=str) writes tensors and NumPy's numbers.
 PRINTED = re.compile(
     r"(?:tensor|array|(?:np\.|numpy\.)?(?:float|u?int)\d+)"
@@ -87,12 +90,24 @@ def own_id(value: Any, name: str, tally: Tally) -> Any:
     return whole(value, name, tally) if isinstance(value, float) else value
 
 
+def record_id(value: Any, name: str, tally: Tally) -> Any:
+    """Return the id of a record itself, None for what is no number or text: nothing reads it."""
+    found = own_id(alone(value), name, tally)
+    return found if isinstance(found, int | str) and not isinstance(found, bool) else None
+
+
+def alone(value: Any) -> Any:
+    """Return the one entry of a list, all else as it is."""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return value
+
+
 def number(value: Any, name: str, tally: Tally) -> Any:
     """Return a number that stands as text, or alone in a list, as one."""
     if isinstance(value, list) and len(value) == 1:
         tally.add(f"{name} is a list of one number in {{n}}: that number was taken.")
-        while isinstance(value, list) and len(value) == 1:
-            value = value[0]
+        value = alone(value)
     if isinstance(value, str):
         try:
             found = float(bare(value))
@@ -114,6 +129,7 @@ def measure(value: Any, name: str, tally: Tally) -> Any:
 
 def flag(value: Any, name: str, tally: Tally) -> Any:
     """Return a yes or no; null and NaN are no."""
+    value = alone(value)
     if value is None or value != value:
         return 0
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
@@ -132,26 +148,27 @@ def box(value: Any, name: str, tally: Tally) -> Any:
 
 
 def category(value: Any, name: str, tally: Tally) -> Any:
-    """Return a category id; a name is no id, and is left out with a note."""
-    found = whole(value, name, tally)
+    """Return a category id, None for NaN; a name is no id, and is left out with a note."""
+    found = whole(alone(value), name, tally)
     if isinstance(found, str):
         tally.add(f"{name} is text that is no number in {{n}}: left out, it is not an id.")
         return None
-    return found
+    return None if isinstance(found, float) and not math.isfinite(found) else found
 
 
 def text(value: Any, name: str, tally: Tally) -> Any:
     """Return a text; a number is written as one."""
+    value = alone(value)
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 # Field -> how it is settled. None drops the field, which is then as if it were missing.
 ANNOTATION: Mapping[str, Settler] = {
-    "id": own_id, "image_id": own_id, "category_id": category, "iscrowd": flag, "area": measure,
+    "id": record_id, "image_id": own_id, "category_id": category, "iscrowd": flag, "area": measure,
     "bbox": box,
 }  # fmt: skip
 RESULT: Mapping[str, Settler] = {
-    "id": own_id, "image_id": own_id, "category_id": category, "score": number,
+    "id": record_id, "image_id": own_id, "category_id": category, "score": number,
 }  # fmt: skip
 IMAGE: Mapping[str, Settler] = {"id": own_id, "height": whole, "width": whole, "file_name": text}
 CATEGORY: Mapping[str, Settler] = {
@@ -218,6 +235,11 @@ def settle_segment(record: Any, tally: Tally) -> Any:
         tally.add("category_id is missing in {n}: label_id was taken (Hugging Face).")
         record = {**record, "category_id": record["label_id"]}
     return settle(record, SEGMENT, tally)
+
+
+def is_fused(segment: Any) -> bool:
+    """Tell whether a segment was made of several, and may stand once for each (Hugging Face)."""
+    return isinstance(segment, dict) and segment.get("was_fused") is True
 
 
 def settle_row(record: Any, tally: Tally) -> Any:

@@ -2,13 +2,14 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from entityseg_bench.check import IMAGE_UNNAMED, raise_all
 from entityseg_bench.formats.coco_images import as_number, match_ids, names_of_records, stem_of
-from entityseg_bench.formats.json_files import encoded, foreign, loosely
+from entityseg_bench.formats.json_files import decoded, encoded, foreign, loosely
 from entityseg_bench.formats.score_from import ScoreFrom, known_key
 from entityseg_bench.formats.tolerant import RESULT, Tally, number, own_id, settle
 from entityseg_bench.formats.tolerant_rows import IMAGE_KEYS, MASK_KEYS, RecordFinder, Unclear
@@ -16,6 +17,9 @@ from entityseg_bench.io import InputError
 from entityseg_bench.types import ImageInfo
 
 __all__ = ["Hints", "Plain", "parsed_results", "plain_results"]
+
+
+SEPARATOR = re.compile(r"[\s,]*")
 
 
 class Hints(NamedTuple):
@@ -60,18 +64,45 @@ def parsed_results(path: Path, data: bytes, tally: Tally, refused: InputError) -
     Raises:
         InputError: It is neither.
     """
-    lines = data.strip().splitlines()
     try:
         return loosely(path, data, refused)
     except InputError as error:
-        if len(lines) < 2 or foreign(path, data) is not None:
+        if foreign(path, data) is not None:
             raise
-        try:
-            rows = [json.loads(line) for line in lines if line.strip()]
-        except (ValueError, RecursionError):
+        rows = _joined_values(path, decoded(path, data))
+        if rows is None:
             raise error from None
     tally.once("it is JSON Lines, one record a line.")
     return rows
+
+
+def _joined_values(path: Path, text: str) -> list[Any] | None:
+    """Return JSON values that stand one after the other, None where they are not of JSON Lines.
+
+    Raises:
+        InputError: The last breaks off, or one is none.
+    """
+    decoder, at = json.JSONDecoder(), 0
+    found: list[Any] = []
+    while (at := _start(text, at)) < len(text):
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            if len(found) < 2:
+                return None
+            where = f"line {text.count(chr(10), 0, at) + 1}"
+            what = "it is JSON Lines, and what begins here is no JSON."
+            raise InputError(path, where, what, "Is the file whole?") from None
+        if isinstance(value, list) and value and value in found[-1:]:
+            # The same file twice, one behind the other.
+            return None
+        found.append(value)
+    return found if len(found) > 1 else None
+
+
+def _start(text: str, at: int) -> int:
+    """Return where the next value begins: behind space, and a comma at the end of a line."""
+    return SEPARATOR.match(text, at).end()  # type: ignore[union-attr]
 
 
 def plain_results(path: Path, content: Any, hints: Hints, tally: Tally) -> Plain:

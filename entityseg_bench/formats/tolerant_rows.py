@@ -20,6 +20,8 @@ WRAPPERS = (
 IMAGE_KEYS = (
     "image_id", "img_id", "imageId", "imgId", "file_name", "filename", "image_name", "image",
     "image_path", "imgid", "imageid", "ImageID", "ImageId", "img", "img_name", "img_path",
+    "imageID", "image-id", "IMAGE_ID", "Image_Id", "Image_ID", "fileName", "file-name", "imageName",
+    "imagePath", "image_file", "image_filename",
 )  # fmt: skip
 # Other lists of an image that go with its masks, and what each is called in a record.
 COLUMNS = {
@@ -117,6 +119,11 @@ class RecordFinder:
             yield from self._wrapped(content, holders, depth)
         elif not any(content.values()) or content.get("annotations") == []:
             return
+        elif all(map(_is_map, content.values())):
+            raise Unclear(
+                "it holds maps of classes, without scores: these are read as a folder of PNG, one "
+                "an image (--pred-format semantic)"
+            )
         else:
             raise Unclear(f"no list of records is in it; its keys are {_listed(content)}")
 
@@ -250,6 +257,12 @@ def _columns(part: Record) -> str:
         if any(COLUMNS[name] == "score" for name in alike) and (key != "segmentation" or masks):
             return key
     return ""
+
+
+def _is_map(value: Any) -> bool:
+    """Tell lists of rows of whole numbers, by the first."""
+    row = value[0] if isinstance(value, list) and value else None
+    return isinstance(row, list) and bool(row) and type(row[0]) is int
 
 
 def _transposed(content: Record) -> list[Record]:

@@ -10,6 +10,7 @@ from entityseg_bench.formats.tolerant import (
     settle_annotation,
     settle_category,
     settle_image,
+    whole,
 )
 from entityseg_bench.formats.tolerant_rows import is_record
 from entityseg_bench.io import InputError
@@ -33,8 +34,9 @@ def plain_truth(path: Path, found: Any) -> tuple[bytes, list[str]]:
     """
     tally = Tally()
     content = _unwrapped(found, path, tally)
+    content["categories"] = _categories(content.get("categories"), tally)
     for key, settled in SETTLERS.items():
-        records = content.get(key)
+        records = _listed(content.get(key), key, tally)
         if isinstance(records, list):
             content[key] = [settled(record, tally) for record in records]
     if content.get("categories") is None:
@@ -62,7 +64,8 @@ def _unwrapped(content: Any, path: Path, tally: Tally) -> dict[str, Any]:
         if len(inner) == 1:
             tally.once(f"the annotations stand under the key {inner[0]!r}.")
             content = content[inner[0]]
-    if isinstance(content, dict) and isinstance(content.get("images"), list):
+    images = content.get("images") if isinstance(content, dict) else None
+    if isinstance(_listed(images, "images", Tally()), list):
         return dict(content)
     if _are_results(content):
         raise InputError(path, "", "these are results (predictions), not ground truth.", ORDER)
@@ -72,6 +75,38 @@ def _unwrapped(content: Any, path: Path, tally: Tally) -> dict[str, Any]:
     else:
         what = "it is a list, not an object with images and annotations."
     raise InputError(path, "", what, "Ground truth is COCO JSON: images, annotations, categories.")
+
+
+def _listed(records: Any, key: str, tally: Tally) -> Any:
+    """Return records that stand one by one under keys, or in a list an image, as a list."""
+    if isinstance(records, dict) and records:
+        rows = list(records.values())
+        if all(isinstance(row, dict) and "id" in row for row in rows):
+            tally.once(f"{key} are keyed one by one: the keys were not read.")
+            return rows
+    if isinstance(records, list) and records and all(isinstance(row, list) for row in records):
+        tally.once(f"{key} are a list of lists: they were joined.")
+        return [row for rows in records for row in rows]
+    return records
+
+
+def _categories(table: Any, tally: Tally) -> Any:
+    """Return the table of categories, which no number without classes reads."""
+    if isinstance(table, dict) and table and all(isinstance(n, str) for n in table.values()):
+        tally.once("categories are names by id, read so.")
+        return [{"id": category_id, "name": name} for category_id, name in table.items()]
+    if not isinstance(table, list):
+        return table
+    kept = [row for row in table if isinstance(row, dict) and _is_id(row.get("id"))]
+    if len(kept) < len(table):
+        n = len(table) - len(kept)
+        tally.once(f"{n} of {len(table)} categories have no number as id: left out.")
+    return kept
+
+
+def _is_id(value: Any) -> bool:
+    found = whole(value, "id", Tally())
+    return isinstance(found, int) and not isinstance(found, bool)
 
 
 def _is_truth(value: Any) -> bool:

@@ -1,6 +1,8 @@
 """The blocks of docs/training_loop.md run, each where its library is installed."""
 
 import re
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -128,22 +130,103 @@ def test_hugging_face_trainer(plain, root, expected, tmp_path):
     assert trainer.state.best_metric == pytest.approx(expected["APe"])
 
 
-def test_detectron2(plain, root, expected):
-    pytest.importorskip("detectron2")
-    from detectron2.engine.train_loop import SimpleTrainer
+class EvalHook:
+    """Stand in for detectron2's: the same calls, by the trainer and of its storage."""
+
+    trainer = None
+
+    def __init__(self, eval_period, eval_function):
+        self._period, self._function = eval_period, eval_function
+
+    def before_train(self):
+        pass
+
+    def before_step(self):
+        pass
+
+    def after_backward(self):
+        pass
+
+    def after_step(self):
+        ended = self.trainer.iter + 1
+        if self._period > 0 and ended % self._period == 0 and ended != self.trainer.max_iter:
+            self.evaluate()
+
+    def after_train(self):
+        if self.trainer.iter + 1 >= self.trainer.max_iter:
+            self.evaluate()
+
+    def evaluate(self):
+        found = {name: float(value) for name, value in self._function().items()}
+        self.trainer.storage.put_scalars(**found, smoothing_hint=False)
+
+
+class Trainer:
+    """Call hooks as detectron2's TrainerBase does."""
+
+    def __init__(self, model):
+        self.model, self.iter, self.logged = model, 0, []
+        self.storage = self
+
+    def put_scalars(self, smoothing_hint, **values):
+        self.logged.append((self.iter, values))
+
+    def register_hooks(self, hooks):
+        self.hooks = hooks
+        for hook in hooks:
+            hook.trainer = self
+
+    def train(self, start_iter, max_iter):
+        self.max_iter = max_iter
+        for hook in self.hooks:
+            hook.before_train()
+        for self.iter in range(start_iter, max_iter):
+            for call in ("before_step", "after_backward", "after_step"):
+                for hook in self.hooks:
+                    getattr(hook, call)()
+        self.iter = max_iter
+        for hook in self.hooks:
+            hook.after_train()
+
+
+@pytest.mark.parametrize("which", ["installed", "stand-in"])
+@pytest.mark.filterwarnings("default")
+def test_detectron2(which, plain, root, expected, monkeypatch):
+    """The hook runs in detectron2 where it is installed, else in a loop of the same calls."""
+    if which == "installed":
+        pytest.importorskip("detectron2.engine")
+    else:
+        engine = types.ModuleType("detectron2.engine")
+        engine.hooks = types.SimpleNamespace(EvalHook=EvalHook)
+        monkeypatch.setitem(sys.modules, "detectron2", types.ModuleType("detectron2"))
+        monkeypatch.setitem(sys.modules, "detectron2.engine", engine)
+    space = run("detectron2", root, **plain)
+    trainer = Trainer(Halves())
+    trainer.register_hooks([space["entity_hook"](trainer, 2)])
+    trainer.train(0, 5)
+    assert [step for step, _ in trainer.logged] == [1, 3, 5]
+    for _, values in trainer.logged:
+        assert values == {"entity/APe": pytest.approx(expected["APe"])}
+
+
+@pytest.mark.filterwarnings("default")
+def test_detectron2s_own_trainer(plain, root, expected):
+    pytest.importorskip("detectron2.engine")
+    from detectron2.engine import TrainerBase
     from detectron2.utils.events import EventStorage
 
+    class Own(TrainerBase):
+        def run_step(self):
+            pass
+
     space = run("detectron2", root, **plain)
-    model = Halves()
-    trainer = SimpleTrainer.__new__(SimpleTrainer)
-    trainer.model, trainer.iter, trainer.max_iter = model, 0, 1
-    hook = space["entity_hook"](trainer, 1)
-    hook.trainer = trainer
-    with EventStorage(0) as storage:
-        trainer.storage = storage
-        trainer.iter = 1
-        hook.after_train()
-        assert storage.latest()["entity/APe"][0] == pytest.approx(expected["APe"])
+    trainer = Own()
+    trainer.model = Halves()
+    trainer.register_hooks([space["entity_hook"](trainer, 2)])
+    trainer.train(0, 5)
+    history = trainer.storage.history("entity/APe").values()
+    assert isinstance(trainer.storage, EventStorage)
+    assert [value for value, _ in history] == [pytest.approx(expected["APe"])] * 3
 
 
 def test_the_detr_family(root, capsys):

@@ -86,7 +86,7 @@ RECORD = st.fixed_dictionaries(
     optional={
         "category_id": st.integers(-5, 5),
         "area": st.one_of(st.none(), st.floats(0, 1e9)),
-        "iscrowd": st.sampled_from([0, 1, 2, True, False]),
+        "iscrowd": st.sampled_from([0, 1, True, False]),
         "bbox": st.lists(st.floats(0, 9), max_size=4),
         "extra": st.dictionaries(st.sampled_from("ab"), st.one_of(st.none(), st.text("xé"))),
     },

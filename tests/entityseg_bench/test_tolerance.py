@@ -254,7 +254,35 @@ TAKEN = {
     "rows_of_single": (
         of_dt(segmentation=lambda s: rle.decode(s)[..., None].tolist()), "zeros and ones",
     ),
-    "text_coordinates": (outlines(lambda p: [[str(x) for x in p]]), "coordinates are text"),
+    "text_coordinates": (outlines(lambda p: [[str(x) for x in p]]), "numbers of the mask are text"),
+    "text_rows": (
+        of_dt(segmentation=lambda s: [[str(int(x)) for x in row] for row in rle.decode(s)]),
+        "numbers of the mask are text",
+    ),
+    "category_list": (of_dt(category_id=lambda k: [k]), ""),
+    "own_id_list": (of_gt(id=lambda k: [k]), ""),
+    "own_id_object": (of_gt(id=lambda k: {"$oid": str(k)}), ""),
+    "iscrowd_list": (of_gt(iscrowd=lambda k: [0]), ""),
+    "file_name_list": (of_gt("images", file_name=lambda name: [name]), ""),
+    "images_by_id": (
+        lambda gt, dt: ({**gt, "images": {str(k["id"]): k for k in gt["images"]}}, dt),
+        "images are keyed one by one",
+    ),
+    "annotations_by_image": (
+        lambda gt, dt: ({**gt, "annotations": [[row] for row in gt["annotations"]]}, dt),
+        "annotations are a list of lists",
+    ),
+    "categories_by_id": (
+        lambda gt, dt: ({**gt, "categories": {"1": "a", "2": "b"}}, dt), "names by id",
+    ),
+    "categories_of_names": (
+        lambda gt, dt: ({**gt, "categories": ["a", "b"]}, dt), "2 of 2 categories have no number",
+    ),
+    "key_in_capitals": (
+        wrapped(lambda dt: [{"IMAGE_ID": row["image_id"], **edited([row], image_id=...)[0]}
+                            for row in dt]),
+        "IMAGE_ID was taken",
+    ),
     "polygon_and_null": (outlines(lambda p: [p, None]), ""),
     "bytearray": (
         of_dt(segmentation=lambda s: {**s, "counts": f"bytearray({printed(s)['counts']})"}),
@@ -326,6 +354,11 @@ TAKEN = {
         wrapped(lambda dt: {key: [r[key] for r in dt] for key in dt[0]}), "",
     ),
     "lines": (wrapped(lambda dt: "\n".join(map(json.dumps, dt)) + "\n"), "JSON Lines"),
+    "lines_with_commas": (wrapped(lambda dt: ",\n".join(map(json.dumps, dt))), "JSON Lines"),
+    "values_in_a_line": (wrapped(lambda dt: " ".join(map(json.dumps, dt))), "JSON Lines"),
+    "values_of_lines": (
+        wrapped(lambda dt: "\n".join(json.dumps(row, indent=1) for row in dt)), "JSON Lines",
+    ),
     "lines_of_images": (
         wrapped(lambda dt: "\n".join(
             json.dumps({"file_name": named(k), "predictions": v}) for k, v in by_image(dt).items()
@@ -386,6 +419,15 @@ def swapped_rows(code):
 REFUSED = {
     "id_half": (of_dt(image_id=1.5), r"image_id is 1\.5"),
     "category_half": (of_dt(category_id=1.5), r"category_id is 1\.5"),
+    "pixels_listed": (
+        of_dt(segmentation=lambda s: np.argwhere(rle.decode(s)).tolist()), "lists the pixels",
+    ),
+    "starts_and_lengths": (
+        of_dt(segmentation=lambda s: [1, 3, 21, 3, 41, 3]), "starts and lengths.*6 are so",
+    ),
+    "polygon_of_shares": (
+        outlines(lambda p: [[x / 100 for x in p]]), "shares of the image's sides.*are so",
+    ),
     "size_half": (of_gt("images", height=11.5), r"height is 11\.5"),
     "counts_half": (
         of_dt(segmentation=lambda s: {**s, "counts": [0.5, 191.5]}), r"not 0\.5.*6 are so",
@@ -416,6 +458,12 @@ REFUSED = {
     ),
     "lfs": (wrapped(lambda dt: "version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
     "gt_lfs": (lambda gt, dt: ("version https://git-lfs.github.com/spec/v1\n", dt), "git lfs pull"),
+    "lines_cut": (
+        wrapped(lambda dt: "\n".join(map(json.dumps, dt))[:-20]), "line 6.*JSON Lines.*no JSON",
+    ),
+    "the_file_twice": (wrapped(lambda dt: 2 * (json.dumps(dt) + "\n")), "trailing characters"),
+    "csv": (wrapped(lambda dt: "image_id,score\n1,0.5\n"), "begins with 'image_id,score'"),
+    "defaultdict": (wrapped(lambda dt: f"defaultdict(<class 'list'>, {dt})"), "Python's print"),
     "html": (wrapped(lambda dt: "\n<!DOCTYPE html><p>404"), "web page"),
     "gt_html": (lambda gt, dt: ("<html>", dt), r"gt\.json: this is a web page \(HTML\)"),
     "xml": (wrapped(lambda dt: "<?xml version='1.0'?><Error/>"), "this is XML"),
@@ -485,6 +533,24 @@ def test_refused(name, tmp_path, capsys):
     assert re.search(message, out), out
     errors = [line for line in out.splitlines() if line.startswith("error")]
     assert len(errors) == 1, errors
+
+
+@pytest.mark.parametrize("flag", [255, 2, -1])
+def test_other_flags_are_crowds_with_a_note(flag, plain, tmp_path):
+    gt, dt = truth(), results()
+    rows = [*gt["annotations"], {**gt["annotations"][0], "id": 99, "iscrowd": flag}]
+    crowd = [*gt["annotations"], {**gt["annotations"][0], "id": 99, "iscrowd": 1}]
+    metrics, said = scored(*saved(tmp_path, {**gt, "annotations": rows}, dt))
+    assert any(f"iscrowd is {flag} in an annotation: taken as 1" in line for line in said), said
+    assert metrics == scored(*saved(tmp_path, {**gt, "annotations": crowd}, dt))[0]
+
+
+def test_ground_truth_with_scores_is_told(plain, tmp_path):
+    gt, dt = truth(), results()
+    rows = [{**row, "score": 0.5} for row in gt["annotations"]]
+    metrics, said = scored(*saved(tmp_path, {**gt, "annotations": rows}, dt))
+    assert any("its annotations have scores" in line for line in said), said
+    assert metrics == plain
 
 
 def test_every_annotation_a_crowd(tmp_path):
@@ -610,3 +676,22 @@ def test_boxes_tell_in_loosely_typed_files_too(tmp_path):
     rows = edited(with_boxes(gt["annotations"]), segmentation=by_rows, id=float)
     with pytest.raises(InputError, match="read row by row"):
         scored(*saved(tmp_path, {**gt, "annotations": rows}, results()))
+
+
+def disc():
+    """Code a disc in an image, its pixels counted row by row, and column by column."""
+    y, x = np.mgrid[:90, :140]
+    mask = (y - 40) ** 2 + (x - 60) ** 2 < 900
+    turned = rle.encode(mask.T)
+    return {"size": [90, 140], "counts": turned["counts"]}, rle.encode(mask)
+
+
+@pytest.mark.parametrize("by_rows", [True, False])
+def test_masks_in_shreds(by_rows, tmp_path):
+    """Codes row by row without boxes beside them are warned of; those of columns are not."""
+    torn, whole = disc()
+    entity = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": whole}
+    gt = {"images": [{"id": 1, "height": 90, "width": 140}], "annotations": [entity]}
+    row = {"image_id": 1, "score": 0.5, "segmentation": torn if by_rows else whole}
+    _, said = scored(*saved(tmp_path, gt, [row] * 4))
+    assert any("4 of 4 masks are in shreds" in line for line in said) is by_rows

@@ -172,7 +172,7 @@ ERRORS = {
     "dt_record_list": (lambda gt, dt: (gt, [*dt, dt]), "pred", "", "record 3 is [{"),
     "dt_record_null": (lambda gt, dt: (gt, [*dt, None]), "pred", "", "record 3 is None"),
     "empty_file": (lambda gt, dt: (gt, ""), "pred", "", "the file is empty"),
-    "no_json": (lambda gt, dt: (gt, "score,mask"), "pred", "", "byte 0"),
+    "no_json": (lambda gt, dt: (gt, "score,mask"), "pred", "", "begins with 'score,mask'"),
     "half_a_character": (replace("a.jpg", "\\ud800", "gt"), "gt", "", "half"),
 }  # fmt: skip
 

@@ -2,14 +2,18 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from odd_inputs import IDS, NAMES, PREDICTIONS, box_mask, results, save, saved, scored, truth
 from PIL import Image
 
+from entityseg_bench import evaluate_files
 from entityseg_bench.cli import main
 from entityseg_bench.io import InputError
+
+GENERATORS = Path(__file__).resolve().parents[2] / "data" / "generators"
 
 STABILITY = (0.5, 0.875, 0.25, 0.75, 0.125, 0.625)
 
@@ -215,3 +219,35 @@ def test_the_generators_masks_are_no_ground_truth(tmp_path):
     with pytest.raises(InputError, match="exchanged"):
         scored(file, dt)
     assert json.loads(file.read_text(encoding="utf-8"))
+
+
+def in_capitals(folder):
+    for path in folder.rglob("*.*"):
+        path.rename(path.with_name(path.name.upper()))
+
+
+def with_zeros(folder):
+    for path in folder.rglob("*.png"):
+        path.rename(path.with_name(f"{int(path.stem):03d}.png"))
+
+
+def with_spaces(folder):
+    for path in folder.rglob("metadata.csv"):
+        path.write_text(path.read_text("utf-8").replace(",", ", "), encoding="utf-8")
+
+
+@pytest.mark.parametrize("change", [in_capitals, with_zeros, with_spaces])
+def test_folders_that_are_written_a_little_otherwise(change, tmp_path):
+    shutil.copytree(GENERATORS / "amg_png", tmp_path / "masks")
+    change(tmp_path / "masks")
+    expected = evaluate_files(GENERATORS / "gt.json", GENERATORS / "amg_png").metrics
+    assert evaluate_files(GENERATORS / "gt.json", tmp_path / "masks").metrics == expected
+
+
+def test_a_mask_that_stands_twice(tmp_path):
+    shutil.copytree(GENERATORS / "amg_png", tmp_path / "masks")
+    table = tmp_path / "masks" / "demo_01_00004" / "metadata.csv"
+    lines = table.read_text("utf-8").splitlines()
+    table.write_text("\n".join([*lines, lines[1]]), encoding="utf-8")
+    with pytest.raises(InputError, match=rf"line {len(lines) + 1}: mask 0 stands there before"):
+        evaluate_files(GENERATORS / "gt.json", tmp_path / "masks")
