@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -126,7 +127,9 @@ class StateArrays:
             state.check()
         except StateError:
             raise
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (
+            LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError,
+        ) as error:  # fmt: skip
             raise StateError(f"these arrays are no state: {error}") from None
         return state
 
@@ -161,16 +164,44 @@ class StateArrays:
             "an outcome that is none": bool((self.patterns > ABSENT).any()),
             "a negative count": min(self.n_gt.min(initial=0), self.n_dt.min(initial=0)) < 0,
             "another number of detections than its groups": int(self.n_dt.sum()) != n,
+            "an image id that is no text": not all(
+                isinstance(one, int | str) and not isinstance(one, bool) for one in self.image_ids
+            ),
             "a score that is no number": not np.isfinite(self.scores).all(),
         }
         for fault, present in faults.items():
             if present:
                 raise StateError(f"the state has {fault}")
+        if (self._n_matched() > self._n_gt_of_categories()[:, None, :, None]).any():
+            raise StateError("the state has more matches than ground truth")
+
+    def _n_matched(self) -> Ints:
+        """Count the true positives of each category, (K, 2, A, T)."""
+        n_codes = max(len(self.patterns), 1)
+        keys = np.repeat(self.group_category, self.n_dt) * n_codes + self.codes
+        n = np.zeros((len(self.category_ids), *self.patterns.shape[1:]), np.int64)
+        found, often = np.unique(keys, return_counts=True)
+        for key, count in zip(found.tolist(), often.tolist(), strict=True):
+            n[key // n_codes] += count * (self.patterns[key % n_codes] == 1)
+        return n
+
+    def _n_gt_of_categories(self) -> Ints:
+        """Count the ground truth of each category that counts, (K, A)."""
+        n = np.zeros((len(self.category_ids), self.n_gt.shape[1]), np.int64)
+        np.add.at(n, self.group_category, self.n_gt)
+        return n
 
     def save(self, path: str | Path) -> None:
-        """Write the state as NPZ."""
-        with Path(path).open("wb") as file:
-            np.savez_compressed(file, **self.arrays())  # type: ignore[arg-type]
+        """Write the state as NPZ; a file that is there already is replaced once it is whole."""
+        path, arrays = Path(path), self.arrays()
+        part = path.with_name(f".{path.name[:40]}.{os.urandom(8).hex()}.part")
+        try:
+            # Made new: never a file, nor a link, that is there already.
+            with part.open("xb") as file:
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -193,23 +224,28 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
             their file.
     """
     # Imported where they are used: every evaluation imports this module.
+    import tokenize
     import zipfile
     import zlib
 
     path = Path(path)
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise StateError(f"{path} holds no state: it is a device or a pipe")
-    try:
-        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
-            most = MOST_UNPACKED * path.stat().st_size + (1 << 20)
-            if sum(_declared_bytes(archive, member) for member in archive.infolist()) > most:
-                raise StateError(f"it unpacks to more than {MOST_UNPACKED} times its size")
+    with path.open("rb") as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                most = MOST_UNPACKED * path.stat().st_size + (1 << 20)
+                if sum(_declared_bytes(archive, member) for member in archive.infolist()) > most:
+                    raise StateError(f"it unpacks to more than {MOST_UNPACKED} times its size")
             stream.seek(0)
             return dict(np.load(stream, allow_pickle=False))
-    except (
-        ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error,
-    ) as error:  # fmt: skip
-        raise StateError(f"{path} holds no state: {error}") from None
+        # What zipfile and NumPy raise for a broken file: for its frame, its bytes, its headers.
+        except (
+            OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, SyntaxError,
+            TypeError, ArithmeticError, SystemError, zipfile.BadZipFile, zlib.error,
+            tokenize.TokenError,
+        ) as error:  # fmt: skip
+            raise StateError(f"{path} holds no state: {error}") from None
 
 
 def _declared_bytes(archive: "zipfile.ZipFile", member: "zipfile.ZipInfo") -> int:

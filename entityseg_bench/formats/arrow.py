@@ -145,7 +145,7 @@ def _parquet_columns(parquet: Any, file: BinaryIO, path: Path) -> dict[str, list
     """Read a Parquet file; a value that its dictionary holds once is held once here, too."""
     shared = [name for name in parquet.read_schema(file).names if name == "counts"]
     opened = parquet.ParquetFile(file, read_dictionary=shared)
-    check_footer(path, file, opened.metadata)
+    check_footer(path, file, opened)
     columns: dict[str, list[Any]] = {name: [] for name in opened.schema_arrow.names}
     n_bytes = 0
     for batch in opened.iter_batches():
@@ -239,7 +239,8 @@ def _whole(column: list[Any] | None, name: str, path: Path, n: int) -> NDArray[n
     for row, value in enumerate(column or []):
         if value is None or value != value:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or int(value) != value:
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not whole or not -(2**63) <= value < 2**63:
             raise InputError(path, f"row {row}", f"{name} is {value!r:.40}, no whole number.")
         found[row] = int(value)
     return found

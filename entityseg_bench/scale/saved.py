@@ -176,7 +176,9 @@ class SavedScoring:
                 state=EvalState.of_arrays(_of(arrays, "state/")),
                 boundary=EvalState.of_arrays(boundary) if boundary else None,
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RecursionError,
+        ) as error:  # fmt: skip
             raise InputError(
                 path, "", f"it is no saved scoring: {error}.", "evaluate --save-state writes them."
             ) from None
