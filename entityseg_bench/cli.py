@@ -48,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, done; 1, problems found; 2, it could not be done; 130 and 143, stopped by Ctrl-C or by
         SIGTERM, with what is done kept.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Closed by who started this: what is printed goes nowhere, what is written is written.
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8", newline="\n"))  # noqa: SIM115
     if argv is None:
         # The process ends with this: its records need not be walked once more for cycles.
         atexit.register(gc.freeze)

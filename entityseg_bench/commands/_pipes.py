@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from entityseg_bench.io import InputError
+
 __all__ = ["piped"]
 
 # A gzip file begins so.
@@ -39,6 +41,8 @@ def piped(args: argparse.Namespace) -> Iterator[None]:
 
 def _spooled(folder: Path) -> Path:
     """Copy standard input to a file that bears its name."""
+    if sys.stdin is None:
+        raise InputError("-", "", "standard input is closed.", "Name a file.")
     source = sys.stdin.buffer
     head = source.read(len(GZIP))
     path = folder / ("stdin.json.gz" if head == GZIP else "stdin.json")

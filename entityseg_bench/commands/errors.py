@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from entityseg_bench.io import write_json
     from entityseg_bench.score import evaluate_files
 
-    check_writable(args.json)
+    check_writable(args.json, inputs=[args.gt, args.pred])
     try:
         scores = tuple(float(s) for s in args.scores.split(",")) if args.scores else SCORES
         params = EvalParams(remove_overlaps=not args.as_submitted, threads=args.threads)

@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
 
 def score(args: argparse.Namespace) -> int:
     """Do what the arguments say, all of them paths."""
-    check_writable(args.json)
+    check_writable(args.json, args.save_state, inputs=[args.gt, args.pred])
     if args.ci is not None:
         check_draws("--ci", args.ci)
     params = params_of(args)
@@ -227,8 +227,6 @@ def refuse_state(args: argparse.Namespace) -> None:
         raise InputError("arguments", "", what, "Score the whole set in one process for them.")
     if args.engine and args.predicted_images_only:
         raise InputError("arguments", "", "--engine scores all images.")
-    if args.save_state:
-        check_writable(args.save_state)
 
 
 def run_shards(args: argparse.Namespace, params: EvalParams) -> int:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print every problem; 1 where one would give a wrong number."""
-    check_writable(args.json)
+    check_writable(args.json, inputs=[args.gt, args.pred])
     problems = list(validate(args.gt, args.pred, args.class_aware, inputs_of(args)))
     errors = sum(problem.severity == "error" for problem in problems)
     for problem in problems[: args.most]:

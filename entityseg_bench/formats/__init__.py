@@ -100,7 +100,7 @@ class Look:
             return False
         head = self.head
         zipped = head.startswith(b"PK\x03\x04") and b"data.pkl" in head
-        return zipped or (head[:1] == b"\x80" and 2 <= head[1] <= 5)
+        return zipped or (head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"))
 
     def has_arrays(self) -> bool:
         """Tell an NPZ file, or a folder of them without an index."""

@@ -131,13 +131,15 @@ def _columns(path: Path) -> dict[str, list[Any]]:
             opened, n_bytes, batches = ipc.open_file(file), 0, []
             for idx in range(opened.num_record_batches):
                 batches.append(opened.get_batch(idx))
+                # Offsets that lead out of their buffer are followed otherwise.
+                batches[-1].validate(full=True)
                 n_bytes += batches[-1].nbytes
                 check_bytes(path, file, n_bytes)
             table = pa.Table.from_batches(batches, opened.schema)
         return {name: table.column(name).to_pylist() for name in table.column_names}
     except InputError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
         raise InputError(path, "", f"it cannot be read: {error}.", "Is the file whole?") from None
 
 

@@ -258,9 +258,14 @@ def _make_sam(folder: Path) -> None:
 
 
 def _make_arrow(folder: Path) -> None:
+    from pyarrow import ipc, parquet
+
     from entityseg_bench.formats.arrow import write_arrow
 
     write_arrow(tiny(), folder / "dt.parquet")
+    table = parquet.read_table(folder / "dt.parquet")
+    with ipc.new_file(folder / "dt.arrow", table.schema) as writer:
+        writer.write_table(table)
 
 
 def _make_pickled(folder: Path) -> None:
@@ -336,7 +341,7 @@ def targets() -> dict[str, Target]:
         Target("annotations", _annotations, "gt.json", ("mixed.json",)),
         Target("gzip", _results, "dt.json.gz", bend=bend_gzip),
         Target("lines", _results, "dt.jsonl", bend=bend_lines),
-        Target("arrow", _results, "dt.parquet", bend=bend_columns),
+        Target("arrow", _results, "dt.parquet", ("dt.arrow",), bend_columns),
         Target("pickled", _results, "dt.pkl", ("arrays.pkl",), bend_pickled),
         Target("sam", _folder, "sam/1.json"),
         Target("masks", _folder, "masks/1.npz", bend=bend_npz),
