@@ -160,13 +160,15 @@ class SavedScoring:
             head = json.loads(arrays["scoring"].tobytes())
             if head["version"] != VERSION:
                 raise StateError(f"it is of version {head['version']}, not {VERSION}")
+            if not head["shards"]:
+                raise StateError("it names no shard")
             boundary = _of(arrays, "boundary/")
             return cls(
                 task=str(head["task"]),
                 shards=[
                     {
-                        side: {key: str(own[key]) for key in ("name", "sha256")}
-                        for side, own in shard.items()
+                        side: {key: str(shard[side][key]) for key in ("name", "sha256")}
+                        for side in ("ground_truth", "predictions")
                     }
                     for shard in head["shards"]
                 ],
