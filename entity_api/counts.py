@@ -138,8 +138,8 @@ def size_of(rle: Mapping[str, Any]) -> tuple[int, int]:
 def _is_whole(n: Any) -> bool:
     """Tell a side of an image; tables and JSON of some tools have whole numbers as floats."""
     if isinstance(n, float | np.floating):
-        return n >= 0 and float(n).is_integer()
-    return isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0
+        return float(n) >= 0 and float(n).is_integer()
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and int(n) >= 0
 
 
 def counts_of(rle: Mapping[str, Any]) -> bytes:
