@@ -126,7 +126,7 @@ def size_of(rle: Mapping[str, Any]) -> tuple[int, int]:
     try:
         height, width = rle["size"]
         counts = rle["counts"]
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, LookupError, ValueError):
         raise RLEError('an RLE is a dict {"size": [height, width], "counts": ...}') from None
     if not (_is_whole(height) and _is_whole(width)):
         raise RLEError(f"size {[height, width]!r} must be two whole numbers, height and width")

@@ -265,7 +265,10 @@ def named_image(text: str, images: Sequence[ImageInfo] | None) -> Any:
 
 def _image_key(row: dict[str, Any]) -> str | None:
     """Return the field that names the image of a record."""
-    return next((key for key in IMAGE_KEYS if isinstance(_alone(row.get(key)), _NAMES)), None)
+    for key in IMAGE_KEYS:
+        if key in row and isinstance(_alone(row[key]), _NAMES):
+            return key
+    return None
 
 
 def _alone(value: Any) -> Any:
