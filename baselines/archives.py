@@ -157,7 +157,9 @@ def _opened_parquet(archive: Path) -> Any:
 
     try:
         with open_regular(archive) as file:
-            check_footer(archive, file, parquet.read_metadata(file))
+            opened = parquet.ParquetFile(file)
+            names = [name for name in opened.schema_arrow.names if name != "image"]
+            check_footer(archive, file, opened, names)
         return parquet.ParquetFile(archive)
     except (pa.ArrowException, OSError) as error:
         raise InputError(archive, "", f"it cannot be read: {error}.", "Is it whole?") from None

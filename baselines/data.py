@@ -24,6 +24,7 @@ from baselines.train_config import TrainConfig
 from entity_api import rle
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.io import InputError
+from entityseg_bench.stopping import ENDING
 from entityseg_bench.turbulence import Air, distort
 
 __all__ = [
@@ -306,5 +307,5 @@ def make_loader(
 
 def _ignore_signals(worker_idx: int) -> None:
     """Ignore signals in data processes: the training process gets them too, and ends the others."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGINT, *ENDING):
         signal.signal(number, signal.SIG_IGN)

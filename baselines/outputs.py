@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from baselines.predictor import Entities
 from entity_api import rle
@@ -113,8 +112,7 @@ def _write_drawing(path: Path, entities: Entities, image: np.ndarray) -> None:
     from entityseg_bench import visualize
 
     drawing = visualize.draw(image, entities.segmentations, scores=entities.scores.tolist())
-    with atomic_path(path) as temporary:
-        Image.fromarray(drawing).save(temporary, format="PNG")
+    png.write_image(path, drawing, "PNG")
 
 
 def _write_binary(path: Path, entities: Entities, image: np.ndarray) -> None:
@@ -127,9 +125,8 @@ def _write_binary(path: Path, entities: Entities, image: np.ndarray) -> None:
     for idx, code in enumerate(entities.segmentations):
         mask = rle.decode(code)
         whole |= mask
-        Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"{idx:03}.png")
-    with atomic_path(path) as temporary:
-        Image.fromarray(whole.astype(np.uint8) * 255).save(temporary, format="PNG")
+        png.write_image(folder / f"{idx:03}.png", mask.astype(np.uint8) * 255, "PNG")
+    png.write_image(path, whole.astype(np.uint8) * 255, "PNG")
 
 
 FORMATS = {

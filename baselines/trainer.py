@@ -12,6 +12,7 @@ from baselines.data import WORKER_DIED, Batch, PartPositions, make_loader
 from baselines.learner import Learner, Run, TrainingStopped
 from baselines.train_log import TrainLog
 from entityseg_bench.io import InputError
+from entityseg_bench.stopping import ENDING
 
 __all__ = ["Run", "TrainingStopped", "train"]
 
@@ -113,7 +114,7 @@ def _report_problems(parts: list[Batch], goes_on: bool, log: TrainLog) -> None:
 
 @contextlib.contextmanager
 def _stop_signals(signals: list[int] | None) -> Iterator[Any]:
-    """Return a function that tells whether SIGTERM or SIGINT came; a second SIGINT kills."""
+    """Return a function that tells whether a signal asked to end; a second SIGINT kills."""
     asked = [] if signals is None else signals
 
     def ask(number: int, frame: Any) -> None:
@@ -121,7 +122,8 @@ def _stop_signals(signals: list[int] | None) -> Iterator[Any]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    heard = [n for n in ENDING if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, *heard)}
     try:
         yield lambda: bool(asked)
     finally:

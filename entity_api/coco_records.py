@@ -1,6 +1,6 @@
 """What COCOeval asks of single records: their masks, areas, numbers and order."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from entity_api.tables import RecordError, Side
 if TYPE_CHECKING:
     from entity_api.coco import COCO
 
-__all__ = ["area_of", "best", "check_numbers", "coded"]
+__all__ = ["area_of", "best", "check_numbers", "coded", "mark_ignored"]
 
 Record = dict[str, Any]
 # (image id, category id) -> records, as `COCOeval._gts` has them.
@@ -46,6 +46,16 @@ def best(dt: list[Record], limit: int) -> list[Record]:
     """Return the detections by score, descending, no more than the limit."""
     order = np.argsort([-ann["score"] for ann in dt], kind="stable")
     return [dt[idx] for idx in order[:limit]]
+
+
+def mark_ignored(gts: Iterable[Record], area_range: Sequence[float]) -> None:
+    """Write into annotations whether they are ignored at an area range, as ``_ignore``.
+
+    pycocotools leaves that of the last range there, and code that goes past its face reads it.
+    """
+    low, high = area_range
+    for gt in gts:
+        gt["_ignore"] = int(bool(gt["ignore"] or gt["area"] < low or gt["area"] > high))
 
 
 def area_of(ann: Record, iou_type: str) -> float:

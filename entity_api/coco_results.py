@@ -29,9 +29,14 @@ def completed(records: Sequence[Record], rle_of: Callable[[Record], Any]) -> lis
         return []
     complete = _completer(records[0], rle_of)
     out = []
+    # Of a dict that is listed twice pycocotools makes one annotation, which has the last id.
+    made: dict[int, Record] = {}
     for idx, record in enumerate(records):
         try:
-            out.append({**record, **complete(record), "id": idx + 1})
+            if id(record) not in made:
+                made[id(record)] = {**record, **complete(record)}
+            made[id(record)]["id"] = idx + 1
+            out.append(made[id(record)])
         except KeyError as error:
             raise ValueError(f"result {idx}: it has no {error}, unlike result 0") from None
         except ValueError as error:

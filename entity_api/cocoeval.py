@@ -8,6 +8,7 @@ matching, keypoints, parameters in no order, masks of several sizes in one image
 import copy
 import datetime
 import functools
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from entity_api import cocoeval_fast, cocoeval_plain
 from entity_api import mask as maskUtils
 from entity_api.coco import COCO
 from entity_api.coco_params import Params
-from entity_api.coco_records import area_of, best, check_numbers, coded
+from entity_api.coco_records import area_of, best, check_numbers, coded, mark_ignored
 from entity_api.keypoints import oks
 from entity_api.result import EvalResult
 
@@ -153,6 +154,8 @@ class COCOeval:
         ordinary = cocoeval_fast.is_ordinary(p, self._gts, self._dts, self.match_id_zero)
         if ordinary and self._matches_as_here():
             self._fast = cocoeval_fast.run(p, self._gts, self._dts)
+            groups = (self._gts.get(key, ()) for key in itertools.product(p.imgIds, p.catIds))
+            mark_ignored(itertools.chain.from_iterable(groups), p.areaRng[-1])
         else:
             self.ious = self._all_ious()
             self.evalImgs = [
@@ -206,6 +209,7 @@ class COCOeval:
         gt, dt = self._group(imgId, catId)
         if not gt and not dt:
             return None
+        mark_ignored(gt, aRng)
         ious = self.ious[imgId, catId]
         name = {"image_id": imgId, "category_id": catId, "aRng": aRng, "maxDet": maxDet}
         thrs = self.params.iouThrs

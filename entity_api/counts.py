@@ -126,14 +126,20 @@ def size_of(rle: Mapping[str, Any]) -> tuple[int, int]:
     try:
         height, width = rle["size"]
         counts = rle["counts"]
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, LookupError, ValueError):
         raise RLEError('an RLE is a dict {"size": [height, width], "counts": ...}') from None
-    whole = all(isinstance(n, int | np.integer) and n >= 0 for n in (height, width))
-    if not whole or isinstance(height, bool) or isinstance(width, bool):
+    if not (_is_whole(height) and _is_whole(width)):
         raise RLEError(f"size {[height, width]!r} must be two whole numbers, height and width")
     if not isinstance(counts, str | bytes | list | tuple | np.ndarray):
         raise RLEError(f"counts of type {type(counts).__name__} must be a string or a list")
     return int(height), int(width)
+
+
+def _is_whole(n: Any) -> bool:
+    """Tell a side of an image; tables and JSON of some tools have whole numbers as floats."""
+    if isinstance(n, float | np.floating):
+        return float(n) >= 0 and float(n).is_integer()
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and int(n) >= 0
 
 
 def counts_of(rle: Mapping[str, Any]) -> bytes:

@@ -82,12 +82,27 @@ class EvalParams:
     threads: int = 1
 
     def __post_init__(self) -> None:
+        try:
+            self._check()
+        except (TypeError, LookupError, AttributeError) as error:
+            raise ValueError(f"a parameter is of another type than it has to be: {error}") from None
+
+    def _check(self) -> None:
+        """Refuse values that make no sense.
+
+        Raises:
+            ValueError: One that is out of range, not in order, or no choice.
+        """
         for name in ("iou_thrs", "rec_thrs", "max_dets"):
-            values = list(getattr(self, name))
+            given = getattr(self, name)
+            # By position, which sets and generators do not have.
+            values = [given[at] for at in range(len(given))]
             if not values or values != sorted(values):
                 raise ValueError(
                     f"{name} must hold at least one value, in ascending order: {values}"
                 )
+        if not all(isinstance(n, int | np.integer) for n in self.max_dets):
+            raise ValueError(f"max_dets must be whole numbers: {list(self.max_dets)}")
         if self.max_dets[0] < 1:
             raise ValueError(f"max_dets must be at least 1: {list(self.max_dets)}")
         if self.max_dets[-1] > MOST_DETS:

@@ -346,7 +346,11 @@ def paint_id_map(
         [[8, 8], [7, 0]]
     """
     canvas = np.full(height * width, background, np.int32)
-    _rle.paint(runs_of(rles, (height, width)), np.asarray(ids, np.int32), canvas)
+    try:
+        numbers = np.asarray(ids, np.int32)
+    except (TypeError, OverflowError):
+        raise ValueError("ids must be whole numbers of 32 bits") from None
+    _rle.paint(runs_of(rles, (height, width)), numbers, canvas)
     return canvas.reshape(width, height).T.astype(np.int64)
 
 

@@ -67,11 +67,14 @@ class EvalState(StateArrays):
 
         Raises:
             StateError: Class-aware without ``EvalParams.category_ids``: a shard would leave out
-                detections of the categories that its own ground truth lacks.
+                detections of the categories that its own ground truth lacks. Or ids of other images
+                than were evaluated.
         """
         params, groups = result.params, result.groups
         if params.class_aware and params.category_ids is None:
             raise StateError("class-aware states need category_ids, those of the whole set")
+        if len(image_ids) != len(groups.place):
+            raise StateError(f"{len(image_ids)} image ids for {len(groups.place)} images")
         n_images, n_areas = len(image_ids), len(params.area_ranges)
         by_place = np.argsort(groups.place)
         is_scored = np.zeros(n_images, bool)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -113,7 +114,9 @@ class StateArrays:
             state.check()
         except StateError:
             raise
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (
+            LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError,
+        ) as error:  # fmt: skip
             raise StateError(f"these arrays are no state: {error}") from None
         return state
 
@@ -148,15 +151,44 @@ class StateArrays:
             "an outcome that is none": bool((self.patterns > ABSENT).any()),
             "a negative count": min(self.n_gt.min(initial=0), self.n_dt.min(initial=0)) < 0,
             "another number of detections than its groups": int(self.n_dt.sum()) != n,
+            "an image id that is no text": not all(
+                isinstance(one, int | str) and not isinstance(one, bool) for one in self.image_ids
+            ),
             "a score that is no number": not np.isfinite(self.scores).all(),
         }
         for fault, present in faults.items():
             if present:
                 raise StateError(f"the state has {fault}")
+        if (self._n_matched() > self._n_gt_of_categories()[:, None, :, None]).any():
+            raise StateError("the state has more matches than ground truth")
+
+    def _n_matched(self) -> Ints:
+        """Count the true positives of each category, (K, 2, A, T)."""
+        n_codes = max(len(self.patterns), 1)
+        keys = np.repeat(self.group_category, self.n_dt) * n_codes + self.codes
+        n = np.zeros((len(self.category_ids), *self.patterns.shape[1:]), np.int64)
+        found, often = np.unique(keys, return_counts=True)
+        for key, count in zip(found.tolist(), often.tolist(), strict=True):
+            n[key // n_codes] += count * (self.patterns[key % n_codes] == 1)
+        return n
+
+    def _n_gt_of_categories(self) -> Ints:
+        """Count the ground truth of each category that counts, (K, A)."""
+        n = np.zeros((len(self.category_ids), self.n_gt.shape[1]), np.int64)
+        np.add.at(n, self.group_category, self.n_gt)
+        return n
 
     def save(self, path: str | Path) -> None:
-        """Write the state as Parquet (needs pyarrow)."""
-        write_arrays(path, self.arrays(), self.about())
+        """Write the state as Parquet (needs pyarrow); a file there is replaced once it is whole."""
+        path = Path(path)
+        part = path.with_name(f".{path.name[:40]}.{os.urandom(8).hex()}.part")
+        try:
+            # Made new: never a file, nor a link, that is there already.
+            part.open("xb").close()
+            write_arrays(part, self.arrays(), self.about())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

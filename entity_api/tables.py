@@ -289,7 +289,9 @@ def plain(value: Any) -> Any:
     if value is None or own:
         return value
     found = array_of(value)
-    return value if found is None or found.size != 1 else found.reshape(-1)[0].item()
+    if found is None or found.size != 1 or found.dtype.hasobject:
+        return value
+    return found.reshape(-1)[0].item()
 
 
 def rows_of(rows: Any, what: str, side: Side | None = None) -> list[Mapping[str, Any]]:

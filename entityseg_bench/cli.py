@@ -45,13 +45,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code.
 
     Returns:
-        0, done; 1, problems found; 2, it could not be done; 130 and 143, stopped by Ctrl-C or by
-        SIGTERM, with what is done kept.
+        0, done; 1, problems found; 2, it could not be done; 130, 143 and 129, stopped by Ctrl-C, by
+        SIGTERM or with its terminal (SIGHUP), with what is done kept.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Closed by who started this: what is printed goes nowhere, what is written is written.
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8", newline="\n"))  # noqa: SIM115
     if argv is None:
         # The process ends with this: its records need not be walked once more for cycles.
         atexit.register(gc.freeze)
-    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with stoppable():
+            return begin(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt as error:
+        print("entityseg: stopped", file=sys.stderr)
+        return exit_code(error)
+
+
+def begin(argv: list[str]) -> int:
+    """Run the verb that the arguments name, or answer without one."""
     module = argv[0].replace("-", "_") if argv else ""
     if module.isidentifier() and module[0] != "_" and (COMMANDS / f"{module}.py").is_file():
         return run_verb(argv[0], argv[1:])
@@ -95,8 +108,7 @@ def run_verb(name: str, argv: Sequence[str]) -> int:
     if hasattr(module, "main"):
         # Its arguments are another program's, which is imported only now.
         try:
-            with stoppable():
-                return int(module.main(argv, f"entityseg {name}"))
+            return int(module.main(argv, f"entityseg {name}"))
         except ModuleNotFoundError as error:
             print(f"entityseg {name}: {_missing(error)}", file=sys.stderr)
             return 2
@@ -123,7 +135,7 @@ def run_verb(name: str, argv: Sequence[str]) -> int:
 def outcome(module: ModuleType, args: argparse.Namespace) -> tuple[int, str]:
     """Run a verb; return its exit code and, in one line, why it could not be done."""
     try:
-        with stoppable(), outside_allowed(getattr(args, "allow_outside", False)):
+        with outside_allowed(getattr(args, "allow_outside", False)):
             return int(module.run(args)), ""
     except InputError as error:
         return 2, str(error)

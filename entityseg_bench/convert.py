@@ -210,7 +210,7 @@ def convert(
     if target == "results" and target_path.name in ("", ".."):
         raise InputError(target_path, "", "it is a folder.", "Name the JSON file to write.")
     if target_path.is_file():
-        check_writable(target_path)
+        check_writable(target_path, inputs=[options.gt])
     else:
         check_folder(target_path)
     many = source.is_dir() and source_format(source, options) in ("entityseg", "parquet")

@@ -318,20 +318,37 @@ def locked(target: str | Path, wait: float = 0.0) -> Iterator[None]:
         yield
 
 
-def check_writable(*paths: str | Path | None, makes_folders: bool = False) -> None:
-    """See, before long work, that files can be written.
+def check_writable(
+    *paths: str | Path | None,
+    makes_folders: bool = False,
+    inputs: Sequence[str | Path | None] = (),
+) -> None:
+    """See, before long work, that files can be written, and that none is lost by it.
 
     Args:
         paths: Of the files; None is passed over.
         makes_folders: Whether the work makes the folders that are missing.
+        inputs: What the work reads, which no file may take the place of; None is passed over.
 
     Raises:
-        InputError: One cannot be.
+        InputError: One cannot be, is an input, or is another of them.
     """
-    for path in [Path(path) for path in paths if path is not None]:
+    targets = [Path(path) for path in paths if path is not None]
+    for at, path in enumerate(targets):
         with _unwritable(path):
             _check_target(path)
+            if any(_is_same(path, Path(one)) for one in inputs if one is not None):
+                raise ValueError("the command reads it")
+            if any(_is_same(path, other) for other in targets[:at]):
+                raise ValueError("two outputs have this name")
             _try_folder(path.absolute().parent, makes_folders)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Tell whether two paths lead to one file, there or not."""
+    if one.is_file() and other.is_file():
+        return one.samefile(other)
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def check_folder(path: str | Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from entityseg_bench.io import InputError, locked
+from entityseg_bench.stopping import ENDING
 
 __all__ = ["Journal", "Line", "in_order", "lines_of"]
 
@@ -55,7 +56,8 @@ def in_order(work: Work, indices: range, jobs: int = 1) -> Generator[Any, None, 
     # Spawned, not forked: the caller may run threads, which do not survive a fork.
     context = multiprocessing.get_context("spawn")
     theirs, ours = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(min(jobs, len(indices)), context, _start, (work, theirs))
+    with _signals_held():
+        pool = ProcessPoolExecutor(min(jobs, len(indices)), context, _start, (work, theirs))
     waiting: collections.deque[Future[Any]] = collections.deque()
     try:
         for idx in indices:
@@ -80,15 +82,15 @@ def in_order(work: Work, indices: range, jobs: int = 1) -> Generator[Any, None, 
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Keep Ctrl-C and SIGTERM waiting while processes are started.
+    """Keep Ctrl-C and the other signals that end a command waiting while processes are started.
 
-    A process whose start is broken off prints a traceback. Ctrl-C stays kept from those that are
-    started: it is this one's to stop them.
+    A process whose start is broken off prints a traceback. What a terminal sends to all processes
+    stays kept from those that are started: it is this one's to stop them.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDING})
     try:
         yield
     finally:

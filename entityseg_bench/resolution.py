@@ -11,7 +11,7 @@ from entityseg_bench import __version__, layout
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.identity import digest
 from entityseg_bench.formats.maps import check_names
-from entityseg_bench.io import atomic_path
+from entityseg_bench.formats.png import write_image
 from entityseg_bench.parallel import Journal
 from entityseg_bench.table import LazySegments
 from entityseg_bench.types import RLE, Annotation, ImageInfo
@@ -158,7 +158,6 @@ def _write_image(dataset: EntityDataset, folder: Path, idxs: list[int], turn: in
     height, width = low_size(*pixels.shape[:2])
     low = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
     options = {"quality": JPEG_QUALITY} if path.suffix.lower() in (".jpg", ".jpeg") else {}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        low.save(temporary, Image.registered_extensions()[path.suffix.lower()], **options)
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    write_image(path, np.asarray(low), kind, **options)
     return True

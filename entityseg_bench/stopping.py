@@ -6,10 +6,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
-__all__ = ["Stopped", "exit_code", "run_child", "stoppable"]
+__all__ = ["ENDING", "Stopped", "exit_code", "run_child", "stoppable"]
 
 # How long a command that was started may take to end when it is told to, seconds.
 PATIENCE = 4.0
+# What asks a command to end, beside Ctrl-C: `kill`, and a terminal that is closed.
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Stopped(KeyboardInterrupt):
@@ -22,9 +24,10 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Turn SIGTERM into `Stopped` while the block runs, so that it unwinds as for Ctrl-C.
+    """Turn the signals of `ENDING` into `Stopped` while the block runs, as Ctrl-C unwinds it.
 
-    In other threads than the main one, where Python allows no handlers, nothing is changed.
+    One that is ignored, as SIGHUP is under ``nohup``, stays so. In other threads than the main one,
+    where Python allows no handlers, nothing is changed.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -33,16 +36,21 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {
+        number: signal.signal(number, stop)
+        for number in ENDING
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
-        # A handler that was not set from Python cannot be set again.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        for number, handler in before.items():
+            # A handler that was not set from Python cannot be set again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def exit_code(error: KeyboardInterrupt) -> int:
-    """Return the exit code by which shells tell a command that was stopped: 130 or 143."""
+    """Return the exit code by which shells tell a command that was stopped: 130, 143 or 129."""
     return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
 
 

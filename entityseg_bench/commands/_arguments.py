@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from entityseg_bench.categories import TASKS
@@ -83,7 +84,7 @@ def add_save_state(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def check_state_writable(path: str | None) -> None:
+def check_state_writable(path: str | None, inputs: Sequence[str | Path | None] = ()) -> None:
     """Check before the work that a state can be written, if one is asked for.
 
     Raises:
@@ -92,7 +93,7 @@ def check_state_writable(path: str | None) -> None:
     """
     if path:
         importlib.import_module("pyarrow")
-        check_writable(path)
+        check_writable(path, inputs=inputs)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from entityseg_bench.io import InputError
+
 __all__ = ["piped"]
 
 # A gzip file begins so.
@@ -41,6 +43,8 @@ def _spooled(folder: Path) -> Path:
     """Copy standard input to a file that bears its name."""
     import shutil  # brings archives along
 
+    if sys.stdin is None:
+        raise InputError("-", "", "standard input is closed.", "Name a file.")
     source = sys.stdin.buffer
     head = source.read(len(GZIP))
     path = folder / ("stdin.json.gz" if head == GZIP else "stdin.json")

@@ -172,4 +172,4 @@ def refuse(args: argparse.Namespace, labels: list[str] | None, states: Sequence[
             raise InputError("arguments", "", f"{fault}.")
     check_draws("--resamples", args.resamples)
     check_draws("--permutations", args.permutations, 0)
-    check_writable(args.json, args.tex, args.csv)
+    check_writable(args.json, args.tex, args.csv, inputs=[args.gt, *args.preds])

@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     from entityseg_bench.errors.tables import error_table
     from entityseg_bench.io import write_json
 
-    check_writable(args.json)
-    check_state_writable(args.save_state)
+    check_writable(args.json, inputs=[args.gt, args.pred])
+    check_state_writable(args.save_state, inputs=[args.gt, args.pred])
     try:
         scores = tuple(float(s) for s in args.scores.split(",")) if args.scores else SCORES
         params = EvalParams(remove_overlaps=not args.as_submitted, threads=args.threads)

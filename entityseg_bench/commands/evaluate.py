@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
 def score(args: argparse.Namespace) -> int:
     """Do what the arguments say, all of them paths."""
-    check_writable(args.json)
+    check_writable(args.json, args.save_state, inputs=[args.gt, args.pred])
     if args.ci is not None:
         check_draws("--ci", args.ci)
     params = params_of(args)

@@ -1,6 +1,7 @@
 """Show what a folder of EntitySeg holds: counts, sizes, areas, missing files, defects."""
 
 import argparse
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,5 +134,6 @@ def plot(summary: "Summary", path: Path) -> None:
     for axes in (per_image, sizes):
         if axes.has_data():
             axes.legend(fontsize="x-small")
+    figure.savefig(data := io.BytesIO(), format="png", dpi=120)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+        temporary.write_bytes(data.getvalue())

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.ci is not None:
         check_draws("--ci", args.ci)
-    check_writable(args.json, args.save_state)
+    check_writable(args.json, args.save_state, inputs=args.states)
     merged = merge_files(args.states)
     if args.save_state:
         merged.save(args.save_state)

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     check_draws("--resamples", args.resamples)
     if args.assets and not args.images:
         raise InputError("arguments", "--assets", "there are no images.", "Name them: --images.")
-    check_writable(args.out)
+    check_writable(args.out, inputs=[args.gt, *args.preds])
     path = write_report(
         args.gt,
         args.preds,

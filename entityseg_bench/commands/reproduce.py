@@ -71,6 +71,7 @@ def reproduce(
     """Predict, score, compare and file one resolution."""
     from entityseg_bench.cli import run_verb
     from entityseg_bench.reproduce import predict
+    from entityseg_bench.stopping import Stopped
 
     out = (args.out or Path("reproduced") / args.preset) / resolution
     out.mkdir(parents=True, exist_ok=True)
@@ -85,6 +86,8 @@ def reproduce(
     scored = out / "result.json"
     command = [args.root, predictions, "--task", row.task, "--resolution", resolution]
     code = run_verb("evaluate", [*map(str, command), *outside, "--json", str(scored)])
+    if code > 128:
+        raise Stopped(code - 128)
     if code:
         raise InputError(predictions, "", f"scoring it ended with exit code {code}.")
     compare(args, row, resolution, scored)

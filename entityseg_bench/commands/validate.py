@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print every problem; 1 where one would give a wrong number."""
-    check_writable(args.json)
+    check_writable(args.json, inputs=[args.gt, args.pred])
     if args.engine:
         from entityseg_bench.scale.engines import engine_of
         from entityseg_bench.scale.validating import validate_shards

@@ -90,10 +90,13 @@ def run(args: argparse.Namespace) -> int:
 
     from entityseg_bench.io import check_folder
     from entityseg_bench.layout import ImageFiles
+    from entityseg_bench.names import real_path
     from entityseg_bench.visualize import read_pixels
 
     if not 1 <= args.max_kb < math.inf:
         raise InputError("arguments", "--max-kb", "it must be a number of at least 1.")
+    if real_path(args.out) == real_path(args.images):
+        raise InputError(args.out, "", "the images are in this folder.", "Name another --out.")
     check_folder(args.out)
     sides, errors = read_all(args)
     gt = sides[0]

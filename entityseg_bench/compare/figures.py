@@ -6,6 +6,7 @@ colour-blind nor a printer without colours loses one. matplotlib is imported whe
 """
 
 import dataclasses
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import numpy as np
 from entity_api.names import BY_SIZE, MAIN, Metric
 from entityseg_bench.compare.comparison import Comparison
 from entityseg_bench.errors import KINDS, ErrorReport, find_errors
-from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.io import InputError, atomic_path, printable
 from entityseg_bench.score import Scoring
 from entityseg_bench.score.curves import ap_by_iou, precision_at
 
@@ -26,6 +27,8 @@ __all__ = ["write_figures"]
 
 STYLE = "entityseg_bench.data.paper"
 MARKS, HATCHES = "osD^v", ("", "///", "...", "xx", "\\\\\\")
+# Of a name in a legend; longer ones leave no room for the drawing.
+LONGEST_NAME = 20
 AP_LABEL = "AP$^e$"
 
 
@@ -69,8 +72,10 @@ def write_figures(
                 for ending in ("pdf", "svg"):
                     written.append(folder / f"{name}.{ending}")
                     stamp = {"CreationDate": None} if ending == "pdf" else {"Date": None}
+                    # In memory: matplotlib fails in its own ways where the disk is full.
+                    figure.savefig(data := io.BytesIO(), format=ending, metadata=stamp)
                     with atomic_path(written[-1]) as temporary:
-                        figure.savefig(temporary, format=ending, metadata=stamp)
+                        temporary.write_bytes(data.getvalue())
                 plt.close(figure)
     except OSError as error:
         what = f"it cannot be written: {error.strerror or error}."
@@ -138,8 +143,13 @@ def draw_calibration(axes: "Axes", comparison: Comparison, errors: Sequence[Erro
 
 
 def shown_name(label: str) -> str:
-    """Keep matplotlib from reading a name as mathematics, or leaving out one that begins with _."""
-    name = label.replace("$", r"\$")
+    """Shorten a name, as of a path, and keep matplotlib from reading it as mathematics.
+
+    One that begins with ``_`` would be left out.
+    """
+    if len(label) > LONGEST_NAME:
+        label = f"{label[: LONGEST_NAME // 3]}…{label[-(2 * LONGEST_NAME // 3) :]}"
+    name = printable(label).replace("$", r"\$")
     return f"\u200b{name}" if name.startswith("_") else name
 
 

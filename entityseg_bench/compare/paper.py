@@ -7,18 +7,27 @@ from pathlib import Path
 
 from entity_api.names import COMPARED, Metric
 from entityseg_bench.compare.comparison import Comparison
-from entityseg_bench.io import InputError, atomic_path
+from entityseg_bench.io import InputError, atomic_path, printable
 from entityseg_bench.resampling import Interval
 
-__all__ = ["comparison_csv", "comparison_tex", "tex_text", "write_text"]
+__all__ = ["comparison_csv", "comparison_tex", "csv_text", "tex_text", "write_text"]
 
 TEX_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
                **{letter: "\\" + letter for letter in "&%$#_{}"}}  # fmt: skip
 
+# What begins a formula in a spreadsheet; some take the wide forms for the others.
+FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+
 
 def tex_text(text: str) -> str:
-    """Escape what LaTeX would read as a command."""
-    return "".join(TEX_SPECIAL.get(letter, letter) for letter in text)
+    """Escape what LaTeX would read as a command, and what ends a line or a paragraph."""
+    return "".join(TEX_SPECIAL.get(letter, letter) for letter in printable(text))
+
+
+def csv_text(text: str) -> str:
+    """Mark a text as one where a spreadsheet would compute it; what it holds is one line."""
+    text = printable(text)
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def comparison_csv(comparison: Comparison) -> str:
@@ -42,7 +51,7 @@ def comparison_csv(comparison: Comparison) -> str:
             else:
                 numbers += [100 * change.value, 100 * change.low, 100 * change.high, change.p]
             cells = ["" if math.isnan(number) else f"{number:.10g}" for number in numbers]
-            writer.writerow([label, name, *cells])
+            writer.writerow([csv_text(label), name, *cells])
     return out.getvalue()
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from entity_api import rle
 from entityseg_bench import categories
-from entityseg_bench.io import atomic_path, write_json
+from entityseg_bench.formats.png import write_image
+from entityseg_bench.io import write_json
 from entityseg_bench.layout import PART_FOLDERS, PARTS
 
 __all__ = [
@@ -135,7 +136,7 @@ def _write_semantic(
         masks = [record["segmentation"] for record in records]
         painted = rle.paint_id_map(masks, labels, *size, background=categories.IGNORE)
         map_name = f"{Path(name).stem}.png"
-        _write_png(folder / f"semantic_maps_{split}" / map_name, painted.astype(np.uint8))
+        write_image(folder / f"semantic_maps_{split}" / map_name, painted.astype(np.uint8), "PNG")
         lines.append(f"{name} {map_name}\n")
     (folder / f"{split}.txt").write_text("".join(lines), encoding="utf-8", newline="\n")
 
@@ -151,7 +152,7 @@ def _write_panoptic(folder: Path, pictures: Pictures, split: str, about: dict[st
         painted = rle.paint_id_map([record["segmentation"] for record in kept], numbers, *size)
         rgb = np.stack([painted % 256, painted // 256 % 256, painted // 65536], axis=-1)
         map_name = f"{Path(name).stem}.png"
-        _write_png(folder / f"panoptic_maps_{split}" / map_name, rgb.astype(np.uint8))
+        write_image(folder / f"panoptic_maps_{split}" / map_name, rgb.astype(np.uint8), "PNG")
         segments = [
             {"id": number, **{k: v for k, v in record.items() if k != "segmentation"}}
             for number, record in zip(numbers, kept, strict=True)
@@ -171,11 +172,3 @@ def _write_panoptic(folder: Path, pictures: Pictures, split: str, about: dict[st
 def _write(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
-
-
-def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, "PNG")

@@ -17,7 +17,8 @@ from entityseg_bench.demo.annotations import (
     write_entity_files,
 )
 from entityseg_bench.demo.scene import Kind, draw_scene, kind_of, load_photos
-from entityseg_bench.io import InputError, atomic_path, locked, write_json
+from entityseg_bench.formats.png import write_image
+from entityseg_bench.io import InputError, locked, write_json
 from entityseg_bench.layout import PART_FOLDERS
 
 __all__ = ["write_demo"]
@@ -181,9 +182,7 @@ def _draw(
     low = image.resize((low_w, low_h), Image.Resampling.BILINEAR)
     for folder, picture in (("images", image), ("images_lr", low)):
         path = root / folder / PART_FOLDERS[part] / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            picture.save(temporary, "JPEG", quality=90)
+        write_image(path, np.asarray(picture), "JPEG", quality=90)
     low_map = Image.fromarray(scene.id_map).resize((low_w, low_h), Image.Resampling.NEAREST)
     high_records, low_records = (
         list_records(id_map, scene.category_ids, scene.crowds)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from entityseg_bench.download.transfer import download
 from entityseg_bench.io import InputError
+from entityseg_bench.names import inside
 
 __all__ = ["REPOSITORY", "HubFile", "fetch", "list_files", "page"]
 
@@ -68,13 +69,14 @@ def fetch(file: HubFile, folder: Path) -> Path:
             size that exists already is used as it is.
 
     Raises:
-        InputError: No access, no network, no such file, no space, or another file came.
+        InputError: No access, no network, no such file, no space, or another file came; or its path
+            leads out of the folder.
     """
     hub = _library()
+    target = inside(folder, file.path, "the repository's list of files", allow_outside=False)
     cached = hub.try_to_load_from_cache(REPOSITORY, file.path, repo_type="dataset")
     if isinstance(cached, str):
         return Path(cached)
-    target = folder / file.path
     if target.is_file() and target.stat().st_size == file.size:
         return target
     url = hub.hf_hub_url(REPOSITORY, file.path, repo_type="dataset", endpoint=_endpoint())

@@ -6,6 +6,7 @@ downloaded, and are listed.
 
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ import msgspec
 from entityseg_bench.download.hub import HubFile, fetch, list_files, page
 from entityseg_bench.download.transfer import download, read_json
 from entityseg_bench.download.unpack import Place, is_archive, unpack
-from entityseg_bench.io import InputError, decode_json
+from entityseg_bench.io import InputError, atomic_path, decode_json, locked
 from entityseg_bench.layout import (
     ANNOTATIONS,
     IMAGE_SUFFIXES,
@@ -198,10 +199,17 @@ def get(root: Path, item: Item, keep: bool = False) -> int:
         Number of files that were written.
 
     Raises:
-        InputError: As `download`, `fetch` and `unpack`.
+        InputError: As `download`, `fetch` and `unpack`; or another process gets the same.
     """
-    target = root / item.target
     note = root / STORE / f"{re.sub(r'[^A-Za-z0-9.]+', '_', item.name)}.done"
+    _no_link(root, note)
+    with locked(note):
+        return _get(root, item, note, keep)
+
+
+def _get(root: Path, item: Item, note: Path, keep: bool) -> int:
+    """Get an item whose note is locked; see `get`."""
+    target = root / item.target
     state = f"{item.name} {item.size} {item.digest}"
     noted = note.read_bytes().decode("utf-8", "replace").splitlines() if note.is_file() else []
     if len(noted) == 2 and noted[0] == state and noted[1].isdecimal() and target.exists():
@@ -220,12 +228,14 @@ def get(root: Path, item: Item, keep: bool = False) -> int:
         count = unpack(path, target, _place(target.name))
     elif path != target:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(path.read_bytes())
+        with atomic_path(target) as temporary:
+            shutil.copyfile(path, temporary)
     # A file in the cache of the library is kept: other programs may use it.
     if path != target and not keep and path.is_relative_to(root / STORE):
         path.unlink()
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(f"{state}\n{count}\n", encoding="utf-8", newline="\n")
+    with atomic_path(note) as temporary:
+        temporary.write_text(f"{state}\n{count}\n", encoding="utf-8", newline="\n")
     return count
 
 

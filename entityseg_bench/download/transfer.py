@@ -87,6 +87,8 @@ def download(
     path.parent.mkdir(parents=True, exist_ok=True)
     # A file that was published anew has another digest: the old one's beginning is not its own.
     part = path.with_name(f".{path.name}.{(digest or str(size))[:16]}.part")
+    if part.is_symlink() or (part.exists() and not part.is_file()):
+        raise InputError(part, "", "it is a link, or no file.", "Remove it.")
     failures = 0
     with _bar(path.name, size) as bar:
         while (have := part.stat().st_size if part.exists() else 0) < size:

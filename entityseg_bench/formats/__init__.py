@@ -101,7 +101,7 @@ class Look:
             return False
         head = self.head
         zipped = head.startswith(b"PK\x03\x04") and b"data.pkl" in head
-        return zipped or (head[:1] == b"\x80" and 2 <= head[1] <= 5)
+        return zipped or (head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"))
 
     def is_export(self) -> bool:
         """Tell an export for Hugging Face's data sets, or a shard of one."""

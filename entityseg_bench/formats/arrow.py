@@ -131,13 +131,15 @@ def _columns(path: Path) -> dict[str, list[Any]]:
             opened, n_bytes, batches = ipc.open_file(file), 0, []
             for idx in range(opened.num_record_batches):
                 batches.append(opened.get_batch(idx))
+                # Offsets that lead out of their buffer are followed otherwise.
+                batches[-1].validate(full=True)
                 n_bytes += batches[-1].nbytes
                 check_bytes(path, file, n_bytes)
             table = pa.Table.from_batches(batches, opened.schema)
         return {name: table.column(name).to_pylist() for name in table.column_names}
     except InputError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
         raise InputError(path, "", f"it cannot be read: {error}.", "Is the file whole?") from None
 
 
@@ -145,7 +147,7 @@ def _parquet_columns(parquet: Any, file: BinaryIO, path: Path) -> dict[str, list
     """Read a Parquet file; a value that its dictionary holds once is held once here, too."""
     shared = [name for name in parquet.read_schema(file).names if name == "counts"]
     opened = parquet.ParquetFile(file, read_dictionary=shared)
-    check_footer(path, file, opened.metadata)
+    check_footer(path, file, opened)
     columns: dict[str, list[Any]] = {name: [] for name in opened.schema_arrow.names}
     n_bytes = 0
     for batch in opened.iter_batches():
@@ -239,7 +241,8 @@ def _whole(column: list[Any] | None, name: str, path: Path, n: int) -> NDArray[n
     for row, value in enumerate(column or []):
         if value is None or value != value:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or int(value) != value:
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not whole or not -(2**63) <= value < 2**63:
             raise InputError(path, f"row {row}", f"{name} is {value!r:.40}, no whole number.")
         found[row] = int(value)
     return found

@@ -151,8 +151,8 @@ class MasksInFile(Masks):
         """Find no fault: parts of the file are looked at when they are read."""
         return [], {}
 
-    def sampled_boxes(self) -> dict[int, tuple[float, float, float, float]]:
-        """Return position -> box of the first masks."""
+    def sampled_boxes(self) -> dict[int, tuple[float, float, float, float] | None]:
+        """Return position -> box of the first masks, None of one without."""
         return sampled_boxes(self._index.first())
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from entityseg_bench.categories import Task
 from entityseg_bench.check import MAPS_MISSING, mismatch
 from entityseg_bench.io import InputError, read_bytes
 from entityseg_bench.layout import IMAGE_SUFFIXES, MAPS, portable
-from entityseg_bench.names import inside, is_there
+from entityseg_bench.names import check_name, inside, is_there
 from entityseg_bench.types import RLE, Annotation, ImageInfo
 
 __all__ = [
@@ -131,14 +131,16 @@ def check_names(images: Iterable[ImageInfo], where: str) -> None:
     """Check that every image gets a map of its own, inside the folder.
 
     Raises:
-        InputError: Two images share a map's name, or a name leads out of the folder.
+        InputError: Two images share a map's name, or a name is none or leads out of the folder.
     """
     taken: dict[str, ImageInfo] = {}
     for image in images:
         name = map_name(image.file_name)
         place = f"image {image.id} ({image.file_name})"
+        check_name(where, name, place, allow_outside=True)
         path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+        drive = PureWindowsPath(name).drive
+        if path.is_absolute() or drive or ".." in path.parts or "\\" in name:
             raise InputError(where, place, "its name leads out of the folder of the maps.")
         other = taken.setdefault(name.casefold(), image)
         if other is not image:

@@ -327,7 +327,8 @@ def _pairs(
 def _rows(folder: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the rows of all shards with their file, without images."""
     shards = sorted(folder.glob(f"{split}-*-of-*.parquet"))
-    expected = int(shards[0].stem.rpartition("-")[2]) if shards else 1
+    named = shards[0].stem.rpartition("-")[2] if shards else "1"
+    expected = int(named) if named.isdecimal() and len(named) <= 9 else named
     if len(shards) != expected:
         raise InputError(
             folder, split, f"{len(shards)} of {expected} shards are here.", "Copy the others too."
@@ -344,8 +345,8 @@ def _rows_of(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     try:
         with open_regular(path) as opened:
             file = parquet.ParquetFile(opened)
-            check_footer(path, opened, file.metadata)
             names = [name for name in file.schema_arrow.names if name != "image"]
+            check_footer(path, opened, file, names)
             batches = file.iter_batches(GROUP, columns=names)
             while (batch := next(batches, None)) is not None:
                 yield from [(path, row) for row in batch.to_pylist()]

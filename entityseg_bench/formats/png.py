@@ -24,6 +24,7 @@ __all__ = [
     "read_labels",
     "read_rgb",
     "write_ids",
+    "write_image",
     "write_labels",
 ]
 
@@ -246,7 +247,7 @@ def write_labels(path: Path, labels: NDArray[Any]) -> None:
     most = int(labels.max(initial=0))
     if labels.min(initial=0) < 0 or most > 0xFFFF:
         raise InputError(path, "", f"a map of one channel holds 0..65535, not {most}.")
-    _save(path, np.ascontiguousarray(labels, np.uint8 if most <= 0xFF else np.uint16))
+    write_image(path, np.ascontiguousarray(labels, np.uint8 if most <= 0xFF else np.uint16), "PNG")
 
 
 def write_ids(path: Path, ids: NDArray[Any]) -> None:
@@ -257,12 +258,25 @@ def write_ids(path: Path, ids: NDArray[Any]) -> None:
     pixels = np.empty((*ids.shape, 3), np.uint8)
     for channel in range(3):
         pixels[..., channel] = ids >> (8 * channel) & 0xFF
-    _save(path, pixels)
+    write_image(path, pixels, "PNG")
 
 
-def _save(path: Path, pixels: NDArray[Any]) -> None:
+def write_image(path: Path, pixels: NDArray[Any], kind: str, **options: Any) -> None:
+    """Write an image whole or not at all; its folder is made.
+
+    It is encoded in memory: where the library writes into a file itself, a full disk cuts an image
+    off without a word.
+
+    Args:
+        path: The file.
+        pixels: (H, W) or (H, W, 3).
+        kind: Format of the library, as "JPEG".
+        options: Of that format.
+    """
     from PIL import Image
 
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, kind, **options)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, "PNG")
+        temporary.write_bytes(data.getvalue())

@@ -20,6 +20,8 @@ __all__ = ["Hints", "Plain", "parsed_results", "plain_results"]
 
 
 SEPARATOR = re.compile(r"[\s,]*")
+# What an image can be called by.
+_NAMES = (str, int, float)
 
 
 class Hints(NamedTuple):
@@ -210,10 +212,7 @@ class _Builder:
         if key is not None:
             if key != "image_id":
                 self._tally.add(f"image_id is missing in {{n}}: {key} was taken.")
-            value = row[key]
-            if isinstance(value, list) and len(value) == 1:
-                value = value[0]
-            return own_id(value, "image_id", self._tally)
+            return own_id(_alone(row[key]), "image_id", self._tally)
         if self._only is None:
             hint = "Say which image they are of: --image-id ID. Or write image_id into each."
             self._fault(idx, "it names no image (`image_id`).", hint, IMAGE_UNNAMED)
@@ -296,10 +295,14 @@ def named_image(text: str, images: Sequence[ImageInfo] | None) -> Any:
 def _image_key(row: dict[str, Any]) -> str | None:
     """Return the field that names the image of a record."""
     for key in IMAGE_KEYS:
-        value = row.get(key)
-        if isinstance(value, str | int | float) or (isinstance(value, list) and len(value) == 1):
+        if key in row and isinstance(_alone(row[key]), _NAMES):
             return key
     return None
+
+
+def _alone(value: Any) -> Any:
+    """Return what a list of one holds: batches of one image are written so."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _numbers(row: dict[str, Any]) -> list[str]:

@@ -200,7 +200,9 @@ class RecordFinder:
     def _image_of(self, part: Record, image_id: Any) -> Any:
         """Return the id of the image that an object is about, None where it names none."""
         for key in IMAGE_KEYS:
-            value = part.get(key)
+            if key not in part:
+                continue
+            value = part[key]
             if isinstance(value, dict):
                 own = value.get("image_id", value.get("id"))
                 name = value.get("file_name")

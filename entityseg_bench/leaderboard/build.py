@@ -6,7 +6,13 @@ from entityseg_bench.io import InputError, atomic_path, read_text
 from entityseg_bench.leaderboard.entries import read_models, read_published
 from entityseg_bench.leaderboard.page import to_html
 from entityseg_bench.leaderboard.tables import ABOUT_ORIGIN, Table, collect
-from entityseg_bench.leaderboard.writers import to_csv, to_json, to_latex, to_markdown
+from entityseg_bench.leaderboard.writers import (
+    markdown_text,
+    to_csv,
+    to_json,
+    to_latex,
+    to_markdown,
+)
 
 __all__ = ["BEGIN", "END", "render", "stale", "write"]
 
@@ -63,7 +69,7 @@ def _best_rows(table: Table) -> str:
 
 
 def _part(table: Table) -> str:
-    return f"## {table.title}\n\n{to_markdown(table)}\n"
+    return f"## {markdown_text(table.title)}\n\n{to_markdown(table)}\n"
 
 
 def _origins() -> str:

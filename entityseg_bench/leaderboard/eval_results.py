@@ -4,6 +4,7 @@ The format is that of ``docs/hub/eval-results.md`` of hub-docs, which is still b
 """
 
 import json
+import re
 from pathlib import Path
 
 from entity_api.names import BOARD, MAIN, Metric
@@ -16,6 +17,8 @@ __all__ = ["DATASET_IDS", "eval_results", "export_eval_results", "task_id"]
 
 # Name of a data set on the board -> its repository on the hub.
 DATASET_IDS = {"EntitySeg": "qqlu1992/Adobe_EntitySeg"}
+# Name of a repository on the hub, with its owner's.
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def task_id(task: Task, resolution: str) -> str:
@@ -102,6 +105,8 @@ def export_eval_results(
     if known is None:
         what = f"nothing is known of a repository of {model.dataset!r} on the hub."
         raise InputError(path, "dataset", what, "Say it: --dataset-id OWNER/NAME.")
+    if not REPOSITORY.fullmatch(known):
+        raise InputError("arguments", "--dataset-id", f"{known!r} is not OWNER/NAME.")
     target = Path(repository) / ".eval_results" / "entityseg.yaml"
     text = eval_results(model, path, known, date)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """The shape of the leaderboard's files: what a field may hold, and what it means."""
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,7 +8,7 @@ import msgspec
 
 from entity_api.names import LETTERS, PublishedName, averages
 from entityseg_bench.categories import Task
-from entityseg_bench.io import InputError, printable
+from entityseg_bench.io import InputError
 from entityseg_bench.layout import Resolution, Split
 
 __all__ = [
@@ -47,15 +48,21 @@ OWN_METRICS: dict[Task, frozenset[str]] = {
 }
 
 
+# Kinds of characters: control, format (zero width, direction), surrogate, private, unassigned; ends
+# of lines and paragraphs.
+UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+
+
 def check_shown(struct: msgspec.Struct) -> None:
     """See that no text can mislead a reader of the tables.
 
     Raises:
-        ValueError: One holds a control character, or one that turns the direction of writing.
+        ValueError: One holds a control character, one that turns the direction of writing, or one
+            that is not seen, by which two names that look alike differ.
     """
     for name in struct.__struct_fields__:
         value = getattr(struct, name)
-        if isinstance(value, str) and printable(value) != value:
+        if isinstance(value, str) and any(unicodedata.category(c) in UNSEEN for c in value):
             raise ValueError(f"`{name}` holds a character that is not to be shown")
 
 
@@ -116,12 +123,18 @@ class HashedFile(msgspec.Struct, frozen=True):
     name: Text
     sha256: Hash
 
+    def __post_init__(self) -> None:
+        check_shown(self)
+
 
 class Toolkit(msgspec.Struct, frozen=True):
     """Name what scored."""
 
     name: Text
     version: Text
+
+    def __post_init__(self) -> None:
+        check_shown(self)
 
 
 class Files(msgspec.Struct, frozen=True):

@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 
 from entity_api.names import DETAIL, PUBLISHED, Metric
-from entityseg_bench.compare.paper import tex_text
+from entityseg_bench.compare.paper import csv_text, tex_text
 from entityseg_bench.leaderboard.tables import Column, Row, Table, millions, percent
 
-__all__ = ["to_csv", "to_json", "to_latex", "to_markdown"]
+__all__ = ["markdown_text", "to_csv", "to_json", "to_latex", "to_markdown"]
 
 
 def to_markdown(table: Table, most: int | None = None) -> str:
@@ -27,7 +27,7 @@ def to_markdown(table: Table, most: int | None = None) -> str:
     ]
     notes: list[str] = []
     for row in table.rows[:most]:
-        cells = [_plain(row.method), _plain(row.backbone), millions(row.parameters)]
+        cells = [markdown_text(row.method), markdown_text(row.backbone), millions(row.parameters)]
         for column in table.columns:
             cells.append(_ranked(table, row, column, ("**{}**", "<u>{}</u>")))
         origin = f"[{row.origin}]({_address(row.url)})"
@@ -36,7 +36,10 @@ def to_markdown(table: Table, most: int | None = None) -> str:
             origin += f" <sup>{notes.index(row.note) + 1}</sup>"
         lines.append(f"| {' | '.join([*cells, origin])} |")
     if notes:
-        lines += ["", *(f"<sup>{k}</sup> {_plain(note)}  " for k, note in enumerate(notes, 1))]
+        lines += [
+            "",
+            *(f"<sup>{k}</sup> {markdown_text(note)}  " for k, note in enumerate(notes, 1)),
+        ]
     return "\n".join(lines)
 
 
@@ -50,7 +53,7 @@ def _ranked(table: Table, row: Row, column: Column, styles: tuple[str, str]) -> 
     return styles[place - 1].format(text)
 
 
-def _plain(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Escape what Markdown, or HTML in it, would take for its own."""
     text = text.replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
@@ -77,10 +80,10 @@ def to_csv(tables: Sequence[Table]) -> str:
             for dataset, resolution in sorted(parts, key=str, reverse=True):
                 own = [row.values.get(Column(metric, resolution, dataset)) for metric in metrics]
                 writer.writerow(
-                    [_cell(dataset or table.dataset), *about, resolution or "",
-                     _cell(row.method), _cell(row.backbone), row.parameters,
+                    [csv_text(dataset or table.dataset), *about, resolution or "",
+                     csv_text(row.method), csv_text(row.backbone), row.parameters,
                      *("" if value is None else f"{value:.10g}" for value in own),
-                     row.origin, _cell(row.source), row.url, _cell(row.note)]
+                     row.origin, csv_text(row.source), row.url, csv_text(row.note)]
                 )  # fmt: skip
     return out.getvalue()
 
@@ -122,11 +125,6 @@ def to_json(tables: Sequence[Table]) -> str:
         for table in tables
     ]
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
-
-
-def _cell(text: str) -> str:
-    """Mark a text as one where a spreadsheet would compute it."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 LATEX_MARKS = {"measured": "", "first-party": "$^{a}$", "secondary": "$^{b}$",

@@ -196,6 +196,8 @@ class SavedScoring:
             arrays, about = read_arrays(path)
             if about.get("version") != VERSION:
                 raise StateError(f"it is of version {about.get('version')}, not {VERSION}")
+            if not about["shards"]:
+                raise StateError("it names no shard")
             own = {name: _of(arrays, f"{name}/") for name in PARTS}
             state = EvalState.of_arrays(own["state"])
             errors = about["errors"]
@@ -203,8 +205,8 @@ class SavedScoring:
                 task=str(about["task"]),
                 shards=[
                     {
-                        side: {key: str(values[key]) for key in ("name", "sha256")}
-                        for side, values in shard.items()
+                        side: {key: str(shard[side][key]) for key in ("name", "sha256")}
+                        for side in ("ground_truth", "predictions")
                     }
                     for shard in about["shards"]
                 ],
@@ -220,7 +222,9 @@ class SavedScoring:
                 else None,
                 errors=Judgements.of_file(errors, own["errors"], state.params) if errors else None,
             ).checked()
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RecursionError,
+        ) as error:  # fmt: skip
             raise InputError(
                 path, "", f"it is no saved scoring: {error}.", "evaluate --save-state writes them."
             ) from None

@@ -116,6 +116,7 @@ SIZES = {
     "a tuple": (6, 5),
     "an array": np.array([6, 5]),
     "floats": [6.0, 5.0],
+    "a half": [6.5, 5.0],
     "text": "65",
     "one number": [6],
     "three": [6, 5, 3],
@@ -185,7 +186,7 @@ REFUSED = {
     "there the memory behind the runs is drawn": (
         "annToMask of: run lengths and a half", "annToMask of: no run lengths"),
     "a size is two whole numbers: another one is a broken record": (
-        "size in decode: floats", "size in area: floats", "size in toBbox: floats",
+        "size in decode: a half", "size in area: a half", "size in toBbox: a half",
         "size in decode: three", "size in area: three", "size in toBbox: three",
     ),
     "there the answer is None": (

@@ -214,6 +214,15 @@ def unknown_categories(dataset, results):
         record["category_id"] = 99
 
 
+def sizes_as_floats(dataset, results):
+    for record in (*dataset["annotations"], *results):
+        record["segmentation"]["size"] = [float(side) for side in record["segmentation"]["size"]]
+
+
+def listed_twice(dataset, results):
+    results[2:2] = [results[-1], results[0]]
+
+
 RECORDS = {
     "boxes beside masks": lambda dataset, results: None,
     "masks alone": lambda dataset, results: (dataset, only(results, "segmentation")),
@@ -226,6 +235,8 @@ RECORDS = {
     "polygons": polygons,
     "plain run lengths": plain_run_lengths,
     "image ids as text": text_ids,
+    "sizes as floats": sizes_as_floats,
+    "records that are listed twice": listed_twice,
     "categories that are not there": unknown_categories,
 }
 

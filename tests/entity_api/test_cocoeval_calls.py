@@ -26,6 +26,15 @@ EVAL_CALLS = {
         for key, anns in after(f, kind, "evaluate")._gts.items()
         if anns
     },
+    "ignored": lambda f, kind: sorted(
+        (ann["id"], ann["_ignore"])
+        for anns in after(f, kind, "evaluate")._gts.values()
+        for ann in anns
+    ),
+    "ignored at a range": lambda f, kind: (
+        after(f, kind, "evaluate").evaluateImg(IMAGE, 1, [20, 50], 9)
+        and sorted((g["id"], g["_ignore"]) for g in after(f, kind, "evaluate")._gts[IMAGE, 1])
+    ),
     "prepared": lambda f, kind: sorted(
         (ann["id"], ann["ignore"], ann["area"], ann["iscrowd"])
         for anns in after(f, kind, "_prepare")._gts.values()

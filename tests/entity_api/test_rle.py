@@ -228,7 +228,7 @@ def test_broken_counts(counts, message):
     [
         None, 3, "141", [], {"size": [3, 2]}, {"counts": "141"}, {"size": [6], "counts": "6"},
         {"size": [3, 2, 1], "counts": "6"}, {"size": 6, "counts": "6"},
-        {"size": [3.0, 2], "counts": "6"}, {"size": ["3", "2"], "counts": "6"},
+        {"size": [3.5, 2], "counts": "6"}, {"size": ["3", "2"], "counts": "6"},
         {"size": [-3, -2], "counts": "6"}, {"size": [True, 6], "counts": "6"},
         {"size": [None, 6], "counts": "6"}, {"size": "32", "counts": "6"},
     ],

@@ -1,6 +1,8 @@
 """Mergeable states: any split, any order, equal bits, against one evaluation of everything."""
 
 import dataclasses
+import errno
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from drawn_boxes import draw_box
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entity_api import Detections, EvalParams, GroundTruth, evaluate, rle, state_ranges
+from entity_api import Detections, EvalParams, GroundTruth, evaluate, rle, state_arrays, state_ranges
 from entity_api.state import EvalState
 from entity_api.state_file import StateError
 
@@ -203,7 +205,16 @@ def test_what_cannot_be_merged_is_refused():
         ("group_image", lambda v: v + 99, "a group of no image"),
         ("group_image", lambda v: v[::-1], "out of order"),
         ("n_gt", lambda v: v[:, :1], "n_gt of shape"),
+        ("n_gt", lambda v: v * 0, "more matches than ground truth"),
+        ("image_texts", lambda v: np.frombuffer(b"[null]", np.uint8), "that is no text"),
         ("head", lambda v: v[:-2], "no state"),
+        (
+            "head",
+            lambda v: np.frombuffer(
+                v.tobytes().replace(b'"categories": [', b'"categories": [Infinity, '), np.uint8
+            ),
+            "no state",
+        ),
     ],
 )
 def test_arrays_that_are_no_state_are_refused(name, change, message):
@@ -224,3 +235,27 @@ def test_files_that_hold_no_state_are_refused(tmp_path):
         path.write_bytes(broken)
         with pytest.raises(StateError, match=r"state\.parquet"):
             EvalState.load(path)
+
+
+def test_a_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "state"
+    gt, dt = scene(3, 5, IDS)
+    state = EvalState.of(evaluate(gt, dt), gt.image_ids)
+    before = os.umask(0o022)
+    try:
+        state.save(path)
+    finally:
+        os.umask(before)
+    if os.name == "posix":
+        assert path.stat().st_mode & 0o777 == 0o644
+    content = path.read_bytes()
+
+    def fill_the_disk(path, arrays, about):
+        path.write_bytes(content[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(state_arrays, "write_arrays", fill_the_disk)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        state.save(path)
+    assert path.read_bytes() == content
+    assert [one.name for one in tmp_path.iterdir()] == ["state"]

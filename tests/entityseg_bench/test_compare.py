@@ -206,6 +206,16 @@ def test_files_for_a_paper(files, tmp_path):
     assert lines[0] == r"\begin{table}" and lines[-1] == r"\end{table}"
 
 
+def test_names_of_files_are_no_code_in_any_format(files):
+    gt, *both = map(str, files)
+    labels = ["=cmd|' /C calc'!A0", "\uff1d1\n\n\\input{x}"]
+    named = compare_files(gt, both, labels, n_resamples=5, n_permutations=0)
+    rows = list(csv.DictReader(comparison_csv(named).splitlines()))
+    assert {row["file"] for row in rows} == {f"'{labels[0]}", "'\uff1d1\\n\\n\\input{x}"}
+    tex = comparison_tex(named)
+    assert r"\textbackslash{}n\textbackslash{}n\textbackslash{}input\{x\}" in tex
+
+
 @pytest.mark.parametrize("option", ["--json", "--tex", "--csv"])
 def test_a_target_that_cannot_be_written_is_found_before_the_work(tmp_path, capsys, option):
     # None of the inputs exists: only a check before they are read can speak of the target.

@@ -1,5 +1,6 @@
 """A data set through turbulent air: the same names, sizes and annotations, other pixels."""
 
+import json
 import os
 
 import numpy as np
@@ -14,6 +15,7 @@ from entityseg_bench.cli import main
 from entityseg_bench.corrupt import NOTE
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.demo import write_demo
+from entityseg_bench.io import locked
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +114,59 @@ def test_an_orientation_tag_stays(demo, tmp_path):
     assert main(["corrupt", str(copy), str(tmp_path / "out"), "--distance", "10"]) == 0
     with Image.open(tmp_path / "out" / path.relative_to(copy)) as opened:
         assert opened.getexif()[0x0112] == 1
+
+
+def test_a_run_that_was_killed_while_it_linked_goes_on(demo, tmp_path):
+    args = ["corrupt", str(demo), str(tmp_path / "out"), "--distance", "100"]
+    assert main(args) == 0
+    whole = sorted(path.name for path in (tmp_path / "out").iterdir())
+    for name in ("annotations", "demo.json"):
+        (tmp_path / "out" / name).unlink()
+    assert main(args) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == whole
+
+
+def test_an_image_that_was_changed_is_written_again(tmp_path):
+    copy = write_demo(tmp_path / "demo", 8, 0, (60, 90))
+    args = ["corrupt", str(copy), str(tmp_path / "out"), "--distance", "100"]
+    assert main(args) == 0
+    dataset = EntityDataset.open(copy, "entity", "val")
+    path = dataset.image_path(dataset.images[0])
+    written = tmp_path / "out" / path.relative_to(copy)
+    before = written.read_bytes()
+    Image.fromarray(255 - dataset.read_image(dataset.images[0])).save(path)
+    # Another image may be older than the copy of the one whose name it has.
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    assert main(args) == 0
+    assert written.read_bytes() != before
+
+
+def test_two_processes_do_not_write_one_folder(demo, tmp_path, capsys):
+    with locked(tmp_path / "out"):
+        assert main(["corrupt", str(demo), str(tmp_path / "out"), "--distance", "100"]) == 2
+    assert "is writing it" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("name", ["../../victim.jpg", "../victim.jpg", "{outside}/victim.jpg"])
+def test_a_copy_stays_in_its_folder(demo, tmp_path, capsys, name):
+    copy = write_demo(tmp_path / "demo", 8, 0, (60, 90))
+    path = copy / "annotations/entity_segmentation/entityv2_010203_entity_val.json"
+    content = json.loads(path.read_bytes())
+    victims = [tmp_path / "victim.jpg", copy / "victim.jpg", tmp_path / "elsewhere/victim.jpg"]
+    for victim in victims:
+        victim.parent.mkdir(exist_ok=True)
+        height, width = content["images"][0]["height"], content["images"][0]["width"]
+        Image.new("RGB", (width, height)).save(victim)
+    before = [victim.read_bytes() for victim in victims]
+    content["images"][0]["file_name"] = name.format(outside=tmp_path / "elsewhere")
+    path.write_text(json.dumps(content))
+    args = ["corrupt", str(copy), str(tmp_path / "out"), "--distance", "100", "--allow-outside"]
+    code = main(args)
+    assert [victim.read_bytes() for victim in victims] == before
+    assert not list(tmp_path.glob("*.jpg"))[1:]
+    if code:
+        assert "has no place" in capsys.readouterr().err
+    else:
+        # The one that is in the data set's folder has its copy in the other.
+        assert (tmp_path / "out/victim.jpg").is_file()

@@ -15,6 +15,7 @@ from entityseg_bench.cli import main
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.demo import write_demo
 from entityseg_bench.download import make_plan
+from entityseg_bench.io import locked
 from entityseg_bench.layout import PART_FOLDERS, RELEASE_INNER
 
 RELEASED = {
@@ -149,6 +150,14 @@ def test_nothing_is_downloaded_unasked(server, tmp_path, capsys):
     assert "Adobe Research License" in printed.out and "GB to download" in printed.out
     assert "--yes goes on" in printed.err
     assert not server.asked and not (tmp_path / "data").exists()
+
+
+def test_two_processes_do_not_get_one_file(server, tmp_path, capsys):
+    args = ["download", str(tmp_path / "data"), "--yes", "--annotations-only"]
+    with locked(tmp_path / "data/.download/entityseg_val.json.done"):
+        assert main(args) == 2
+    assert "is writing it" in capsys.readouterr().err
+    assert main(args) == 1
 
 
 def test_a_link_does_not_lead_out(server, tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -117,6 +119,24 @@ def test_one_image_is_drawn_of_records_that_name_none(tmp_path, images, capsys):
     assert len(list(drawn.iterdir())) == 1
     assert main(command) == 2
     assert "--image-id" in capsys.readouterr().err
+
+
+def test_closed_streams_are_no_fault(tmp_path, images):
+    """A command that was started without standard streams writes its files, or says nothing."""
+    script = (
+        "import sys; sys.stdin = sys.stdout = sys.stderr = None\n"
+        "from entityseg_bench.cli import main; sys.exit(main(sys.argv[1:]))\n"
+    )
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-c", script, *map(str, arguments)], check=False, capture_output=True
+        )
+
+    assert run("models", "--json", tmp_path / "models.json").returncode == 0
+    assert json.loads((tmp_path / "models.json").read_bytes())
+    done = run("evaluate", tmp_path / "models.json", "-")
+    assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
 
 
 def test_windows_names(tmp_path, capsys):

@@ -125,3 +125,24 @@ def test_the_token_stays_with_its_host(server, tmp_path, monkeypatch):
     asked.clear()
     hub.fetch(file, tmp_path)
     assert "authorization" not in asked
+
+
+@pytest.mark.parametrize("path", ["../victim", "/{folder}/victim", "a/../../victim", "C:\\victim"])
+def test_a_listing_does_not_lead_out_of_the_folder(server, tmp_path, path):
+    own = path.format(folder=str(tmp_path).lstrip("/"))
+    (tmp_path / "victim").write_bytes(b"mine")
+    server.files[own] = b"theirs"
+    with pytest.raises(InputError, match="leads out of this folder"):
+        hub.fetch(hub.HubFile(own, 6), tmp_path / "store")
+    assert (tmp_path / "victim").read_bytes() == b"mine"
+
+
+def test_a_planted_link_is_not_written_through(server, tmp_path):
+    file = hub.list_files()[0]
+    (tmp_path / "victim").write_bytes(b"mine")
+    target = tmp_path / "store" / WEIGHTS
+    target.parent.mkdir(parents=True)
+    target.with_name(f".{target.name}.{file.digest[:16]}.part").symlink_to(tmp_path / "victim")
+    with pytest.raises(InputError, match="it is a link"):
+        hub.fetch(file, tmp_path / "store")
+    assert (tmp_path / "victim").read_bytes() == b"mine"

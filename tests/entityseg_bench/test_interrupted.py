@@ -215,6 +215,7 @@ def wait_for(true: object, seconds: float = 60) -> None:
     [
         (signal.SIGTERM, False, 143),
         (signal.SIGINT, True, 130),
+        (signal.SIGHUP, True, 129),
         (signal.SIGKILL, False, -signal.SIGKILL),
     ],
 )
@@ -234,6 +235,32 @@ def test_a_signal_ends_every_process(tmp_path: Path, number: int, to_all: bool, 
     assert main(["convert", str(source), str(tmp_path / "out"), "--to", "npz", "--jobs", "1"]) == 0
     left = [path for path in (tmp_path / "out").rglob(".*") if path.is_file()]
     assert left == []
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    """As under ``nohup``."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start("demo", tmp_path / "set", "--images", "40", "--size", "100,150")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_for(lambda: list((tmp_path / "set").rglob("*.jpg")))
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_a_signal_while_a_command_is_imported() -> None:
+    script = (
+        "import os, signal, sys, importlib\n"
+        "from entityseg_bench import cli\n"
+        "def broken_off(name):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "cli.importlib.import_module = broken_off\n"
+        "sys.exit(cli.main(['evaluate', 'gt', 'pred']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (130, b"entityseg: stopped\n")
 
 
 def killed(idx: int) -> int:

@@ -289,6 +289,18 @@ def test_a_full_disk_is_said_of_the_target(tmp_path):
     assert names_in(tmp_path) == ["a.json"]
 
 
+def test_what_a_command_reads_is_not_written_over(tmp_path):
+    for name in ("gt.json", "dt.json"):
+        (tmp_path / name).write_text("[]")
+    check_writable(tmp_path / "new.json", None, inputs=[tmp_path / "gt.json", None, "-"])
+    for path in (tmp_path / "gt.json", tmp_path / "x/../gt.json"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match="the command reads it"):
+            check_writable(tmp_path / "new.json", path, inputs=[tmp_path / "gt.json"])
+    with pytest.raises(InputError, match="two outputs have this name"):
+        check_writable(tmp_path / "new.json", tmp_path / "x/../new.json")
+
+
 @posix
 def test_a_device_is_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")

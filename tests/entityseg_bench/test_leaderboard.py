@@ -231,6 +231,7 @@ def test_results_for_a_model_repository(files, tmp_path, capsys):
     assert "--dataset-id OWNER/NAME" in capsys.readouterr().err
     command += ["--dataset-id", "me/squares"]
     assert main([*command, "--date", "yesterday"]) == 2
+    assert main([*command, "--dataset-id", "me/squares\n- value: 99"]) == 2
     assert main([*command, "--date", "2026-11-29"]) == 0
     target = tmp_path / "model/.eval_results/entityseg.yaml"
     assert capsys.readouterr().out.strip().endswith(str(target))
@@ -334,6 +335,15 @@ def test_names_are_no_code_in_any_format():
     cells = [read[key] for key in ("dataset", "method", "backbone", "source", "note")]
     assert cells == ["'=1", f"'{name}", "'-1", "'@x", "'+2"]
     assert r"\$d\$ \textasciitilde{}" in to_latex(table)
+
+
+def test_a_data_set_in_a_heading_is_no_code(files, tmp_path):
+    board = tmp_path / "board"
+    add(files[2], board, **{**ABOUT, "dataset": "<img src=x onerror=alert(1)> [a](b)"})
+    (board / "published.json").write_text('{"schema": 1, "sources": {}, "rows": []}')
+    text = render(board, None)[board / "README.md"]
+    assert "<img" not in text
+    assert r"&lt;img src=x onerror=alert(1)> \[a\](b)" in text
 
 
 def test_average_recall_is_refused_as_a_published_metric(tmp_path):
@@ -547,6 +557,7 @@ def test_every_model_has_a_file_of_its_own(files, tmp_path):
         ("method", "a\nb"),
         ("backbone", "\x1b[2J"),
         ("dataset", "\u202edne"),
+        ("model", "a\u200bb"),
         ("paper", "https://a.org\n"),
         ("code", "https://a.org/`{}"),
     ],

@@ -87,6 +87,7 @@ def test_five_files_differ_by_more_than_colour():
 
 
 def test_names_are_shown_as_they_are():
+    assert figures.shown_name("a/long/path/to/preds.json") == "a/long…to/preds.json"
     assert figures.shown_name("a$b_c") == r"a\$b_c"
     assert (
         figures.shown_name("_hidden").strip("\u200b") == "_hidden" != figures.shown_name("_hidden")

@@ -4,10 +4,13 @@ import copy
 import gzip
 import io
 import json
+import pickle
 import random
 import struct
 import zipfile
 import zlib
+
+import numpy as np
 
 # Bytes that mean something in one of the formats, and numbers on the edge of a type.
 WORDS = [
@@ -25,6 +28,12 @@ VALUES = [
     {"counts": [1], "size": [1]}, [[0, 0, 4, 0, 4, 4]], [[1e30] * 6], "entity", "semantic",
 ]  # fmt: skip
 LONGEST = 1 << 16
+# Kind of an array -> numbers on its edge.
+NUMBERS = {
+    "i": [0, 1, -1, 2, 100, 2**31 - 1, -(2**31)],
+    "u": [0, 1, 2, 3, 4, 255],
+    "f": [0.0, -0.0, 1e308, -1e308, float("nan"), float("inf"), float("-inf")],
+}
 
 
 def bend_bytes(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
@@ -73,6 +82,75 @@ def bend_gzip(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
     if rng.random() < 0.2:
         return bend_bytes(data, rng, others)
     return gzip.compress(bend_json(gzip.decompress(data), rng, others), 1, mtime=0)
+
+
+def bend_lines(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """Change the JSON of a line, or how lines are parted."""
+    lines = data.splitlines()
+    if rng.random() < 0.2 or not lines:
+        return bend_bytes(data, rng, others)
+    at = rng.randrange(len(lines))
+    lines[at] = bend_json(lines[at], rng, others)
+    return b"\n".join(lines)
+
+
+def bend_columns(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """Change values or columns of a Parquet file, or write it as Arrow, or damage its bytes."""
+    import pyarrow as pa
+    from pyarrow import ipc, parquet
+
+    if rng.random() < 0.3 or data.startswith(b"ARROW1"):
+        return bend_bytes(data, rng, others)
+    try:
+        columns = parquet.read_table(io.BytesIO(data)).to_pydict()
+    except (pa.ArrowException, OSError, ValueError):  # one that was found before
+        return bend_bytes(data, rng, others)
+    if rng.random() < 0.5:
+        # One type in all rows, as Arrow has it.
+        name = rng.choice(list(columns))
+        columns[name] = [copy.deepcopy(rng.choice(VALUES))] * len(columns[name])
+    else:
+        bend_value(columns, rng)
+    out = io.BytesIO()
+    try:
+        table = pa.table(columns)
+        if rng.random() < 0.3:
+            with ipc.new_file(out, table.schema) as writer:
+                writer.write_table(table)
+        else:
+            parquet.write_table(table, out)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, AttributeError):
+        return bend_bytes(data, rng, others)
+    return out.getvalue()
+
+
+def bend_pickled(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """Change the values of a pickle, or its bytes."""
+    if rng.random() < 0.5:
+        return bend_bytes(data, rng, others)
+    # Our own two: nothing else is unpickled.
+    content = bend_value(pickle.loads(rng.choice(others[:2])), rng)
+    return pickle.dumps(content, protocol=rng.choice((2, 4, 5)))
+
+
+def bend_arrays(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """Change the content of an NPZ whose texts are JSON, or as `bend_npz`."""
+    if rng.random() < 0.3:
+        return bend_npz(data, rng, others)
+    with np.load(io.BytesIO(data)) as found:
+        arrays = dict(found)
+    name = rng.choice(list(arrays))
+    values = arrays[name].copy()
+    if values.dtype == np.uint8 and values.tobytes()[:1] in (b"{", b"["):
+        values = np.frombuffer(bend_json(values.tobytes(), rng, others), np.uint8)
+    elif values.size and rng.random() < 0.6:
+        values.flat[rng.randrange(values.size)] = rng.choice(NUMBERS[values.dtype.kind])
+    else:
+        values = rng.choice((values[:-1], values[:0], values.ravel(), values[None], values[::-1]))
+    arrays[name] = values
+    out = io.BytesIO()
+    np.savez(out, **arrays)
+    return out.getvalue()
 
 
 def bend_npz(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:

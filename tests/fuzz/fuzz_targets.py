@@ -6,14 +6,27 @@ promise is a finding.
 
 import json
 import math
+import pickle
 import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fuzz_mutations import bend_bytes, bend_gzip, bend_json, bend_npz, bend_png, bend_value
-from fuzz_seeds import write_seeds
+import numpy as np
+from fuzz_mutations import (
+    bend_arrays,
+    bend_bytes,
+    bend_columns,
+    bend_gzip,
+    bend_json,
+    bend_lines,
+    bend_npz,
+    bend_pickled,
+    bend_png,
+    bend_value,
+)
+from fuzz_seeds import SIZES, tiny, write_seeds
 
 from entity_api import RecordError, evaluate
 from entity_api.params import EvalParams
@@ -23,6 +36,7 @@ from entityseg_bench.formats.png import opened_image, read_ids, read_labels, rea
 from entityseg_bench.io import InputError
 from entityseg_bench.leaderboard.entries import add, read_model, read_published
 from entityseg_bench.leaderboard.verify import choose
+from entityseg_bench.scale.saved import SavedScoring, merge_files
 from entityseg_bench.score import evaluate_files
 from entityseg_bench.validate import validate
 
@@ -122,6 +136,18 @@ def _index(target: Target) -> None:
     score(target.folder / "gt.json", target.path.parent)
 
 
+def _folder(target: Target) -> None:
+    agree(target.folder / "gt.json", target.path.parent)
+
+
+def _states(target: Target) -> None:
+    merged = merge_files([target.path])
+    result = merged.state.finish()
+    assert all(math.isnan(value) or 0 <= value <= 1 for value in result.metrics.values())
+    json.dumps(merged.record(result, None))
+    merged.save(target.folder / "again.npz")
+
+
 def _npz(target: Target) -> None:
     table = read_npz(target.folder / "npz")
     table.ground_truth()
@@ -205,11 +231,62 @@ def _make_values(folder: Path) -> None:
 
 
 def _make_parquet(folder: Path) -> None:
-    from fuzz_seeds import tiny
-
     from entityseg_bench.formats.parquet import write_parquet
 
     write_parquet(tiny(), folder / "parquet")
+
+
+def _results_in(folder: Path) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads((folder / "dt.json").read_bytes())
+    return found
+
+
+def _make_lines(folder: Path) -> None:
+    lines = [json.dumps(row) for row in _results_in(folder)]
+    (folder / "dt.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def _make_sam(folder: Path) -> None:
+    for number in range(1, 4):
+        rows = [dict(row) for row in _results_in(folder) if row["image_id"] == number]
+        for row in rows:
+            row["predicted_iou"] = row.pop("score")
+            row["stability_score"], row["point_coords"] = 0.9, [[1.0, 2.0]]
+            del row["image_id"]
+        (folder / "sam").mkdir(exist_ok=True)
+        (folder / "sam" / f"{number}.json").write_text(json.dumps(rows))
+
+
+def _make_arrow(folder: Path) -> None:
+    from pyarrow import ipc, parquet
+
+    from entityseg_bench.formats.arrow import write_arrow
+
+    write_arrow(tiny(), folder / "dt.parquet")
+    table = parquet.read_table(folder / "dt.parquet")
+    with ipc.new_file(folder / "dt.arrow", table.schema) as writer:
+        writer.write_table(table)
+
+
+def _make_pickled(folder: Path) -> None:
+    (folder / "dt.pkl").write_bytes(pickle.dumps(_results_in(folder), protocol=2))
+    masks = np.zeros((1, 9, 7), bool)
+    masks[0, 2:5, 1:4] = True
+    arrays = [{"image_id": 1, "scores": np.array([0.5]), "masks": masks}]
+    (folder / "arrays.pkl").write_bytes(pickle.dumps(arrays, protocol=4))
+
+
+def _make_masks(folder: Path) -> None:
+    for number, (height, width) in enumerate(SIZES, start=1):
+        masks = np.zeros((2, height, width), bool)
+        masks[0, 0, 0] = masks[1, -1, -1] = True
+        (folder / "masks").mkdir(exist_ok=True)
+        np.savez(folder / "masks" / f"{number}.npz", masks=masks, scores=np.array([0.5, 0.25]))
+
+
+def _make_states(folder: Path) -> None:
+    scoring = evaluate_files(folder / "gt.json", folder / "dt.json", boundary=True)
+    SavedScoring.of(scoring).save(folder / "state.npz")
 
 
 def _make_published(folder: Path) -> None:
@@ -230,9 +307,6 @@ def _make_yaml(folder: Path) -> None:
 
 
 def _make_weights(folder: Path) -> None:
-    import pickle
-
-    import numpy as np
     import safetensors.torch
     import torch
 
@@ -246,8 +320,14 @@ def _make_weights(folder: Path) -> None:
 
 
 MAKERS = {
+    "arrow": _make_arrow,
+    "lines": _make_lines,
+    "masks": _make_masks,
     "parquet": _make_parquet,
+    "pickled": _make_pickled,
     "published": _make_published,
+    "sam": _make_sam,
+    "states": _make_states,
     "values": _make_values,
     "weights": _make_weights,
     "yaml": _make_yaml,
@@ -260,6 +340,12 @@ def targets() -> dict[str, Target]:
         Target("results", _results, "dt.json"),
         Target("annotations", _annotations, "gt.json", ("mixed.json",)),
         Target("gzip", _results, "dt.json.gz", bend=bend_gzip),
+        Target("lines", _results, "dt.jsonl", bend=bend_lines),
+        Target("arrow", _results, "dt.parquet", ("dt.arrow",), bend_columns),
+        Target("pickled", _results, "dt.pkl", ("arrays.pkl",), bend_pickled),
+        Target("sam", _folder, "sam/1.json"),
+        Target("masks", _folder, "masks/1.npz", bend=bend_npz),
+        Target("states", _states, "state.npz", bend=bend_arrays),
         Target("panoptic", _panoptic, "pan.json"),
         Target("index", _index, "npz/annotations.json"),
         Target("id_index", _index, "ids/annotations.json"),

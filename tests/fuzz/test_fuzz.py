@@ -17,8 +17,8 @@ from fuzz_targets import CORPUS, targets
 
 SCALE = 50 if os.environ.get("ENTITYSEG_DEEP") else 1
 # Which need more than the package's own libraries.
-NEEDS = {"parquet": "datasets", "weights": "torch", "yaml": "yaml"}
-RUNS = {"parquet": 100, "weights": 300, "yaml": 300, "values": 3000}
+NEEDS = {"arrow": "pyarrow", "parquet": "datasets", "weights": "torch", "yaml": "yaml"}
+RUNS = {"arrow": 300, "parquet": 100, "states": 300, "weights": 300, "yaml": 300, "values": 3000}
 FINDINGS = sorted(path for path in CORPUS.glob("*/*"))
 
 

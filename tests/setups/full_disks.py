@@ -2,7 +2,9 @@
 
 In a process of its own, for it forks: the imports are made once. Below a file nothing can be
 written, a limit on the size of files stands for the full disk, and as another user a folder is
-read-only. Each must end with 2 and one line, and what was there before must stay.
+read-only. Each must end with 2 and one line, and what was there before must stay. Where there is
+room for a small file alone, a command that ends with 0 must have written what it writes where all
+is well.
 """
 
 import contextlib
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from entityseg_bench.cli import main
 from entityseg_bench.demo import write_demo
+from entityseg_bench.scale.saved import SavedScoring
 from entityseg_bench.score import evaluate_files, result_record
 
 NOBODY = 65534
@@ -35,6 +38,9 @@ def commands(root, target):
     yield ["evaluate", *both, "--json", f"{out}.json.gz"]
     for kind in ("json", "tex", "csv"):
         yield ["compare", *both, both[1], "--resamples", "5", f"--{kind}", f"{out}.{kind}"]
+    yield ["compare", *both, both[1], "--resamples", "5", "--figures", out, "--permutations", "0"]
+    yield ["evaluate", *both, "--save-state", f"{out}.npz"]
+    yield ["merge", str(root / "state.npz"), "--json", f"{out}.json", "--save-state", f"{out}.npz"]
     yield ["errors", *both, "--json", f"{out}.json"]
     yield ["validate", *both, "--json", f"{out}.json"]
     yield ["info", str(root / "set"), "--json", f"{out}.json"]
@@ -76,6 +82,11 @@ def no_room():
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
+def little_room():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))
+
+
 def as_nobody():
     if os.getuid() == 0:
         os.setgroups([])
@@ -100,6 +111,17 @@ def check(arguments, prepare, target):
     assert all(path.name.endswith(".journal") for path in changed), (arguments, changed)
 
 
+def check_little(arguments, well, folder):
+    """See that a command with little room writes all, as where all is well, or says so."""
+    code, said = end_of(arguments, little_room)
+    assert code in (0, 1, 2) and "Traceback" not in said, (arguments, code, said)
+    for path, data in content(folder).items():
+        finished = not (path.name.startswith(".") or path.suffix in (".npz", ".json", ".html"))
+        if finished and (well / path.relative_to(folder)).is_file():
+            # Some files say when they were made, or where; images and maps do not.
+            assert data == (well / path.relative_to(folder)).read_bytes(), (arguments, path)
+
+
 if __name__ == "__main__":
     root = Path(sys.argv[1])
     write_demo(root / "set", 12, size=(48, 64))
@@ -107,6 +129,7 @@ if __name__ == "__main__":
     assert main(["convert", str(gt), str(root / "dt.json"), "--to", "results"]) == 0
     record = result_record(evaluate_files(gt, root / "dt.json"))
     (root / "result.json").write_text(json.dumps(record, default=str), encoding="utf-8")
+    SavedScoring.of(evaluate_files(gt, root / "dt.json")).save(root / "state.npz")
     # Once where all is well: what a command imports on the way is there for the forks.
     (root / "well/out").mkdir(parents=True)
     (root / "well/published.json").write_text(NO_ROWS)
@@ -130,5 +153,13 @@ if __name__ == "__main__":
             arguments = [text.replace(str(root / "nowhere"), str(target)) for text in arguments]
             check(arguments, prepare, folder)
             folder.chmod(0o755)
+            n_checked += 1
+    for number, arguments in enumerate(commands(root, root / "nowhere")):
+        folder = root / f"little{number}"
+        folder.mkdir()
+        own = str(folder / str(number))
+        arguments = [text.replace(str(root / "nowhere/out"), own) for text in arguments]
+        if own in " ".join(arguments):
+            check_little(arguments, root / "well", folder)
             n_checked += 1
     print(n_checked)

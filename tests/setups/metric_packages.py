@@ -5,8 +5,10 @@ a process of its own, since the place is taken once and for all.
 """
 
 import contextlib
+import importlib.util
 import io
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -17,9 +19,33 @@ from coco_faces import only, scene
 KINDS = "bbox", "segm"
 
 
+def declare_operators():
+    """Let a torchvision that is compiled for another torch be imported.
+
+    Its compiled operators are missing then, and none of them is asked for here: they are declared.
+    """
+    import torch
+
+    folder = Path(importlib.util.find_spec("torchvision").origin).parent
+    text = (folder / "_meta_registrations.py").read_text(encoding="utf-8")
+    names = set(re.findall(r'(?:register_meta\(|register_fake\()"(?:torchvision::)?(\w+)"', text))
+    library = torch.library.Library("torchvision", "DEF")
+    for name in sorted(names):
+        library.define(f"{name}(Tensor input) -> Tensor")
+    # As long as the process lives.
+    vars(torch)["declared_for_tests"] = library
+
+
 def torchmetrics(dataset, results, decode):
     """Mean average precision with all that it can give, of boxes and masks."""
     import torch
+
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.startswith("torchvision")]:
+            del sys.modules[name]
+        declare_operators()
     from torchmetrics.detection import MeanAveragePrecision
 
     def side(records):
