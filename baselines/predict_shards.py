@@ -1,7 +1,6 @@
 """Predict shard by shard: on all cores or GPUs of a machine, or of a cluster."""
 
 import functools
-import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from entityseg_bench.formats.arrow import write_arrow
 from entityseg_bench.io import InputError
 from entityseg_bench.parallel import Journal
 from entityseg_bench.scale.engines import Engine
+from entityseg_bench.scale.ids import hashes_of, shards_that_share
 
 __all__ = ["Shard", "cut", "predict_shards"]
 
@@ -148,28 +148,18 @@ def predict_shards(
 
 
 def _check_ids(shards: Sequence[Shard], engine: Engine) -> list[int]:
-    """See that no image is in two shards; return how many each has.
-
-    The ids of archives are compared by hashes of 8 bytes, since they may be many millions.
-    """
-    found: dict[int, np.ndarray] = dict(engine.run(_hashes, [(shard,) for shard in shards]))
-    hashes = np.concatenate([found[k] for k in range(len(shards))])
-    owners = np.repeat(np.arange(len(shards)), [len(found[k]) for k in range(len(shards))])
-    order = np.argsort(hashes, kind="stable")
-    twice = np.flatnonzero(np.diff(hashes[order].view(np.int64)) == 0)
-    if len(twice):
-        one, other = (shards[owners[order[twice[0] + k]]].list() for k in (0, 1))
-        names = {picture.image_id: picture for picture in one}
-        for picture in other:
+    """See that no image is in two shards; return how many each has."""
+    found = dict(engine.run(_hashes, [(shard,) for shard in shards]))
+    hashes = [found[k] for k in range(len(shards))]
+    for one, other in shards_that_share(hashes):
+        names = {picture.image_id: picture for picture in shards[one].list()}
+        for picture in shards[other].list():
             first = names.get(picture.image_id, picture)
             if first is not picture:
                 what = f"its id {picture.image_id!r} is that of {first.path}, too."
                 raise InputError(picture.path, "", what, "Ids must differ.")
-    return [len(found[k]) for k in range(len(shards))]
+    return [len(own) for own in hashes]
 
 
 def _hashes(shard: Shard) -> np.ndarray:
-    ids = (repr(picture.image_id).encode() for picture in shard.list())
-    return np.frombuffer(
-        b"".join(hashlib.blake2b(one, digest_size=8).digest() for one in ids), np.uint64
-    )
+    return hashes_of(picture.image_id for picture in shard.list())

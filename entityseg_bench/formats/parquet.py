@@ -29,7 +29,15 @@ from entityseg_bench.parallel import Journal
 from entityseg_bench.table import AnnotatedImages, Segments
 from entityseg_bench.types import Annotation, ImageInfo
 
-__all__ = ["holds_annotations", "read_parquet", "read_shard", "write_parquet"]
+__all__ = [
+    "SplitImages",
+    "holds_annotations",
+    "read_parquet",
+    "read_shard",
+    "write_about",
+    "write_parquet",
+    "write_rows",
+]
 
 # Where a shard holds in its own schema what a row has no place for, so that it can be read alone.
 META = b"entityseg"
@@ -136,11 +144,18 @@ def write_parquet(
             for stale in own.glob(f"{dataset.split}-*.parquet"):
                 stale.unlink()
         journal.run(work, total, jobs, label)
-        write_json(own / f"{dataset.split}.meta.json", _meta(dataset, dataset.split))
-        _write_card(folder)
-        _copy_licences(licences, folder)
+        write_about(dataset, folder, licences)
         journal.finish()
     return {}
+
+
+def write_about(dataset: SplitImages, folder: Path, licences: Path | None) -> None:
+    """Write what stands beside the shards of a data set: its table, the card, the notice."""
+    if dataset.split is not None:
+        path = folder / dataset.task / f"{dataset.split}.meta.json"
+        write_json(path, _meta(dataset, dataset.split))
+    _write_card(folder)
+    _copy_licences(licences, folder)
 
 
 def _meta(dataset: SplitImages, split: Split) -> Meta:
@@ -158,28 +173,39 @@ def _copy_licences(source: Path | None, folder: Path) -> None:
 def _write_shard(
     dataset: SplitImages, folder: Path, embed_images: bool, total: int, shard: int
 ) -> int:
-    """Write one shard, row group by row group; return its number of rows."""
+    """Write one shard; return its number of rows."""
+    size = SHARD_EMBEDDED if embed_images else SHARD
+    rows = range(shard * size, min((shard + 1) * size, len(dataset.images)))
+    path = folder / f"{dataset.split}-{shard:05d}-of-{total:05d}.parquet"
+    write_rows(dataset, path, rows, embed_images)
+    return len(rows)
+
+
+def write_rows(dataset: SplitImages, path: Path, images: range, embed_images: bool = False) -> None:
+    """Write some images of a data set as a shard, row group by row group.
+
+    Args:
+        dataset: With its split.
+        path: The file.
+        images: Positions of the images.
+        embed_images: Put the bytes of the image files into it.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
-    size, group = (SHARD_EMBEDDED, GROUP_EMBEDDED) if embed_images else (SHARD, GROUP)
-    end = min((shard + 1) * size, len(dataset.images))
+    group = GROUP_EMBEDDED if embed_images else GROUP
     schema = features(dataset, embed_images).arrow_schema
     meta = msgspec.json.encode(_meta(dataset, dataset.split)) if dataset.split else b""
     schema = schema.with_metadata({**(schema.metadata or {}), META: meta})
-    path = folder / f"{dataset.split}-{shard:05d}-of-{total:05d}.parquet"
     # Opened here: the library takes no name that is not UTF-8.
     with (
         atomic_path(path) as temporary,
         temporary.open("wb") as file,
         parquet.ParquetWriter(file, schema) as writer,
     ):
-        for start in range(shard * size, max(end, 1), group):
-            rows = [
-                _row(dataset, idx, embed_images) for idx in range(start, min(start + group, end))
-            ]
+        for start in range(0, max(len(images), 1), group):
+            rows = [_row(dataset, idx, embed_images) for idx in images[start : start + group]]
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-    return end - shard * size
 
 
 def _row(dataset: SplitImages, idx: int, embed_images: bool) -> dict[str, Any]:

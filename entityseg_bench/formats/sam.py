@@ -65,8 +65,9 @@ def tells(folder: Path, side: Side | None = None) -> bool:
 
 
 def says_masks(head: bytes) -> bool:
-    """Tell JSON of the generator or of SA-1B by its start; COCO's lists images."""
-    return any(sign in head for sign in SIGNS) and b'"images"' not in head
+    """Tell JSON of the generator or of one image by its start; COCO's lists images."""
+    of_image = b'"image":' in head and b'"annotations":' in head
+    return (of_image or any(sign in head for sign in SIGNS)) and b'"images"' not in head
 
 
 def json_files(folder: Path) -> Iterator[Path]:

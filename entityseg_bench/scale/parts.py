@@ -113,6 +113,7 @@ def score_part(
     with at_hand(truth.shards[shard]) as here:
         opened = formats.open(here.path, truth.inputs, whole=False)
         gt = opened.segments.read()
+        refuse(list(problems(gt, None, truth.params.class_aware)))
         files = here.described(opened.read)
         gt_part, gt_rows = truth_part(truth, shard, images, gt)
         dt_part, dt_rows = images_at(sides.dt, images)

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from entityseg_bench.io import InputError
 from entityseg_bench.scale.sources import Shard
@@ -41,11 +41,29 @@ class Kept:
         return self._made(*item)
 
 
+class Shared:
+    """Stand for a value of `OnRay.share`, which a process keeps from one shard to the next."""
+
+    _kept: ClassVar[dict[Any, Any]] = {}
+
+    def __init__(self, reference: Any) -> None:
+        self._reference = reference
+
+    def value(self) -> Any:
+        """Fetch the value, or take what was fetched before."""
+        import ray
+
+        if self._reference not in self._kept:
+            self._kept.clear()
+            self._kept[self._reference] = ray.get(self._reference)
+        return self._kept[self._reference]
+
+
 def _call_in(folder: str, work: Callable[..., Any], *item: Any) -> Any:
     """Call a function where the driver was started, so that relative paths mean the same."""
     with contextlib.suppress(OSError):  # a machine without this folder may have all other paths
         os.chdir(folder)
-    return work(*item)
+    return work(*(one.value() if isinstance(one, Shared) else one for one in item))
 
 
 class OnRay:
@@ -69,8 +87,8 @@ class OnRay:
                 raise _unreachable(address, str(error).partition("\n")[0].rstrip(".")) from None
 
     def share(self, value: Any) -> Any:
-        """Put a value where all machines can fetch it."""
-        return self._ray.put(value)
+        """Put a value where all machines can fetch it, each process once."""
+        return Shared(self._ray.put(value))
 
     def run(
         self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]]

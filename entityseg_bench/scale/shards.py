@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from entity_api import EvalParams
 from entityseg_bench import formats
 from entityseg_bench.categories import Task
-from entityseg_bench.check import refuse
 from entityseg_bench.formats import Inputs
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import ListMasks
-from entityseg_bench.rules import problems
 from entityseg_bench.scale.engines import Engine, InOneProcess
 from entityseg_bench.scale.parts import Truth, described, image_shape, read_shard, score_part
 from entityseg_bench.scale.saved import SavedScoring
@@ -47,11 +45,10 @@ class Listed:
     task: Task
 
 
-def list_images(shard: Shard, inputs: Inputs, class_aware: bool) -> Listed:
-    """Read a shard of ground truth, check it, and return what it lists."""
+def list_images(shard: Shard, inputs: Inputs) -> Listed:
+    """Read a shard of ground truth without its masks, and return what it lists."""
     with collector_paused(), at_hand(shard) as here:
         gt = formats.open(here.path, inputs, whole=False).segments.read()
-        refuse(list(problems(gt, None, class_aware)))
     return Listed(list(gt.images), gt.n_per_image, list(gt.categories), class_ids(gt), gt.task)
 
 
@@ -114,7 +111,7 @@ def evaluate_shards(
             progress(min(n_done, n_steps), n_steps)
 
     params = dataclasses.replace(params or EvalParams(), keep_matches=errors)
-    items = [(shard, inputs, params.class_aware) for shard in shards]
+    items = [(shard, inputs) for shard in shards]
     listed = _in_order(engine, list_images, items, done)
     truth = join_truth(shards, listed, params, inputs, boundary, errors)
     shared = engine.share(truth)

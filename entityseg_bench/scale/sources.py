@@ -20,6 +20,8 @@ __all__ = ["AtHand", "Shard", "at_hand", "find_shards", "list_paths"]
 # Files of a shard where there is one an image, as in SA-1B.
 FILES_A_SHARD = 512
 TAR = ".tar"
+# What stands beside shards in a folder.
+NO_SHARD = re.compile(r"\.|(README|LICEN[CS]E|NOTICE)\b", re.IGNORECASE).match
 # JSON Lines hold many images.
 ONE_IMAGE = re.compile(r"\.json(\.gz)?$", re.IGNORECASE).search
 
@@ -115,7 +117,7 @@ def list_paths(path: str | Path, inputs: Inputs | None = None) -> list[Path]:
             what = f"the export has annotations of the types {', '.join(tasks)}."
             raise InputError(path, "", what, f"Say which: --task {'|'.join(tasks)}.")
     elif folder.is_dir():
-        found = sorted(one for one in folder.iterdir() if not one.name.startswith("."))
+        found = sorted(one for one in folder.iterdir() if not NO_SHARD(one.name))
     else:
         return [folder]
     if not found:
@@ -131,10 +133,14 @@ def _head(name: str) -> bytes:
 
 
 @contextlib.contextmanager
-def at_hand(shard: Shard) -> Iterator[AtHand]:
+def at_hand(shard: Shard, images: bool = False) -> Iterator[AtHand]:
     """Bring a shard to this machine, and out of its archive, while the block runs.
 
     What is raised in the block names the shard, and not its copy.
+
+    Args:
+        shard: The shard.
+        images: Whether to unpack images, too, that an archive has beside its annotations.
 
     Raises:
         InputError: It cannot be read.
@@ -145,7 +151,7 @@ def at_hand(shard: Shard) -> Iterator[AtHand]:
         return
     with tempfile.TemporaryDirectory(prefix="entityseg-", ignore_cleanup_errors=True) as temporary:
         place = Path(temporary) / "shard"
-        found = _brought(shard, far, place)
+        found = _brought(shard, far, place, images)
         try:
             yield found
         except InputError as error:
@@ -155,7 +161,7 @@ def at_hand(shard: Shard) -> Iterator[AtHand]:
             raise InputError(file, where, what, hint, error.code) from None
 
 
-def _brought(shard: Shard, far: bool, place: Path) -> AtHand:
+def _brought(shard: Shard, far: bool, place: Path, images: bool) -> AtHand:
     """Copy a shard to a folder, link its files there, or unpack it."""
     place.mkdir()
     if shard.files:
@@ -170,7 +176,7 @@ def _brought(shard: Shard, far: bool, place: Path) -> AtHand:
         download(shard.address, whole)
     if whole.suffix != TAR:
         return AtHand(whole, whole, shard, str(whole))
-    _unpack(whole, shard, place)
+    _unpack(whole, shard, place, images)
     return AtHand(place, whole, shard, str(place))
 
 
@@ -184,13 +190,13 @@ def _bring(source: str, far: bool, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _unpack(archive: Path, shard: Shard, place: Path) -> None:
+def _unpack(archive: Path, shard: Shard, place: Path, images: bool) -> None:
     """Unpack the annotations of an archive: its JSON, or all files where there is none."""
     try:
         with open_regular(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             files = [one for one in tar if one.isreg() and not Path(one.name).name.startswith(".")]
             annotations = [one for one in files if sam.JSON.search(one.name)]
-            for member in annotations or files:
+            for member in files if images else annotations or files:
                 tar.extract(member, place, filter="data")
     except (tarfile.TarError, OSError, EOFError) as error:
         hint = "A packed archive (.tar.gz) has to be unpacked once: gunzip."
