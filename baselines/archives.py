@@ -91,8 +91,8 @@ def archives_of(source: Path) -> list[Path]:
         found = list_paths(source)
     except InputError:
         return []
-    kinds = {path.suffix for path in found if path.is_file()}
-    return [path for path in found if path.suffix in READERS] if kinds <= set(READERS) else []
+    files = [path for path in found if path.is_file()]
+    return files if {path.suffix for path in files} <= set(READERS) else []
 
 
 def members_of(archive: Path, suffixes: Collection[str]) -> Iterator[Found]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from entityseg_bench.formats import Inputs, sam
+from entityseg_bench.formats.opened import INDEX
 from entityseg_bench.io import InputError, fingerprint, open_regular
 from entityseg_bench.scale.addresses import download, is_address, list_addresses, read_head
 
@@ -102,8 +103,12 @@ def find_shards(path: str | Path, inputs: Inputs | None = None) -> list[Shard]:
 def list_paths(path: str | Path, inputs: Inputs | None = None) -> list[Path]:
     """List what a pattern or a folder of this machine holds, by name; a file is itself.
 
+    Args:
+        path: The name.
+        inputs: Says which type and split of an export are meant.
+
     Raises:
-        InputError: Nothing.
+        InputError: There is nothing, or annotations of several types.
     """
     text, folder = str(path), Path(path)
     if glob.has_magic(text) and not folder.exists():
@@ -116,6 +121,9 @@ def list_paths(path: str | Path, inputs: Inputs | None = None) -> list[Path]:
             tasks = sorted({one.parent.name for one in found})
             what = f"the export has annotations of the types {', '.join(tasks)}."
             raise InputError(path, "", what, f"Say which: --task {'|'.join(tasks)}.")
+    elif (folder / INDEX).is_file() or next(folder.glob("*.png"), None):
+        # One file an image: the folder is read as one.
+        return [folder]
     elif folder.is_dir():
         found = sorted(one for one in folder.iterdir() if not NO_SHARD(one.name))
     else:

@@ -160,7 +160,7 @@ def measure(
     ratio = total / (one or total)
     memory = usage.ru_maxrss / 1024
     print(
-        f"{name:26}{cpu:9.1f}{workers:9.1f}{ratio:9.2f}{ray:9.1f}{memory:9.0f}{wall:9.1f}",
+        f"{name:30}{cpu:9.1f}{workers:9.1f}{ratio:9.2f}{ray:9.1f}{memory:9.0f}{wall:9.1f}",
         flush=True,
     )
     record = json.loads(result.read_text(encoding="utf-8"))
@@ -186,7 +186,7 @@ def main() -> None:
     maker.join()
     shown = [str(path) for path in sides]
     result = folder / "result.json"
-    print(f"{'CPU s:':>35}{'workers':>9}{'/ one':>9}{'Ray':>9}{'MB':>9}{'wall s':>9}")
+    print(f"{'CPU s:':>39}{'workers':>9}{'/ one':>9}{'Ray':>9}{'MB':>9}{'wall s':>9}")
     command = [*CLI, "evaluate", str(gt), str(dt), "--threads", "1"]
     one, whole = measure("one file of each side", command, result, None)
     sharded = ["evaluate", *shown, "--threads", "1", "--engine"]

@@ -146,6 +146,16 @@ def test_a_shard_of_an_export_is_ground_truth_alone(places, whole, tmp_path):
     assert evaluate_files(tmp_path / "back.json", places / "pred.json").metrics == whole.metrics
 
 
+@pytest.mark.parametrize("kind", ["npz", "id-png"])
+def test_a_folder_of_maps_is_one_shard(places, tmp_path, kind):
+    argv = ["convert", str(places / "pred.json"), str(tmp_path / "maps"), "--to", kind]
+    assert cli.main([*argv, "--gt", str(places / "gt.json")]) == 0
+    merged = evaluate_shards(places / "gt_tar", tmp_path / "maps", InOneProcess())
+    want = evaluate_files(places / "gt.json", tmp_path / "maps")
+    assert 0 < want.metrics["APe"] < 1
+    assert merged.state.finish().metrics == want.metrics
+
+
 def broken(places, side, tmp_path):
     """Copy the tar archives of a side with the second mask of image 5 broken."""
     for path in (places / f"{side}_tar").iterdir():
