@@ -1,4 +1,4 @@
-"""Merge what `evaluate --save-state` wrote of shards into the result of the whole set."""
+"""Merge what `evaluate` or `errors --save-state` wrote of shards into that of the whole set."""
 
 import argparse
 
@@ -8,7 +8,9 @@ from entityseg_bench.io import check_writable
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("states", metavar="STATE", nargs="+", help="files of evaluate --save-state")
+    parser.add_argument(
+        "states", metavar="STATE", nargs="+", help="files of evaluate --save-state, or of errors"
+    )
     parser.add_argument("--json", metavar="FILE", help="write metrics and provenance here")
     parser.add_argument(
         "--save-state", metavar="FILE", help="write the merged state, to be merged again"

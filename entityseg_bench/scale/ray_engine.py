@@ -66,6 +66,23 @@ def _call_in(folder: str, work: Callable[..., Any], *item: Any) -> Any:
     return work(*(one.value() if isinstance(one, Shared) else one for one in item))
 
 
+def _keep_off_stdout(worker: Any) -> None:
+    """Let Ray tell of lost workers on standard error: its standard output is the result's.
+
+    Args:
+        worker: Ray's own module of the driver, which knows no option for it.
+    """
+    tell = getattr(worker, "print_to_stdstream", None)
+    if tell is None or getattr(tell, "off_stdout", False):
+        return
+
+    def on_stderr(data: dict[str, Any], *args: Any, **options: Any) -> None:
+        tell({**data, "is_err": True}, *args, **options)
+
+    on_stderr.off_stdout = True  # type: ignore[attr-defined]
+    worker.print_to_stdstream = on_stderr
+
+
 class OnRay:
     """Run functions as Ray tasks of one core each; as an `Engine` of `shards.evaluate_shards`.
 
@@ -78,6 +95,7 @@ class OnRay:
         import ray
 
         self._ray = ray
+        _keep_off_stdout(ray._private.worker)
         _see(address)
         if not ray.is_initialized():
             try:

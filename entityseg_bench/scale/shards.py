@@ -29,7 +29,7 @@ from entityseg_bench.score.type_counts import class_ids
 from entityseg_bench.table import Segments
 from entityseg_bench.types import Category, ImageInfo
 
-__all__ = ["Engine", "InOneProcess", "evaluate_shards"]
+__all__ = ["Engine", "InOneProcess", "Listed", "evaluate_shards", "join_truth"]
 
 Ints = NDArray[np.int64]
 

@@ -21,7 +21,9 @@ from entityseg_bench.scale.sources import Shard
 from entityseg_bench.score import Sides
 from entityseg_bench.table import Segments
 
-__all__ = ["score_spread"]
+__all__ = ["COPY_HINT", "score_spread"]
+
+COPY_HINT = "Is one of them a copy? An image may be in several shards, a prediction in one."
 
 # Bytes of predictions that go from one shard to one bucket, at least: smaller parts would be held
 # by the process that was started. And how many buckets there are at most.
@@ -199,5 +201,4 @@ def _refuse_copies(
         if first != owner:
             image_id = truth.images.images[at].id
             what = f"the same prediction is in {shards[first].name}, too."
-            hint = "Is one of them a copy? An image may be in several shards, a prediction in one."
-            raise InputError(str(shards[owner]), f"image_id {image_id!r}", what, hint)
+            raise InputError(str(shards[owner]), f"image_id {image_id!r}", what, COPY_HINT)

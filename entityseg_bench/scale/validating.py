@@ -1,6 +1,7 @@
 """Every problem of ground truth and predictions in shards, found shard by shard."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 
 from entity_api import EvalParams
 from entityseg_bench import formats
-from entityseg_bench.check import Collector, Problem, Report, problem_of, reported
-from entityseg_bench.formats import Inputs
+from entityseg_bench.check import Collector, Problem, Report, problem_of, reported, stop
+from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.io import collector_paused
 from entityseg_bench.masks import ListMasks
 from entityseg_bench.rules import OF_PARTS, coverage, unannotated
@@ -19,7 +20,8 @@ from entityseg_bench.scale.engines import Engine
 from entityseg_bench.scale.parts import Truth, images_at, truth_part
 from entityseg_bench.scale.shards import Listed, join_truth
 from entityseg_bench.scale.sources import Shard, at_hand, find_shards
-from entityseg_bench.score import Sides
+from entityseg_bench.scale.spread import COPY_HINT
+from entityseg_bench.score import Sides, read_predictions
 from entityseg_bench.score.type_counts import class_ids, count_type
 from entityseg_bench.table import VOID_TASKS, Segments
 from entityseg_bench.validate.problems import not_checked, prediction_problems, truth_problems
@@ -89,7 +91,7 @@ def validate_shards(
             found[at] = result
             n_done += 1
             if progress:
-                progress(n_done, n_steps)
+                progress(min(n_done, n_steps), n_steps)
         return [found[at] for at in range(len(items))]
 
     checked = results(check_truth, [(shard, inputs, class_aware) for shard in shards])
@@ -110,6 +112,10 @@ def validate_shards(
     predicted = results(check_predictions, items)
     found += [problem for own in predicted for problem in own.problems]
     counts = [own.n_per_image for own in predicted if own.n_per_image is not None]
+    if len(counts) == len(predicted):
+        several = np.flatnonzero(np.sum([own > 0 for own in counts], axis=0) > 1)
+        shared_by = [(shared, shard, several) for shard in dt_shards] if len(several) else []
+        found += copies(truth, dt_shards, results(digests, shared_by))
     if dt_path and whole and len(counts) == len(predicted):
         found += coverage(_counted(truth, np.sum(counts, axis=0), dt_path))
     return list(_in_order(found))
@@ -147,6 +153,42 @@ def check_predictions(
         found = [_named(one, here.named) for one in found]
         return CheckedPredictions(found, None if sides is None else sides.dt.n_per_image)
     return CheckedPredictions([problem_of(fault) for fault in faults], None)
+
+
+def digests(truth: Truth, shard: Shard, images: Ints) -> list[tuple[int, bytes]]:
+    """List the predictions on some images: the position of the image, and what stands for all else.
+
+    Args:
+        truth: All images.
+        shard: Of predictions, without faults.
+        images: Positions of the images.
+    """
+    with collector_paused(), at_hand(shard) as here:
+        none = Opened(truth.images, [])
+        dt = read_predictions(none, truth.images, here.path, truth.inputs, True, stop).dt
+        rows = np.flatnonzero(np.isin(dt.image_idx, images)).tolist()
+        return [(int(dt.image_idx[row]), _digest(dt, row)) for row in rows]
+
+
+def _digest(dt: Segments, row: int) -> bytes:
+    said = f"{dt.category_ids[row]} {float(dt.scores[row])!r} {dt.rle(row)['counts']}"
+    return hashlib.blake2b(said.encode(), digest_size=16).digest()
+
+
+def copies(
+    truth: Truth, shards: Sequence[Shard], found: Sequence[list[tuple[int, bytes]]]
+) -> Iterator[Problem]:
+    """Find images of which two shards hold one prediction, as scoring refuses them."""
+    seen: dict[tuple[int, bytes], Shard] = {}
+    told = set()
+    for shard, rows in zip(shards, found, strict=bool(found)):
+        for row in rows:
+            first = seen.setdefault(row, shard)
+            if first is not shard and (shard, row[0]) not in told:
+                told.add((shard, row[0]))
+                image_id = truth.images.images[row[0]].id
+                what = f"the same prediction is in {first.name}, too."
+                yield Problem(str(shard), f"image_id {image_id!r}", what, COPY_HINT)
 
 
 def _count(truth: Truth, sides: Sides, report: Report) -> None:

@@ -284,6 +284,16 @@ class TestRay:
         assert_equal(evaluate_shards(tmp_path / "gt", tmp_path / "pred", deadly), whole)
         assert len(list(tmp_path.glob("killed*"))) == 3
 
+    def test_what_ray_tells_is_no_output(self, on_ray, capsys):
+        from ray._private import worker
+
+        type(on_ray)()  # once more changes nothing
+        data = {"lines": ["A worker died"], "pid": "raylet", "is_err": False}
+        worker.print_to_stdstream(data, ignore_prefix=False)
+        told = capsys.readouterr()
+        assert "A worker died" in told.err
+        assert not told.out
+
     def test_a_worker_that_dies_every_time_names_the_shard(self, tmp_path, on_ray):
         with pytest.raises(InputError, match=r"shard\.json: its worker was lost 4 times"):
             list(on_ray.run(dies, [(tmp_path / "shard.json",)]))

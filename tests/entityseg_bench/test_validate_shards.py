@@ -6,7 +6,9 @@ import pytest
 from typed_shards import SPLITS, write_typed
 
 from entityseg_bench import cli
+from entityseg_bench.io import InputError
 from entityseg_bench.scale.engines import InOneProcess
+from entityseg_bench.scale.shards import evaluate_shards
 from entityseg_bench.scale.validating import validate_shards
 from entityseg_bench.validate import validate
 
@@ -91,6 +93,24 @@ def test_broken_and_repeated_ground_truth(tmp_path):
     twice[1].write_bytes(twice[0].read_bytes())
     problems = validate_shards(patterns[0], None, InOneProcess())
     assert any("has annotations of it, too" in one.what for one in problems)
+
+
+def test_a_prediction_in_two_shards_is_an_error_and_an_image_in_two_is_none(tmp_path):
+    _, patterns = write_typed(tmp_path, "entity", SPLITS["alike"])
+    rows = json.loads((tmp_path / "pred" / "001.json").read_text(encoding="utf-8"))
+    moved = [{**row, "score": row["score"] / 2 + 0.01} for row in rows[:2]]
+    path = tmp_path / "pred" / "002.json"
+    change(path, lambda content: content.extend(moved))
+    problems = validate_shards(*patterns, InOneProcess())
+    assert not [one for one in problems if one.severity == "error"]
+    evaluate_shards(*patterns, InOneProcess())
+    change(path, lambda content: content.extend(rows[:2]))
+    (problem,) = [
+        one for one in validate_shards(*patterns, InOneProcess()) if one.severity == "error"
+    ]
+    with pytest.raises(InputError) as raised:
+        evaluate_shards(*patterns, InOneProcess())
+    assert str(problem) == f"error: {raised.value}"
 
 
 def test_command(tmp_path, capsys):
