@@ -190,6 +190,7 @@ EXTRAS = {
     "PIL": "images", "matplotlib": "plot", "skimage": "demo", "scipy": "demo",
     "datasets": "hf", "pyarrow": "parquet", "pandas": "notebooks", "torch": "baselines",
     "safetensors": "baselines", "yaml": "baselines", "huggingface_hub": "hub", "ray": "ray",
+    "fsspec": "ray",
 }  # fmt: skip
 
 

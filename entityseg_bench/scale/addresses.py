@@ -1,6 +1,7 @@
 """Files at addresses (``s3://bucket/gt``, ``https://host/a.json``); the only use of fsspec."""
 
 import contextlib
+import importlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -85,6 +86,8 @@ def _file_system(address: str) -> tuple[Any, str]:
 
 def _tried(address: str, work: Callable[[], T]) -> T:
     """Do something with an address, again where a network may have failed."""
+    # Missed by its own name: what is caught below is what a file system says of an address.
+    importlib.import_module("fsspec")
     pause = PAUSE
     for _ in range(RETRIES):
         with contextlib.suppress(_Again), _refused(address, final=False):

@@ -3,6 +3,7 @@
 import http.server
 import io
 import json
+import sys
 import tarfile
 import threading
 
@@ -226,6 +227,12 @@ def test_the_command_takes_addresses_and_names_them(places, capsys):
     argv[1] = f"{address}/none.json"
     assert cli.main([*argv, "--engine", "local"]) == 2
     assert f"{address}/none.json: there is no such file" in capsys.readouterr().err
+
+
+def test_who_lacks_fsspec_is_told_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    assert cli.main(["evaluate", "memory://gt", "memory://dt", "--engine", "local"]) == 2
+    assert "this needs fsspec; run: pip install 'entityseg-bench[ray]'" in capsys.readouterr().err
 
 
 def test_a_bad_record_at_an_address_is_named_by_it(memory, places):

@@ -302,6 +302,21 @@ class TestRay:
         with pytest.raises(InputError, match=r"ray=127\.0\.0\.1:1: no Ray cluster can be reached"):
             type(on_ray)("127.0.0.1:1")
 
+    def test_each_process_has_a_gpu_of_its_own(self, cluster, on_ray):
+        """Ray takes a node's word for how many it has; the processes are told which is theirs."""
+
+        def make():
+            own = os.environ["CUDA_VISIBLE_DEVICES"]
+            return lambda k: (own, os.getpid())
+
+        node = cluster.add_node(num_cpus=2, num_gpus=2)
+        cluster.wait_for_nodes()
+        found = dict(on_ray.run_made(make, [(k,) for k in range(8)], on_gpu=True))
+        cluster.remove_node(node)
+        assert sorted(found) == list(range(8))
+        assert {own for own, _ in found.values()} <= {"0", "1"}
+        assert len(set(found.values())) == len({pid for _, pid in found.values()}) <= 2
+
     def test_a_killed_node_changes_nothing(self, tmp_path, cluster, on_ray):
         node = cluster.add_node(num_cpus=2)
         cluster.wait_for_nodes()
