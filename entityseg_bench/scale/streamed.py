@@ -111,7 +111,7 @@ def room_for(max_memory: int, n: int, text: NDArray[Any], threads: int) -> int:
         InputError: There is not enough memory for any.
     """
     at_once = np.sort(text)[-threads:].sum()
-    taken = _peak_memory() + BYTES_A_PREDICTION * n + TEXTS_AN_IMAGE * int(at_once)
+    taken = _memory_taken() + BYTES_A_PREDICTION * n + TEXTS_AN_IMAGE * int(at_once)
     room = (max_memory - taken) // TEXTS_A_PART
     if room < LEAST_PART:
         least = -(-(taken + TEXTS_A_PART * LEAST_PART) // 10**6)
@@ -121,14 +121,14 @@ def room_for(max_memory: int, n: int, text: NDArray[Any], threads: int) -> int:
     return room
 
 
-def _peak_memory() -> int:
-    """Return how many bytes the process has taken at most, 0 where that cannot be told."""
+def _memory_taken() -> int:
+    """Return how many bytes the process takes, or has taken at most; 0 where it cannot be told."""
     if sys.platform == "win32":
         return 0
     status = Path("/proc/self/status")
     if status.exists():
-        # What getrusage says counts the process that this one was forked from.
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
+        # What getrusage says is of the past, and of the process that this one was forked from.
+        found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text(encoding="utf-8"))
         return 1024 * int(found[1]) if found else 0
     import resource
 

@@ -82,7 +82,7 @@ def test_parts_equal_the_whole(tmp_path, monkeypatch, shuffled, layout, room):
 def test_the_command_prints_and_writes_the_same(tmp_path, capsys):
     gt, dt = write_sides(tmp_path, shuffled=True)
     records = []
-    for name, options in (("a.json", []), ("b.json", ["--max-memory", "2GB"])):
+    for name, options in (("a.json", []), ("b.json", ["--max-memory", "64GB"])):
         command = ["evaluate", str(gt), str(dt), "--json", str(tmp_path / name), "--ci", "50"]
         assert cli.main([*command, *options]) == 0
         records.append((capsys.readouterr(), json.loads((tmp_path / name).read_text())))
