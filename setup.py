@@ -12,7 +12,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).parent
 KERNELS = [
     "_codes", "_decode", "_rle", "_events", "_near", "_sweep", "_cover", "_match", "_images",
-    "_records", "_resample", "_borders",
+    "_records", "_resample", "_borders", "_outlines",
 ]  # fmt: skip
 # CPython without the global lock has no stable ABI: each of its versions has a wheel of its own.
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))

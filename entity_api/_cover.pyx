@@ -71,8 +71,7 @@ cdef class Cover:
         bits.taken = self.taken
         bits.twice = self.taken + n_words
         bits.done = bits.twice + n_words
-        memset(self.taken, 0, n_words * sizeof(uint64_t))
-        if disjoint(masks, self.taken):
+        if disjoint(masks, self.taken, n_words):
             return 0
         # What is visible begins where some mask begins or ends, and no two pieces at one place.
         if not out.make_room(masks.n, masks.pixels, 2 * m):
@@ -196,7 +195,7 @@ cdef bint gather(
     return True
 
 
-cdef bint disjoint(Runs masks, uint64_t* taken) noexcept nogil:
+cdef bint disjoint(Runs masks, uint64_t* taken, Py_ssize_t n_words) noexcept nogil:
     """Tell whether no pixel lies in two masks, setting bits until one is found."""
     cdef int64_t total = 0
     cdef Py_ssize_t i, k
@@ -204,6 +203,7 @@ cdef bint disjoint(Runs masks, uint64_t* taken) noexcept nogil:
         total += masks.areas_px[i]
     if <uint64_t>total > masks.pixels:
         return False
+    memset(taken, 0, n_words * sizeof(uint64_t))
     for k in range(0, masks.offsets[masks.n], 2):
         if masks.bounds[k] < masks.bounds[k + 1]:
             if are_taken(taken, masks.bounds[k], masks.bounds[k + 1]):
@@ -230,23 +230,14 @@ cdef inline bint are_taken(uint64_t* taken, uint32_t start, uint32_t end) noexce
     return seen != 0
 
 
-cdef inline bint all_set(const uint64_t* bits, uint32_t first, uint32_t last) noexcept nogil:
-    """Tell whether some bits of one word are all set; False for bits of several words."""
-    cdef uint64_t span = (~<uint64_t>0 << (first & 63)) & (~<uint64_t>0 >> (63 - (last & 63)))
-    return first >> 6 == last >> 6 and bits[first >> 6] & span == span
-
-
 cdef void take_all(Runs masks, Runs out, Bits bits) noexcept nogil:
     """Write into ``out`` what each mask finds free, mask by mask."""
     cdef Py_ssize_t i, k, m = 0, first
-    cdef uint32_t start, end
     for i in range(masks.n):
         first = m
         for k in range(masks.offsets[i], masks.offsets[i + 1], 2):
-            start, end = masks.bounds[k], masks.bounds[k + 1]
-            # Under many masks most runs find no word that is not covered twice already.
-            if start < end and not all_set(bits.done, start >> 6, (end - 1) >> 6):
-                m = take_run(bits, start, end, out.bounds, first, m)
+            if masks.bounds[k] < masks.bounds[k + 1]:
+                m = take_run(bits, masks.bounds[k], masks.bounds[k + 1], out.bounds, first, m)
         out.offsets[i + 1] = m
         for k in range(first, m, 2):
             out.areas_px[i] += out.bounds[k + 1] - out.bounds[k]
@@ -257,48 +248,42 @@ cdef inline Py_ssize_t take_run(
 ) noexcept nogil:
     """Take a run and write its pieces that were free; return the end of what is written."""
     cdef uint32_t head_word = start >> 6, tail_word = (end - 1) >> 6, word
-    cdef uint64_t head = ~<uint64_t>0 << (start & 63)
-    cdef uint64_t tail = ~<uint64_t>0 >> (63 - ((end - 1) & 63))
-    if head_word == tail_word:
-        return take_word(bits, head_word, head & tail, bounds, first, m)
-    m = take_word(bits, head_word, head, bounds, first, m)
-    word = head_word + 1
-    while word < tail_word:
-        # Most words are taken whole already, or not at all.
-        if bits.taken[word] == FULL:
-            if bits.twice[word] != FULL:
-                bits.twice[word] = FULL
-                bits.done[word >> 6] |= <uint64_t>1 << (word & 63)
-            word += 1
-        elif bits.taken[word] == 0:
-            head_word = word
-            while word < tail_word and bits.taken[word] == 0:
-                bits.taken[word] = FULL
-                word += 1
-            m = put_run(bounds, first, m, head_word << 6, word << 6)
-        else:
-            m = take_word(bits, word, FULL, bounds, first, m)
-            word += 1
-    return take_word(bits, tail_word, tail, bounds, first, m)
-
-
-cdef inline void set_twice(Bits bits, uint32_t word, uint64_t own) noexcept nogil:
-    """Note that some bits of a word are covered by two masks."""
-    if own & ~bits.twice[word]:
-        bits.twice[word] |= own
-        if bits.twice[word] == FULL:
-            bits.done[word >> 6] |= <uint64_t>1 << (word & 63)
+    cdef uint32_t block = head_word >> 6, last_block = tail_word >> 6
+    cdef uint64_t head = FULL << (start & 63), tail = FULL >> (63 - ((end - 1) & 63)), own
+    # Words that are covered twice already, under many masks most, are passed by without a look.
+    cdef uint64_t left = ~bits.done[block] & (FULL << (head_word & 63))
+    while True:
+        if block == last_block:
+            left &= FULL >> (63 - (tail_word & 63))
+        while left:
+            word = (block << 6) + lowest_bit(left)
+            left &= left - 1
+            own = head if word == head_word else FULL
+            if word == tail_word:
+                own &= tail
+            m = take_word(bits, word, own, bounds, first, m)
+        if block == last_block:
+            return m
+        block += 1
+        left = ~bits.done[block]
 
 
 cdef inline Py_ssize_t take_word(
     Bits bits, uint32_t word, uint64_t own, uint32_t* bounds, Py_ssize_t first, Py_ssize_t m
 ) noexcept nogil:
     """Take some bits of a word; those that were taken before are covered twice."""
-    cdef uint64_t left = own & ~bits.taken[word]
+    cdef uint64_t taken = bits.taken[word], twice = bits.twice[word] | (own & taken)
+    cdef uint64_t left = own & ~taken
     cdef uint32_t at = word << 6
     cdef int skip, length
-    set_twice(bits, word, own ^ left)
-    bits.taken[word] |= own
+    bits.twice[word] = twice
+    if twice == FULL:
+        bits.done[word >> 6] |= <uint64_t>1 << (word & 63)
+    if left == 0:
+        return m
+    bits.taken[word] = taken | own
+    if left == FULL:
+        return put_run(bounds, first, m, at, at + 64)
     while left:
         skip = lowest_bit(left)
         # Up to the first 0 above the piece; adding its lowest bit carries through the piece.

@@ -12,8 +12,15 @@ cdef enum:
     ESCAPED = 7
 
 
+# The rows of a mask: from the first one up to the end.
+cdef struct Rows:
+    uint32_t first
+    uint32_t end
+
+
 cdef Py_ssize_t decode_counts(
-    const uint8_t* text, Py_ssize_t length, uint64_t pixels, uint32_t* bounds, int64_t* area
+    const uint8_t* text, Py_ssize_t length, uint64_t pixels, uint64_t height,
+    uint32_t* bounds, int64_t* area, Rows* rows
 ) noexcept nogil
 
 cdef int fault(

@@ -54,9 +54,19 @@ cdef inline Number next_number(
 
 
 cdef Py_ssize_t decode_counts(
-    const uint8_t* text, Py_ssize_t length, uint64_t pixels, uint32_t* bounds, int64_t* area
+    const uint8_t* text, Py_ssize_t length, uint64_t pixels, uint64_t height,
+    uint32_t* bounds, int64_t* area, Rows* rows
 ) noexcept nogil:
     """Read one compressed string (raw, or a JSON literal with its quotes) into bounds.
+
+    Args:
+        text: The string.
+        length: Its characters.
+        pixels: Of the image.
+        height: Of the image; above all pixels if the rows are not wanted.
+        bounds: Written.
+        area: Written: foreground pixels.
+        rows: Written: no row of the mask is outside of them; runs without pixels count as well.
 
     Returns:
         The number of bounds, or -1 where anything is wrong: `fault` finds out what.
@@ -64,6 +74,7 @@ cdef Py_ssize_t decode_counts(
     cdef Py_ssize_t i = 0, m = 0
     cdef bint literal = is_literal(text, length)
     cdef int64_t gap = 0, run = 0, foreground = 0, total = 0, bits = 0
+    cdef uint64_t start, top = 0, y0 = height, y1 = 0
     cdef Number number
     if literal:
         i = 1
@@ -85,7 +96,15 @@ cdef Py_ssize_t decode_counts(
         run += number.value
         bits |= run
         foreground += run
+        start = <uint64_t>total
         total += run
+        # Most masks have a run in the next column.
+        if start - top >= height:
+            top += height
+            if start - top >= height:
+                top = start // height * height
+        y0 = min(y0, start - top)
+        y1 = max(y1, <uint64_t>total - top)
         bounds[m + 1] = <uint32_t>total
         m += 2
         if i >= length:
@@ -103,6 +122,9 @@ cdef Py_ssize_t decode_counts(
     if bits >> 32 or <uint64_t>total != pixels:
         return -1
     area[0] = foreground
+    # A run that goes on in the next column has all rows, or so many that it counts as having them.
+    rows.first = <uint32_t>(y0 if y1 <= height else 0)
+    rows.end = <uint32_t>min(y1, height)
     return m
 
 

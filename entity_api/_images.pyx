@@ -233,9 +233,9 @@ cdef class Images:
         if pixels > MAX_PIXELS:
             return BROKEN
         self.describe(image_idx, &image)
-        bad = work.gt.decode(self.gt.codes, image.gt_records, image.n_gt, pixels)
+        bad = work.gt.decode(self.gt.codes, image.gt_records, image.n_gt, pixels, height)
         if bad == ALL_FINE:
-            bad = work.dt.decode(self.dt.codes, image.dt_records, image.n_dt, pixels)
+            bad = work.dt.decode(self.dt.codes, image.dt_records, image.n_dt, pixels, height)
         if bad != ALL_FINE:
             return NO_MEMORY if bad == NO_MEMORY else BROKEN
         if not work.make_room(max(image.n_dt, image.n_gt)):

@@ -41,47 +41,72 @@ cdef bint columns_of(Runs masks, Py_ssize_t idx, uint64_t height, Extent* out) n
 cdef void rows_of(Runs masks, uint64_t height, Extent* out) noexcept nogil:
     """Find the rows of a mask whose columns are known."""
     cdef Py_ssize_t k
-    cdef uint64_t top = out.x0 * height, bottom = top + height, start, end, y0 = height, y1 = 0
+    cdef uint64_t top = out.x0 * height, start, end, y0 = height, y1 = 0
+    if masks.height == height:
+        out.y0, out.y1 = masks.rows[out.idx].first, masks.rows[out.idx].end
+        return
     for k in range(masks.offsets[out.idx], masks.offsets[out.idx + 1], 2):
         start = masks.bounds[k]
         end = masks.bounds[k + 1]
-        if start == end:
-            continue
-        if start >= bottom:
-            # Most masks have a run in the next column.
-            top = bottom if start < bottom + height else start // height * height
-            bottom = top + height
-        if end > bottom:
-            y0 = 0
-            y1 = height
-            break
-        y0 = min(y0, start - top)
-        y1 = max(y1, end - top)
-    out.y0 = <uint32_t>y0
-    out.y1 = <uint32_t>y1
+        # Most masks have a run in the next column.
+        top += height if start >= top + height else 0
+        if start >= top + height:
+            top = start // height * height
+        if start < end:
+            y0 = min(y0, start - top)
+            y1 = max(y1, end - top)
+    # A run that goes on in the next column has all rows, or so many that it counts as having them.
+    out.y0 = <uint32_t>(y0 if y1 <= height else 0)
+    out.y1 = <uint32_t>min(y1, height)
+
+
+cdef inline Py_ssize_t first_end_above(
+    const uint32_t* bounds, Py_ssize_t n, uint32_t position
+) noexcept nogil:
+    """Return the first of n runs that ends behind a position."""
+    cdef Py_ssize_t low = 0, high = n, middle
+    while low < high:
+        middle = (low + high) // 2
+        if bounds[2 * middle + 1] > position:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+cdef inline int64_t pixels_in(const uint32_t* run, const uint32_t* end) noexcept nogil:
+    """Count the pixels of some runs."""
+    cdef uint32_t total = 0
+    cdef Py_ssize_t k
+    for k in range(0, end - run, 2):
+        total += run[k + 1] - run[k]
+    return total
 
 
 cdef int64_t common_px(
     const uint32_t* a, const uint32_t* a_end, const uint32_t* b, const uint32_t* b_end,
-    int64_t left_px, int64_t least
+    int64_t least
 ) noexcept nogil:
-    """Count the pixels that two masks share, given as bounds; ``left_px`` are those of the first.
+    """Count the pixels that two masks share, neither empty, given as bounds.
 
     Where it cannot be ``least`` any more, what is returned is less than that.
     """
-    cdef int64_t common = 0, overlap
-    cdef uint32_t start, end
+    cdef int64_t common = 0, left_px, overlap
+    cdef uint32_t a_start = a[0], a_stop = a_end[-1], start, end
+    cdef const uint32_t* passed
     cdef Py_ssize_t steps
     cdef bint a_ends, b_ends
-    while a < a_end and a[1] <= b[0]:
-        left_px -= a[1] - a[0]
-        a += 2
-    while a < a_end and b < b_end and b[1] <= a[0]:
-        b += 2
-    while a < a_end and b < b_end:
-        if common + left_px < least:
-            break
+    # Runs that lie before the other mask, or behind it, are not looked at.
+    a += 2 * first_end_above(a, (a_end - a) // 2, b[0])
+    b += 2 * first_end_above(b, (b_end - b) // 2, a_start)
+    a_end = a + 2 * min((a_end - a) // 2, first_end_above(a, (a_end - a) // 2, b_end[-1]) + 1)
+    b_end = b + 2 * min((b_end - b) // 2, first_end_above(b, (b_end - b) // 2, a_stop) + 1)
+    left_px = pixels_in(a, a_end)
+    if left_px < least or pixels_in(b, b_end) < least:
+        return 0
+    while a < a_end and b < b_end and common + left_px >= least:
         steps = min(STEPS_BETWEEN_LOOKS, min(a_end - a, b_end - b) // 2)
+        passed = a
         while steps:
             steps -= 1
             start = max(a[0], b[0])
@@ -91,9 +116,9 @@ cdef int64_t common_px(
             # Without branches: which of two runs ends first cannot be guessed.
             a_ends = a[1] <= b[1]
             b_ends = b[1] <= a[1]
-            left_px -= (a[1] - a[0]) * a_ends
             a += 2 * a_ends
             b += 2 * b_ends
+        left_px -= pixels_in(passed, a)
     return common
 
 
@@ -227,7 +252,7 @@ cdef class Near:
                 common = common_px(
                     dt.bounds + dt.offsets[d], dt.bounds + dt.offsets[d + 1],
                     gt.bounds + gt.offsets[other.idx], gt.bounds + gt.offsets[other.idx + 1],
-                    one.px, least,
+                    least,
                 )
                 iou = <double>common / <double>(
                     one.px if gt_crowd[other.idx] else one.px + other.px - common
@@ -297,7 +322,7 @@ def common(Runs dt, Runs gt, uint64_t height):
                     view[d, other.idx] = common_px(
                         dt.bounds + dt.offsets[d], dt.bounds + dt.offsets[d + 1],
                         gt.bounds + gt.offsets[other.idx], gt.bounds + gt.offsets[other.idx + 1],
-                        one.px, 0,
+                        0,
                     )
     return out
 

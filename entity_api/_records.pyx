@@ -482,6 +482,49 @@ def scan(bytes data, Py_ssize_t start, Py_ssize_t stop, bint predictions):
             return None
 
 
+def index(bytes data, Py_ssize_t start):
+    """Read records of a JSON list of predictions, of which the text may break off.
+
+    Args:
+        data: Some of the text of a file.
+        start: Where a record begins, or the list ends.
+
+    Returns:
+        `Records` up to the first that is not whole or not of the usual form, with the places of
+        whole records; where that one begins; and whether the list ends, in place of it.
+    """
+    if not 0 <= start <= len(data):
+        raise ValueError("the record lies in the text")
+    cdef Place text = <const uint8_t*><const char*>data
+    cdef Place end = text + len(data)
+    cdef Place p = blanks(text + start, end)
+    cdef Place stop
+    cdef Row row
+    cdef Records found = Records(True, 256)
+    cdef Py_ssize_t k
+    found.codes.owners.append(data)
+    while p < end:
+        if p[0] == c']':
+            # An empty list; behind a comma there has to be a record.
+            return finished(found, True), p - text, found.n == 0
+        stop = record_end(p, end, True, &row)
+        if stop == NULL:
+            break
+        k = found.n
+        found.add(&row, text)
+        found._places[k, 0], found._places[k, 1] = p - text, stop - text
+        stop = blanks(stop, end)
+        if stop < end and stop[0] == c']':
+            return finished(found, True), stop - text, True
+        stop = after(stop, end, c',')
+        if stop == NULL:
+            # Whether it goes on as a list does is not known yet.
+            found.n -= 1
+            break
+        p = stop
+    return finished(found, True), p - text, False
+
+
 cdef Records finished(Records found, bint with_id):
     """Cut the columns to the records that there are."""
     found.resize(found.n)

@@ -17,3 +17,11 @@ def weighted_precision(
     needed: NDArray[np.int64],
     precision: NDArray[np.float64],
 ) -> None: ...
+def image_precision(
+    images: NDArray[np.int64],
+    start: NDArray[np.int64],
+    hits: NDArray[np.int64],
+    wrong: NDArray[np.uint8],
+    needed: NDArray[np.int64],
+    precision: NDArray[np.float64],
+) -> None: ...

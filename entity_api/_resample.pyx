@@ -2,11 +2,14 @@
 """Kernel of resampling: precision at recall of sets that hold each image some number of times.
 
 Its readable definition is `entityseg_bench.resampling.weighted.Evidence.precision_by_definition`.
-Sixteen sets are swept side by side, which processors compute several at a time.
+Sixteen sets are swept side by side, which processors compute several at a time. Images by
+themselves are swept one by one, as `entityseg_bench.resampling.weighted.precision_at_recall` says.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
+
+import numpy as np
 
 cdef extern from *:
     """
@@ -212,3 +215,50 @@ def weighted_precision(
         free(sweep.total)
         free(sweep.best)
         free(sweep.at)
+
+
+def image_precision(
+    const int64_t[::1] images,
+    const int64_t[::1] start,
+    const int64_t[::1] hits,
+    const uint8_t[::1] wrong,
+    const int64_t[:, ::1] needed,
+    double[:, :] precision,
+):
+    """Interpolate precision at each recall threshold for images by themselves.
+
+    Args:
+        images: (M,) positions of the images wanted.
+        start: (I + 1,) where each image's detections begin, which are sorted by score, descending.
+        hits: (n,) how many true positives each detection stands for.
+        wrong: (n,) whether it is a false positive.
+        needed: (M, R) rising: true positives at which each recall is reached.
+        precision: (M, R) written, 0 where a recall is not reached.
+    """
+    cdef Py_ssize_t m, i, d, r, n_recs = needed.shape[1]
+    cdef int64_t found, counted
+    cdef double best
+    if images.shape[0] and not 0 <= np.min(images) <= np.max(images) < start.shape[0] - 1:
+        raise IndexError("there is no such image")
+    with nogil:
+        for m in range(images.shape[0]):
+            i = images[m]
+            found = counted = 0
+            for d in range(start[i], start[i + 1]):
+                found += hits[d]
+                counted += hits[d] + wrong[d]
+            best = 0.0
+            r = n_recs - 1
+            while r >= 0 and needed[m, r] > found:
+                precision[m, r] = 0.0
+                r -= 1
+            for d in range(start[i + 1] - 1, start[i] - 1, -1):
+                if hits[d]:
+                    while r >= 0 and needed[m, r] > found:
+                        precision[m, r] = best
+                        r -= 1
+                    best = max(best, <double>found / (<double>counted + TINY))
+                found -= hits[d]
+                counted -= hits[d] + wrong[d]
+            for r in range(r + 1):
+                precision[m, r] = best

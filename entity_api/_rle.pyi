@@ -15,8 +15,13 @@ class Runs:
     n: int
     pixels: int
     def __init__(
-        self, counts: list[Any] | Codes, pixels: int, rows: NDArray[np.int64] | None = None
+        self,
+        counts: list[Any] | Codes,
+        pixels: int,
+        rows: NDArray[np.int64] | None = None,
+        height: int = 0,
     ) -> None: ...
+    def row_ranges(self) -> NDArray[np.int64] | None: ...
     def areas(self) -> NDArray[np.int64]: ...
     def bounds_of(self, idx: int) -> NDArray[np.uint32]: ...
 

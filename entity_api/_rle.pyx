@@ -11,9 +11,13 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from entity_api._codes cimport Codes
-from entity_api._decode cimport decode_counts, fault
+from entity_api._decode cimport Rows, decode_counts, fault
 
 import numpy as np
+
+
+# Above all positions, so that all of a mask is in the first column.
+cdef uint64_t NO_HEIGHT = 1 << 62
 
 
 class CountsError(ValueError):
@@ -94,12 +98,15 @@ cdef class Runs:
         counts: One compressed string a mask: `Codes`, or a list of what they are made from.
         rows: (N,) positions in ``counts``; all of them when None.
         pixels: Height x width of the image, at most 2**32 - 1.
+        height: Of the image, to find the rows of the masks beside; 0 to do without.
 
     Raises:
         CountsError: A string that is no run-length code of ``pixels`` pixels.
     """
 
-    def __cinit__(self, counts, uint64_t pixels, const int64_t[:] rows=None):
+    def __cinit__(
+        self, counts, uint64_t pixels, const int64_t[:] rows=None, uint64_t height=0
+    ):
         cdef Codes codes = counts if isinstance(counts, Codes) else Codes(counts)
         cdef Py_ssize_t i, n = codes.n if rows is None else rows.shape[0], bad, position = 0
         cdef int code
@@ -111,7 +118,7 @@ cdef class Runs:
             if not 0 <= chosen[i] < codes.n:
                 raise IndexError(chosen[i])
         with nogil:
-            bad = self.decode(codes, &chosen[0] if n else NULL, n, pixels)
+            bad = self.decode(codes, &chosen[0] if n else NULL, n, pixels, height)
         if bad == NO_MEMORY:
             raise MemoryError
         if bad >= 0:
@@ -129,11 +136,16 @@ cdef class Runs:
         if n >= self.room:
             free(self.offsets)
             free(self.areas_px)
+            free(self.rows)
             self.offsets = <Py_ssize_t*>malloc((n + 1) * sizeof(Py_ssize_t))
             self.areas_px = <int64_t*>malloc((n + 1) * sizeof(int64_t))
-            self.room = n + 1 if self.offsets != NULL and self.areas_px != NULL else 0
+            self.rows = <Rows*>malloc((n + 1) * sizeof(Rows))
+            self.room = n + 1
+            if self.offsets == NULL or self.areas_px == NULL or self.rows == NULL:
+                self.room = 0
         self.n = 0
         self.pixels = pixels
+        self.height = 0
         if not self.room_bounds or not self.room:
             return False
         self.n = n
@@ -142,27 +154,28 @@ cdef class Runs:
         return True
 
     cdef Py_ssize_t decode(
-        self, Codes codes, const int64_t* rows, Py_ssize_t n, uint64_t pixels
+        self, Codes codes, const int64_t* chosen, Py_ssize_t n, uint64_t pixels, uint64_t height
     ) noexcept nogil:
-        """Become the masks at some rows of codes.
+        """Become some masks of codes.
 
         Returns:
-            `ALL_FINE`, `NO_MEMORY`, or the position in ``rows`` of a mask that is broken.
+            `ALL_FINE`, `NO_MEMORY`, or the position in ``chosen`` of a mask that is broken.
         """
         cdef Py_ssize_t i, m, at = 0, chars = 0
         for i in range(n):
-            chars += codes.lengths[rows[i]]
+            chars += codes.lengths[chosen[i]]
         if not self.make_room(n, pixels, chars):
             return NO_MEMORY
         for i in range(n):
             m = decode_counts(
-                codes.texts[rows[i]], codes.lengths[rows[i]], pixels,
-                self.bounds + at, &self.areas_px[i],
+                codes.texts[chosen[i]], codes.lengths[chosen[i]], pixels,
+                height if height else NO_HEIGHT, self.bounds + at, &self.areas_px[i], &self.rows[i],
             )
             if m < 0:
                 return i
             at += m
             self.offsets[i + 1] = at
+        self.height = height
         return ALL_FINE
 
     cdef bint pick(self, Runs masks, const int64_t* picks) noexcept nogil:
@@ -183,6 +196,7 @@ cdef class Runs:
         free(self.bounds)
         free(self.offsets)
         free(self.areas_px)
+        free(self.rows)
 
     def areas(self):
         """Return the foreground pixels of each mask, (N,) int64."""
@@ -191,6 +205,17 @@ cdef class Runs:
         if self.n:
             memcpy(&view[0], self.areas_px, self.n * sizeof(int64_t))
         return out
+
+    def row_ranges(self):
+        """Return the first row of each mask and the end of its rows, (N, 2); None if not known.
+
+        Of a mask with a run that goes on in the next column they are all rows.
+        """
+        if self.height == 0:
+            return None
+        return np.array(
+            [(self.rows[i].first, self.rows[i].end) for i in range(self.n)], np.int64
+        ).reshape(self.n, 2)
 
     def bounds_of(self, Py_ssize_t idx):
         """Return the bounds of one mask, (2R,) uint32 ascending."""

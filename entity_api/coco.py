@@ -169,7 +169,8 @@ class COCO:
             return 0
         from entity_api.coco_drawing import show
 
-        show(self, anns, draw_bbox)
+        skeletons = {key: one.get("skeleton", []) for key, one in self.cats.items()}
+        show(anns, self.annToMask, skeletons, draw_bbox)
         return None
 
     def loadRes(self, resFile: Any) -> "COCO":
@@ -202,7 +203,7 @@ class COCO:
                     f"result {idx}: image_id {record['image_id']!r} is not among the images of the "
                     "ground truth"
                 )
-        records = completed(self, content)
+        records = completed(content, self.annToRLE)
         results.class_agnostic = getattr(self, "class_agnostic", False)
         if results.class_agnostic:
             records = [{**record, "category_id": 1} for record in records]

@@ -1,12 +1,9 @@
 """Draw annotations on matplotlib's current axes, as ``COCO.showAnns`` of pycocotools does."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from entity_api.coco import COCO
 
 __all__ = ["show"]
 
@@ -15,12 +12,18 @@ Colour = tuple[float, float, float]
 CROWD_COLOUR: Colour = (2 / 255, 166 / 255, 101 / 255)
 
 
-def show(coco: "COCO", anns: Sequence[dict[str, Any]], draw_bbox: bool = False) -> None:
+def show(
+    anns: Sequence[dict[str, Any]],
+    mask_of: Callable[[dict[str, Any]], Any],
+    skeletons: Mapping[int, Any],
+    draw_bbox: bool = False,
+) -> None:
     """Draw masks, keypoints and boxes; captions are printed.
 
     Args:
-        coco: Where the annotations' images and categories stand.
         anns: At least one; the first says what all are.
+        mask_of: Returns the mask (H, W) of an annotation.
+        skeletons: Category id -> limbs, as pairs of keypoints counted from 1.
         draw_bbox: Draw boxes, too.
 
     Raises:
@@ -47,9 +50,9 @@ def show(coco: "COCO", anns: Sequence[dict[str, Any]], draw_bbox: bool = False) 
         outlines += own
         colours += [colour] * len(own)
         if isinstance(ann.get("segmentation"), dict):
-            _paint(axes, coco.annToMask(ann), CROWD_COLOUR if ann.get("iscrowd") else colour)
+            _paint(axes, mask_of(ann), CROWD_COLOUR if ann.get("iscrowd") else colour)
         if isinstance(ann.get("keypoints"), list):
-            _join(axes, coco.cats[ann["category_id"]].get("skeleton", []), ann["keypoints"], colour)
+            _join(axes, skeletons[ann["category_id"]], ann["keypoints"], colour)
     filled = PatchCollection(outlines, facecolor=colours, linewidths=0, alpha=0.4)
     axes.add_collection(filled)
     axes.add_collection(PatchCollection(outlines, facecolor="none", edgecolors=colours))

@@ -1,7 +1,7 @@
 """Results become annotations: each record is completed by what COCOeval needs of it."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,28 +9,25 @@ from numpy.typing import NDArray
 from entity_api import mask
 from entity_api.rle import RLEError
 
-if TYPE_CHECKING:
-    from entity_api.coco import COCO
-
 __all__ = ["completed", "records_of_array"]
 
 Record = dict[str, Any]
 
 
-def completed(coco: "COCO", records: Sequence[Record]) -> list[Record]:
+def completed(records: Sequence[Record], rle_of: Callable[[Record], Any]) -> list[Record]:
     """Copy results and add what the first record shows to be missing, as pycocotools does.
 
     Args:
-        coco: The ground truth.
         records: All of the first one's kind: captions, boxes (with masks or without), masks or
             keypoints.
+        rle_of: Returns the run-length code of a record's mask, at the size of its image.
 
     Raises:
         ValueError: A record of another kind, or with a broken mask, with its position.
     """
     if not records:
         return []
-    complete = _completer(coco, records[0])
+    complete = _completer(records[0], rle_of)
     out = []
     for idx, record in enumerate(records):
         try:
@@ -42,14 +39,14 @@ def completed(coco: "COCO", records: Sequence[Record]) -> list[Record]:
     return out
 
 
-def _completer(coco: "COCO", first: Record) -> Callable[[Record], Record]:
+def _completer(first: Record, rle_of: Callable[[Record], Any]) -> Callable[[Record], Record]:
     """Choose how records are completed: by the first of the fields that the first record has."""
     if "caption" in first:
         return lambda record: {}
     if first.get("bbox") is not None and len(first["bbox"]):
         return _with_box
     if "segmentation" in first:
-        return lambda record: _with_mask(coco, record)
+        return lambda record: _with_mask(record, rle_of(record))
     if "keypoints" in first:
         return _with_keypoints
     raise ValueError("result 0: it has no segmentation, bbox, keypoints or caption")
@@ -67,8 +64,7 @@ def _with_box(record: Record) -> Record:
     }
 
 
-def _with_mask(coco: "COCO", record: Record) -> Record:
-    code = coco.annToRLE(record)
+def _with_mask(record: Record, code: Any) -> Record:
     box = record["bbox"] if "bbox" in record else mask.toBbox(code)
     return {"area": mask.area(code), "bbox": box, "iscrowd": 0}
 

@@ -1,25 +1,28 @@
 """A result as a text table."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from entity_api.names import KINDS, MARKS, Metric, as_submitted
+from entity_api.overlap import Overlap
 from entity_api.shown import html_table
-
-if TYPE_CHECKING:
-    from entity_api.result import EvalResult
 
 __all__ = ["html_metrics", "text_table"]
 
 
-def text_table(result: "EvalResult") -> str:
+def text_table(
+    metrics: Mapping[str, float], overlap: Overlap | None = None, overlap_rule: str = "score"
+) -> str:
     """Lay out the metrics in percent: AP as submitted, AP^e with overlaps removed.
 
     A metric that there is nothing to measure for is printed as a dash.
+
+    Args:
+        metrics: Fractions by name, nan where there is nothing to measure.
+        overlap: How much overlapped, where overlaps were removed.
+        overlap_rule: By which they were removed.
     """
-    metrics = result.metrics
-    own = [Metric.parse(name) for name in as_submitted(metrics)]
-    marks = MARKS if result.disjoint is not None else {"": MARKS[""]}
+    own, marks = _metrics_and_marks(metrics)
     blocks = []
     for kind, title in KINDS.items():
         shown = [metric for metric in own if metric.kind == kind]
@@ -30,26 +33,30 @@ def text_table(result: "EvalResult") -> str:
             cells = "".join(f"{value:>{width}}" for value in values)
             lines.append(f"{Metric(kind, mark).text:6}{what:22}{cells}")
         blocks.append("\n".join(lines))
-    return "\n\n".join([*blocks, _overlap_line(result)]).rstrip()
+    return "\n\n".join([*blocks, _overlap_line(overlap, overlap_rule)]).rstrip()
 
 
-def html_metrics(result: "EvalResult") -> str:
+def html_metrics(metrics: Mapping[str, float]) -> str:
     """Lay out the same numbers as a small HTML table."""
-    metrics = result.metrics
-    own = [Metric.parse(name) for name in as_submitted(metrics)]
-    marks = MARKS if result.disjoint is not None else {"": MARKS[""]}
+    own, marks = _metrics_and_marks(metrics)
     rows = [["", *(metric.text for metric in own)]]
     for mark, what in marks.items():
         rows.append([what, *(_percent(metrics[metric.marked(mark).name]) for metric in own)])
     return html_table(rows)
 
 
+def _metrics_and_marks(metrics: Mapping[str, float]) -> tuple[list[Metric], dict[str, str]]:
+    """Return the metrics as submitted, and the marks of the passes that were scored."""
+    own = [Metric.parse(name) for name in as_submitted(metrics)]
+    scored = {mark: what for mark, what in MARKS.items() if own[0].marked(mark).name in metrics}
+    return own, scored
+
+
 def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.2f}"
 
 
-def _overlap_line(result: "EvalResult") -> str:
-    overlap, rule = result.overlap, result.params.overlap_rule
+def _overlap_line(overlap: Overlap | None, rule: str) -> str:
     if overlap is None:
         return ""
     if not overlap.n_images:

@@ -134,10 +134,10 @@ class EvalResult:
     on_void: NDArray[np.bool_]
 
     def __repr__(self) -> str:
-        return text_table(self)
+        return text_table(self.metrics, self.overlap, self.params.overlap_rule)
 
     def _repr_html_(self) -> str:
-        return html_metrics(self)
+        return html_metrics(self.metrics)
 
     def to_frame(self) -> "pd.DataFrame":
         """List the metrics, where pandas is.
@@ -167,9 +167,16 @@ class EvalResult:
         Returns:
             The two axes.
         """
-        from entity_api.plots import plot_result
+        from entity_api.plots import plot_precision
 
-        return plot_result(self, axes)
+        passes = {"AP": self.submitted}
+        if self.disjoint is not None:
+            passes = {"AP$^e$": self.disjoint}
+            if self.disjoint is not self.submitted:
+                passes["AP, masks as submitted"] = self.submitted
+        at = self.params.ap_at
+        curves = {label: scored.precision[:, :, :, 0, at] for label, scored in passes.items()}
+        return plot_precision(curves, self.params.iou_thrs, self.params.rec_thrs, axes)
 
     @property
     def category_ids(self) -> list[int]:

@@ -1,7 +1,7 @@
 """The published category tables of the four annotation types."""
 
 import functools
-from importlib import resources
+from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
@@ -37,7 +37,7 @@ class Tables(msgspec.Struct, frozen=True):
 
 @functools.cache
 def _tables() -> Tables:
-    path = resources.files("entityseg_bench") / "data" / "categories.json"
+    path = Path(__file__).parent / "data" / "categories.json"
     return msgspec.json.decode(path.read_bytes(), type=Tables)
 
 

@@ -5,7 +5,7 @@ measure. pandas is imported when a frame is made (``pip install 'entityseg-bench
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,42 @@ from entity_api import EvalResult
 from entity_api.names import MAIN
 from entityseg_bench.resampling import image_metrics
 from entityseg_bench.resampling.weighted import IGNORED, TRUE_POSITIVE, matches_of
+from entityseg_bench.table import Segments
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from entityseg_bench.errors import ErrorReport
-    from entityseg_bench.score import Scoring
-
 __all__ = ["curve_frame", "frame_of", "metrics_frame", "per_entity", "per_image", "per_prediction"]
+
+
+class Scored(Protocol):
+    """What a frame is made of: a result and the tables of both sides, as `score.Scoring` is."""
+
+    @property
+    def result(self) -> EvalResult:
+        """With its matches kept."""
+
+    @property
+    def gt(self) -> Segments: ...
+
+    @property
+    def dt(self) -> Segments: ...
+
+
+class Judged(Protocol):
+    """The kind of error and the best IoU of each record, as `errors.ErrorReport` has them."""
+
+    @property
+    def prediction_kind(self) -> NDArray[np.str_]: ...
+
+    @property
+    def prediction_iou(self) -> NDArray[np.float64]: ...
+
+    @property
+    def entity_kind(self) -> NDArray[np.str_]: ...
+
+    @property
+    def entity_iou(self) -> NDArray[np.float64]: ...
 
 
 def metrics_frame(result: EvalResult) -> "pd.DataFrame":
@@ -57,9 +85,9 @@ def curve_frame(result: EvalResult, overlaps_removed: bool = True) -> "pd.DataFr
     )
 
 
-def frame_of(scoring: "Scoring", rows: str) -> "pd.DataFrame":
+def frame_of(scoring: Scored, rows: str) -> "pd.DataFrame":
     """Return the frame of a scoring whose rows are metrics, images, entities or predictions."""
-    makers: dict[str, Callable[[Scoring], pd.DataFrame]] = {
+    makers: dict[str, Callable[[Scored], pd.DataFrame]] = {
         "metrics": lambda scoring: scoring.result.to_frame(),
         "images": per_image,
         "entities": per_entity,
@@ -70,7 +98,7 @@ def frame_of(scoring: "Scoring", rows: str) -> "pd.DataFrame":
     return makers[rows](scoring)
 
 
-def per_image(scoring: "Scoring") -> "pd.DataFrame":
+def per_image(scoring: Scored) -> "pd.DataFrame":
     """List the images of a scoring.
 
     Returns:
@@ -112,7 +140,7 @@ def _per_image(image_idx: NDArray[np.int64], n_images: int) -> NDArray[np.int64]
     return np.bincount(image_idx, minlength=n_images)
 
 
-def per_entity(scoring: "Scoring", errors: "ErrorReport | None" = None) -> "pd.DataFrame":
+def per_entity(scoring: Scored, errors: Judged | None = None) -> "pd.DataFrame":
     """List the annotations of a scoring.
 
     Args:
@@ -161,7 +189,7 @@ def _sizes(labels: list[str], ignored: NDArray[np.bool_]) -> NDArray[np.str_]:
     return sizes
 
 
-def per_prediction(scoring: "Scoring", errors: "ErrorReport | None" = None) -> "pd.DataFrame":
+def per_prediction(scoring: Scored, errors: Judged | None = None) -> "pd.DataFrame":
     """List the predictions of a scoring.
 
     Args:

@@ -1,6 +1,5 @@
 """Where the files of EntitySeg lie: the documented layout, and the names of the v1.0 release."""
 
-import difflib
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -194,6 +193,8 @@ def _missing(
 
 
 def _nearest(names: Iterable[str], present: Sequence[str]) -> str | None:
+    import difflib  # is seldom needed
+
     best = max(
         (
             (difflib.SequenceMatcher(None, name, Path(path).name).ratio(), path)
@@ -284,6 +285,8 @@ class ImageFiles:
             )
         if outside:
             raise leads_out(self.root, image.file_name, where)
+        import difflib
+
         near = difflib.get_close_matches(base, self._by_name(), n=1, cutoff=0.8)
         hint = f"The nearest name is {near[0]}." if near else f"Looked in {self._folders()}."
         raise InputError(self.root, where, "there is no such image file.", hint)

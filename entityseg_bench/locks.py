@@ -8,8 +8,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -116,6 +114,8 @@ def _taken(path: Path) -> int | None:
     if not is_ours:
         os.close(descriptor)
         return None
+    import socket  # brings selectors along
+
     # The name is for people: a full disk does not need to hold it.
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
@@ -159,7 +159,7 @@ def created(folder: Path, name: str = "") -> Iterator[Path]:
 
 def _new(folder: Path, name: str) -> tuple[Path, int]:
     while True:
-        path = folder / f".{name[:LEGIBLE]}.{secrets.token_hex(8)}.part"
+        path = folder / f".{name[:LEGIBLE]}.{os.urandom(8).hex()}.part"
         # Exclusively: never a file, nor a link, that is there already.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         try:

@@ -1,8 +1,7 @@
 """Where the masks of a table lie, and the fields without a column: in memory, chained, picked."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +22,21 @@ __all__ = [
     "Masks",
     "PickedExtras",
     "PickedMasks",
+    "in_threads",
 ]
+
+T = TypeVar("T")
 
 # The fault of each mask that cannot be read, by position.
 Faults = dict[int, InputError]
+
+
+def in_threads(work: Callable[[int], T], n: int) -> Iterator[T]:
+    """Do something for each number below n, several at once; yield the results in order."""
+    from concurrent.futures import ThreadPoolExecutor  # brings logging along
+
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(work, range(n))
 
 
 class Extras(Protocol):
@@ -84,9 +94,8 @@ class Masks:
                     faults.update(dict.fromkeys(own, error))
                     return
 
-        with ThreadPoolExecutor() as pool:
-            for _ in pool.map(read, range(len(table.images))):
-                pass
+        for _ in in_threads(read, len(table.images)):
+            pass
         return counts, dict(sorted(faults.items()))
 
 

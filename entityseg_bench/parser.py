@@ -1,7 +1,6 @@
 """The parser of all commands: argparse's, with a guess at what a mistyped word was meant to be."""
 
 import argparse
-import difflib
 import re
 from collections.abc import Iterable
 from typing import NoReturn
@@ -40,5 +39,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         >>> did_you_mean("x", ["evaluate", "validate"])
         ''
     """
+    import difflib  # is seldom needed
+
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""

@@ -1,43 +1,51 @@
-"""Errors and comparisons as small figures, drawn where matplotlib is."""
+"""Small figures of numbers by name, drawn where matplotlib is."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from entity_api.names import TESTED, Metric
-
-if TYPE_CHECKING:
-    from entityseg_bench.compare.comparison import Comparison
-    from entityseg_bench.errors.find import ErrorReport
-
-__all__ = ["plot_comparison", "plot_errors"]
+__all__ = ["Estimate", "plot_bars", "plot_estimates"]
 
 
-def plot_errors(report: "ErrorReport", axis: Any = None) -> Any:
-    """Draw what each kind of error costs as bars, and return the axis."""
+class Estimate(NamedTuple):
+    """Hold a value with the ends of its interval, in points; nan ends where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+
+def plot_bars(values: Mapping[str, float], label: str, axis: Any = None) -> Any:
+    """Draw a bar for each name, from the top down, and return the axis."""
     axis = _axis(axis)
-    kinds = list(report.costs)
-    axis.barh(kinds, [100 * report.costs[kind].cost for kind in kinds])
+    axis.barh(list(values), list(values.values()))
     axis.bar_label(axis.containers[0], fmt="%.1f", padding=3)
     axis.invert_yaxis()
-    label = "AP$^e$" if report.overlaps_removed else "AP"
-    axis.set(xlabel=f"{label} that the errors cost, points")
+    axis.set(xlabel=label)
     return axis
 
 
-def plot_comparison(comparison: "Comparison", axis: Any = None) -> Any:
-    """Draw the tested differences from the first file with their intervals; return the axis."""
+def plot_estimates(
+    series: Mapping[str, Mapping[str, Estimate]], label: str, axis: Any = None
+) -> Any:
+    """Draw the estimates of each series by name, those with an interval, and return the axis.
+
+    Args:
+        series: Name in the legend -> name on the axis -> estimate. All name the same in one order.
+        label: Of the horizontal axis.
+        axis: One of matplotlib's; a new figure by default.
+    """
     axis = _axis(axis)
-    for k, differences in enumerate(comparison.differences):
-        rows = [(name, differences[name]) for name in TESTED if name in differences]
-        rows = [(name, one) for name, one in rows if one.low == one.low]
-        values = [100 * one.value for _, one in rows]
-        below = [100 * (one.value - one.low) for _, one in rows]
-        above = [100 * (one.high - one.value) for _, one in rows]
-        at = [n + 0.15 * k for n in range(len(rows))]
-        axis.errorbar(values, at, xerr=[below, above], fmt="o", label=comparison.labels[k + 1])
-        axis.set_yticks(range(len(rows)), [Metric.parse(name).text for name, _ in rows])
+    for k, (name, estimates) in enumerate(series.items()):
+        drawn = {text: one for text, one in estimates.items() if one.low == one.low}
+        values = [one.value for one in drawn.values()]
+        below = [one.value - one.low for one in drawn.values()]
+        above = [one.high - one.value for one in drawn.values()]
+        at = [n + 0.15 * k for n in range(len(drawn))]
+        axis.errorbar(values, at, xerr=[below, above], fmt="o", label=name)
+        axis.set_yticks(range(len(drawn)), list(drawn))
     axis.axvline(0, color="0.5", linewidth=0.8)
     axis.invert_yaxis()
-    axis.set(xlabel=f"difference from {comparison.labels[0]}, points")
+    axis.set(xlabel=label)
     axis.legend()
     return axis
 

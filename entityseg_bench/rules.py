@@ -16,7 +16,7 @@ from entityseg_bench.check import IMAGE_UNKNOWN, NOTE, Problem, SeveralFaults, p
 from entityseg_bench.io import InputError
 from entityseg_bench.table import VOID_TASKS, Segments, plain
 
-__all__ = ["masks", "problems"]
+__all__ = ["mask_problems", "masks", "problems"]
 
 VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(\.\d+)?")
 # Boxes of less in common are of other places; of more, of the same.
@@ -339,6 +339,12 @@ GT_RULES: tuple[Rule, ...] = (
 DT_RULES: tuple[Rule, ...] = (
     unknown_images, broken_masks, unlike_boxes, torn_masks, noted, equal_scores, coverage,
 )  # fmt: skip
+
+
+def mask_problems(part: Segments) -> Iterator[Problem]:
+    """Run the rules that look at every mask on a part of a file; `problems` has seen the file."""
+    yield from broken_masks(part)
+    yield from noted(part)
 
 
 def problems(

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from entityseg_bench.masks import (
     Faults,
     ListMasks,
     Masks,
+    in_threads,
 )
 from entityseg_bench.types import RLE, Annotation, Category, ImageInfo
 
@@ -307,8 +307,7 @@ class Segments(Shown):
             InputError: As `ground_truth`.
         """
         counts = self.counts
-        with ThreadPoolExecutor() as pool:
-            return list(pool.map(lambda idx: self._void(idx, counts), range(len(self.images))))
+        return list(in_threads(lambda idx: self._void(idx, counts), len(self.images)))
 
     def _void(self, image_idx: int, counts: Codes | list[Any]) -> str | None:
         size = self.size_of_image(image_idx)
@@ -359,14 +358,13 @@ class LazySegments:
                 return error
 
         rows: list[Annotation] = []
-        with ThreadPoolExecutor() as pool:
-            for found in pool.map(attempt, range(len(self.images))):
-                if not isinstance(found, InputError):
-                    rows += found
-                elif report is None:
-                    raise found
-                else:
-                    report(found)
+        for found in in_threads(attempt, len(self.images)):
+            if not isinstance(found, InputError):
+                rows += found
+            elif report is None:
+                raise found
+            else:
+                report(found)
         return Segments.from_annotations(rows, self.images, **self._about)
 
     def replace(self, **changes: Any) -> "LazySegments":

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from entity_api.report import text_table
 from entityseg_bench.io import write_json
 from entityseg_bench.resampling import interval_record, interval_table, state_intervals
 from entityseg_bench.scale.saved import SavedScoring
@@ -16,14 +15,14 @@ def tell(merged: SavedScoring, n_resamples: int | None, json: str | None) -> Non
     """Print the tables and write the result, with intervals from some resamples if asked."""
     result = merged.state.finish()
     boundary = merged.boundary.finish() if merged.boundary else None
-    print(text_table(result))
+    print(result)
     record = merged.record(result, boundary)
     if n_resamples is not None:
         intervals = state_intervals(merged.state, result, n_resamples)
         print(f"\n{interval_table(intervals, n_resamples)}")
         record["intervals"] = interval_record(intervals, n_resamples)
     if boundary:
-        print(f"\n{BOUNDARY_TITLE}\n{text_table(boundary)}")
+        print(f"\n{BOUNDARY_TITLE}\n{boundary}")
     if record["own_metrics"]:
         print(f"\n{record['own_metrics']['left_out']}: score the whole set in one process for it.")
     if json:

@@ -2,9 +2,7 @@
 
 import argparse
 import contextlib
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +22,8 @@ def piped(args: argparse.Namespace) -> Iterator[None]:
     if "-" not in (args.pred, args.json):
         yield
         return
+    import tempfile  # brings much along
+
     with tempfile.TemporaryDirectory() as folder:
         if args.pred == "-":
             args.pred = str(_spooled(Path(folder)))
@@ -39,6 +39,8 @@ def piped(args: argparse.Namespace) -> Iterator[None]:
 
 def _spooled(folder: Path) -> Path:
     """Copy standard input to a file that bears its name."""
+    import shutil  # brings archives along
+
     source = sys.stdin.buffer
     head = source.read(len(GZIP))
     path = folder / ("stdin.json.gz" if head == GZIP else "stdin.json")

@@ -96,13 +96,12 @@ def write_set(root: Path, args: argparse.Namespace, progress: Callable[[int, int
 
 def print_scores(root: Path, found: Mapping[Path, str]) -> None:
     """Score each file of predictions and say what it is of."""
-    from entity_api.report import text_table
     from entityseg_bench.demo import VAL_FILE
     from entityseg_bench.score import evaluate_files
 
     for path, what in found.items():
         print(f"\n{path}: {what} on the validation images")
-        print(text_table(evaluate_files(root / VAL_FILE, path).result))
+        print(evaluate_files(root / VAL_FILE, path).result)
 
 
 def next_steps(root: Path, predictions: Path) -> str:

@@ -1,13 +1,13 @@
 """Score predictions: AP^e and AP, and beside them the annotation type's own metric."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from entity_api import EvalParams
 from entity_api.params import AREA_RANGES, OverlapRule
-from entity_api.report import text_table
 from entityseg_bench.commands._arguments import (
     add_input_arguments,
     add_threads,
@@ -25,6 +25,9 @@ from entityseg_bench.score import (
     result_record,
 )
 from entityseg_bench.score.protocols import PROTOCOLS
+
+if TYPE_CHECKING:
+    from entityseg_bench.scale.saved import SavedScoring
 
 # What the protocol ar1000 sets itself, or leaves nothing to do for.
 SET_BY_AR1000 = ("max_dets", "ap_max_dets", "class_aware", "overlap_sensitivity", "granularity")
@@ -67,6 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", metavar="NAME",
         help="score folders or patterns of shards by this: local, ray, or ray=ADDRESS",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-memory", metavar="SIZE",
+        help="read results JSON by parts, so that about this is taken: 500MB, 4GB, 4GiB",
     )  # fmt: skip
     add_input_arguments(parser)
     _add_protocol_arguments(parser)
@@ -121,10 +128,10 @@ def score(args: argparse.Namespace) -> int:
     if args.ci is not None:
         check_draws("--ci", args.ci)
     params = params_of(args)
-    if args.save_state or args.engine:
+    if args.save_state or args.engine or args.max_memory:
         refuse_state(args)
-    if args.engine:
-        return run_shards(args, params)
+    if args.engine or args.max_memory:
+        return run_parts(args, params)
     scoring = evaluate_files(
         args.gt,
         args.pred,
@@ -143,7 +150,7 @@ def score(args: argparse.Namespace) -> int:
         from entityseg_bench.resampling import confidence_intervals, interval_record, interval_table
 
         intervals = confidence_intervals(scoring.result, scoring.dt.scores, args.ci)
-    print(text_table(scoring.result))
+    print(scoring.result)
     if intervals:
         print(f"\n{interval_table(intervals, args.ci)}")
     if scoring.own:
@@ -153,7 +160,7 @@ def score(args: argparse.Namespace) -> int:
     if scoring.boundary:
         from entityseg_bench.commands._merged import BOUNDARY_TITLE
 
-        print(f"\n{BOUNDARY_TITLE}\n{text_table(scoring.boundary)}")
+        print(f"\n{BOUNDARY_TITLE}\n{scoring.boundary}")
     more = more_of(scoring, args)
     if args.json:
         record = {**result_record(scoring), **more}
@@ -214,7 +221,9 @@ def params_of(args: argparse.Namespace) -> EvalParams:
 
 def refuse_state(args: argparse.Namespace) -> None:
     """Stop before the work where no state can be written."""
-    option = "--engine" if args.engine else "--save-state"
+    option = "--save-state"
+    if args.engine or args.max_memory:
+        option = "--engine" if args.engine else "--max-memory"
     if args.class_aware:
         what = f"{option} keeps class-agnostic scoring, and not --class-aware."
         hint = "In Python, EvalState takes EvalParams(class_aware=True, category_ids=...)."
@@ -222,18 +231,44 @@ def refuse_state(args: argparse.Namespace) -> None:
     if args.protocol != BENCHMARK:
         what = f"{option} keeps the protocol {BENCHMARK}, and not {args.protocol}."
         raise InputError("arguments", "", what)
-    if args.engine and (args.overlap_sensitivity or args.granularity):
-        what = "--engine does not go with --overlap-sensitivity or --granularity."
+    by_parts = args.engine or args.max_memory
+    if args.engine and args.max_memory:
+        what = "--max-memory reads one file, and --engine shards."
+        raise InputError("arguments", "", what)
+    if by_parts and (args.overlap_sensitivity or args.granularity):
+        what = f"{option} does not go with --overlap-sensitivity or --granularity."
         raise InputError("arguments", "", what, "Score the whole set in one process for them.")
-    if args.engine and args.predicted_images_only:
-        raise InputError("arguments", "", "--engine scores all images.")
+    if by_parts and args.predicted_images_only:
+        raise InputError("arguments", "", f"{option} scores all images.")
     if args.save_state:
         check_writable(args.save_state)
 
 
-def run_shards(args: argparse.Namespace, params: EvalParams) -> int:
-    """Score shards by an engine, print the table, write the result."""
+def run_parts(args: argparse.Namespace, params: EvalParams) -> int:
+    """Score part by part, print the table, write the result."""
     from entityseg_bench.commands._merged import tell
+
+    merged = streamed(args, params) if args.max_memory else of_shards(args, params)
+    for warning in merged.warnings if not args.quiet else []:
+        print(warning, file=sys.stderr)
+    if args.save_state:
+        merged.save(args.save_state)
+    tell(merged, args.ci, args.json)
+    return 0
+
+
+def streamed(args: argparse.Namespace, params: EvalParams) -> "SavedScoring":
+    """Score a results file in so much memory."""
+    from entityseg_bench.scale.streamed import evaluate_streamed
+
+    return evaluate_streamed(
+        args.gt, args.pred, n_bytes(args.max_memory), params, inputs_of(args), args.boundary,
+        None if args.quiet else late_bar(),
+    )  # fmt: skip
+
+
+def of_shards(args: argparse.Namespace, params: EvalParams) -> "SavedScoring":
+    """Score shards by an engine."""
     from entityseg_bench.scale.shards import InOneProcess, evaluate_shards
 
     name, _, address = args.engine.partition("=")
@@ -244,15 +279,23 @@ def run_shards(args: argparse.Namespace, params: EvalParams) -> int:
         from entityseg_bench.scale.ray_engine import OnRay
     engine = OnRay(address or None) if name == "ray" else InOneProcess()
     progress = None if args.quiet else late_bar("shard")
-    merged = evaluate_shards(
+    return evaluate_shards(
         args.gt, args.pred, engine, params, inputs_of(args), args.boundary, progress
     )
-    for warning in merged.warnings if not args.quiet else []:
-        print(warning, file=sys.stderr)
-    if args.save_state:
-        merged.save(args.save_state)
-    tell(merged, args.ci, args.json)
-    return 0
+
+
+def n_bytes(text: str) -> int:
+    """Read a size: a number and its unit.
+
+    Raises:
+        InputError: It is none.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip())
+    if not found:
+        what = f"{text!r} is no size of memory."
+        raise InputError("arguments", "--max-memory", what, "Write 500MB, 4GB or 4GiB.")
+    base = 1024 if found[3] else 1000
+    return int(float(found[1]) * base ** " kMGT".index(found[2] or " "))
 
 
 def max_dets(text: str) -> tuple[int, ...]:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams
-from entity_api.names import TESTED
+from entity_api.names import TESTED, Metric
 from entity_api.shown import Shown
 from entityseg_bench import __version__
 from entityseg_bench.formats import Inputs
-from entityseg_bench.plots import plot_comparison
+from entityseg_bench.plots import Estimate, plot_estimates
 from entityseg_bench.resampling.bootstrap import (
     Interval,
     bounds,
@@ -130,7 +130,14 @@ class Comparison(Shown):
 
     def plot(self, axis: Any = None) -> Any:
         """Draw the differences from the first file, where matplotlib is; return the axis."""
-        return plot_comparison(self, axis)
+        series = {}
+        for label, differences in zip(self.labels[1:], self.differences, strict=True):
+            tested = [(name, differences[name]) for name in TESTED if name in differences]
+            series[label] = {
+                Metric.parse(name).text: Estimate(100 * one.value, 100 * one.low, 100 * one.high)
+                for name, one in tested
+            }
+        return plot_estimates(series, f"difference from {self.labels[0]}, points", axis)
 
     def changes(self, k: int) -> NDArray[np.float64]:
         """Return how each image's own AP changed from the first file to file ``k``, (I,)."""

@@ -5,10 +5,9 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import EvalParams
 from entityseg_bench.errors.find import ErrorReport, parts_by_size
 from entityseg_bench.errors.kinds import FOUND, KINDS, MISSED
-from entityseg_bench.resampling.weighted import matches_of, precision_at_recall
+from entityseg_bench.resampling.weighted import image_precision, matches_of
 
 __all__ = ["ImageErrors", "errors_by_image"]
 
@@ -63,27 +62,23 @@ def _costs(report: ErrorReport, of_column: Ints, of_entity: Ints) -> Floats:
     costs = np.zeros((len(KINDS), n_images))
     costs[:, n_gt == 0] = np.nan
     order = np.argsort(of_column, kind="stable")
-    starts = np.searchsorted(of_column[order], np.arange(n_images + 1))
+    start = np.searchsorted(of_column[order], np.arange(n_images + 1))
+
+    def ap(images: Ints, hits: Ints, wrong: NDArray[np.bool_], n: Ints) -> Floats:
+        """Compute AP of images with n entities each, 1 where that is none."""
+        curves = image_precision(images, start, hits[order], wrong[order], n, result.params)
+        return np.where(n < 1, 1.0, curves.mean(axis=1))
+
+    before, scored = np.zeros(n_images), np.flatnonzero(n_gt)
     for t, own in enumerate(found.kind):
         right, wrong = (own == FOUND).astype(np.int64), (own >= 0) & (own != FOUND)
+        before[scored] = ap(scored, right, wrong, n_gt[scored])
         for code, kind in enumerate(KINDS):
             chosen, won, dropped = oracle.correcting(t, kind, oracle.everything)
             hits, left_wrong = right + np.bincount(won, minlength=len(right)), wrong & ~chosen
             n_dropped = np.bincount(of_entity[dropped], minlength=n_images)
             touched = np.union1d(of_column[own == code], np.flatnonzero(n_dropped))
-            for idx in touched[n_gt[touched] > 0].tolist():
-                at, n = order[starts[idx] : starts[idx + 1]], int(n_gt[idx])
-                before = _ap(right[at], wrong[at], n, result.params)
-                left = n - int(n_dropped[idx])
-                after = _ap(hits[at], left_wrong[at], left, result.params)
-                costs[code, idx] += (after - before) / len(found.kind)
+            touched = touched[n_gt[touched] > 0]
+            after = ap(touched, hits, left_wrong, n_gt[touched] - n_dropped[touched])
+            costs[code, touched] += (after - before[touched]) / len(found.kind)
     return costs
-
-
-def _ap(hits: Ints, wrong: NDArray[np.bool_], n_gt: int, params: EvalParams) -> float:
-    """Compute AP of one image's predictions, by score descending; 1 without entities."""
-    if n_gt < 1:
-        return 1.0
-    at = np.flatnonzero(hits)
-    found, counted = np.cumsum(hits)[at], np.cumsum(hits + wrong)[at]
-    return float(precision_at_recall(found[None], counted[None], np.array([n_gt]), params).mean())

@@ -24,7 +24,7 @@ from entityseg_bench.errors.score_quality import (
     operating_points,
 )
 from entityseg_bench.errors.sorting import SortedErrors, sort_errors
-from entityseg_bench.plots import plot_errors
+from entityseg_bench.plots import plot_bars
 from entityseg_bench.resampling.weighted import matches_of
 from entityseg_bench.score import Scoring
 
@@ -113,7 +113,9 @@ class ErrorReport(Shown):
 
     def plot(self, axis: Any = None) -> Any:
         """Draw what each kind of error costs, where matplotlib is; return the axis."""
-        return plot_errors(self, axis)
+        costs = {kind: 100 * one.cost for kind, one in self.costs.items()}
+        label = "AP$^e$" if self.overlaps_removed else "AP"
+        return plot_bars(costs, f"{label} that the errors cost, points", axis)
 
 
 def find_errors(

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from entity_api import rle
 from entity_api.counts import bare
 from entity_api.overlap import remove_overlaps
@@ -10,22 +13,18 @@ from entityseg_bench.errors.kinds import KINDS
 from entityseg_bench.resampling.weighted import matches_of
 from entityseg_bench.score import Scoring
 
-__all__ = ["counted_masks", "errors_of_image"]
+__all__ = ["counted_records", "errors_of_image"]
 
 RLEDict = dict[str, Any]
 
 
-def counted_masks(scoring: Scoring, image_idx: int) -> list[tuple[int, RLEDict]]:
-    """List the predictions of an image that count for AP^e, by score descending.
+def counted_records(scoring: Scoring, image_idx: int) -> NDArray[np.int64]:
+    """Return the records of an image that count for AP^e, by score descending, (N,).
 
-    Returns:
-        Record and mask of each, as it was scored but before overlaps are removed. None of those
-        that are left out, hidden whole or of too low a rank, hides any part of these.
+    None of those that are left out, hidden whole or of too low a rank, hides any part of these.
     """
-    groups, dt = matches_of(scoring.result, "e").groups, scoring.result.dt
-    records = groups.records[groups.columns(image_idx, 0)].tolist()
-    size = list(scoring.gt.size_of_image(image_idx))
-    return [(row, {"size": size, "counts": bare(dt.counts[row])}) for row in records]
+    groups = matches_of(scoring.result, "e").groups
+    return groups.records[groups.columns(image_idx, 0)]
 
 
 def errors_of_image(report: ErrorReport, image_idx: int) -> list[tuple[str, RLEDict]]:
@@ -41,10 +40,12 @@ def errors_of_image(report: ErrorReport, image_idx: int) -> list[tuple[str, RLED
         for row in gt.of_image(image_idx).tolist()
         if report.entity_kind[row] == "missed"
     ]
-    counted = counted_masks(report.scoring, image_idx)
+    size, counts = list(gt.size_of_image(image_idx)), report.scoring.result.dt.counts
+    rows = counted_records(report.scoring, image_idx).tolist()
+    counted = [{"size": size, "counts": bare(counts[row])} for row in rows]
     # They stand by score already; equal scores keep their order.
-    visible = remove_overlaps([mask for _, mask in counted], [0.0] * len(counted))
-    kinds = [str(report.prediction_kind[row]) for row, _ in counted]
+    visible = remove_overlaps(counted, [0.0] * len(counted))
+    kinds = [str(report.prediction_kind[row]) for row in rows]
     wrong = [
         (kind, mask)
         for kind, mask in zip(kinds, visible, strict=True)

@@ -6,7 +6,7 @@ COCO instance files (polygons, crowds) are read as they are; their categories st
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,15 +24,16 @@ from entityseg_bench.formats.coco_rows import (
     truth_content,
 )
 from entityseg_bench.formats.coco_tables import CATEGORY_FIELDS, IMAGE_FIELDS
-from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.json_files import read_json
 from entityseg_bench.formats.opened import Inputs, Opened, agree
 from entityseg_bench.formats.tolerant import Tally
 from entityseg_bench.formats.tolerant_results import Hints, plain_results
 from entityseg_bench.io import InputError, atomic_path
-from entityseg_bench.parallel import Journal
 from entityseg_bench.table import AnnotatedImages, Segments, plain
 from entityseg_bench.types import Annotation, Category, ImageInfo
+
+if TYPE_CHECKING:
+    from entityseg_bench.parallel import Journal
 
 __all__ = [
     "annotation_row",
@@ -208,6 +209,10 @@ def write_coco(
     Returns:
         What was lost: nothing.
     """
+    # They bring OpenSSL and multiprocessing along, which scoring does without.
+    from entityseg_bench.formats.identity import identity
+    from entityseg_bench.parallel import Journal
+
     path = Path(path)
     with Journal(path.with_name(f".{path.name}.journal"), identity(dataset, "coco")) as journal:
         journal.run(functools.partial(_rows, dataset), len(dataset.images), jobs, label)
@@ -216,7 +221,7 @@ def write_coco(
     return {}
 
 
-def _write_joined(dataset: AnnotatedImages, path: Path, journal: Journal) -> None:
+def _write_joined(dataset: AnnotatedImages, path: Path, journal: "Journal") -> None:
     head = {
         **dataset.info,
         "images": [image_row(image) for image in dataset.images],

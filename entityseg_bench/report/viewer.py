@@ -9,22 +9,25 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
-from entity_api import rle
-from entityseg_bench.errors import KINDS
+from entity_api._rle import Runs
+from entity_api.counts import pack
+from entityseg_bench.errors import KINDS, ErrorReport
 from entityseg_bench.errors.signs import COLOURS, MEANINGS, SIGNS
-from entityseg_bench.errors.visible import counted_masks
+from entityseg_bench.errors.visible import counted_records
 from entityseg_bench.io import atomic_path
 from entityseg_bench.layout import ImageFiles
 from entityseg_bench.report.findings import Side
 from entityseg_bench.report.outlines import grid_size, sample, trace
 from entityseg_bench.report.pictures import shrunk
+from entityseg_bench.table import Segments
 from entityseg_bench.visualize import read_pixels
 
 __all__ = ["ViewerData", "index_of", "packed"]
@@ -34,6 +37,13 @@ __all__ = ["ViewerData", "index_of", "packed"]
 GRIDS = ((640, 0.8), (400, 1.0), (320, 1.4), (256, 1.7), (200, 1.8), (160, 1.6), (120, 1.2))
 # Of what the viewer may take, the part of the masks; the images get what they leave.
 MASKS_SHARE = 0.5
+# Position of each kind; after them what is found, and -1 for what counts neither way.
+CODES = {**{kind: k for k, kind in enumerate(KINDS)}, "found": len(KINDS), "": -1}
+# After how many images the next finer grid is tried in any case, and how much more than the share
+# a text may seem to take before it is deflated all the same.
+REMEASURED, UNSURE = 16, 1.05
+# Outlines shrink by 1 in 25 more at level 9, in four times the time.
+DEFLATE_LEVEL = 5
 # Longest side of the images that lie beside the page, in bytes each at most.
 ASSET_BYTES = 400_000
 
@@ -62,8 +72,17 @@ def index_of(sides: Sequence[Side]) -> dict[str, Any]:
 
 def packed(value: Any) -> str:
     """Write JSON, deflated and in base64, as the page's script reads it."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    return deflated(as_json(value))
+
+
+def as_json(value: Any) -> bytes:
+    """Write JSON."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def deflated(text: bytes) -> str:
+    """Deflate a text and write it in base64."""
+    return base64.b64encode(zlib.compress(text, DEFLATE_LEVEL)).decode()
 
 
 def _rounded(values: Any, digits: int) -> list[float | None]:
@@ -90,6 +109,8 @@ class ViewerData:
         self.assets = assets
         self.budget = budget
         self.grid = self.size = 0
+        # How much longer a text is on each grid than on the next, and how far it is deflated.
+        self.growth, self.shrinks = [1.0] * len(GRIDS), 0.0
 
     def lines(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
         """Write a line for each image.
@@ -113,52 +134,31 @@ class ViewerData:
         return lines
 
     def _masks(self, image_idx: int, share: int) -> str:
-        """Write an image's masks on the finest grid that fits, from that of the last image on."""
-        line = ""
-        for at in range(max(self.grid - 1, 0), len(GRIDS)):
-            line, self.grid = packed(self.record(image_idx, *GRIDS[at])), at
-            if len(line) <= share:
-                break
-        return line
+        """Write an image's masks on the finest grid that fits, as far as can be foreseen.
 
-    def record(self, image_idx: int, longest: int, tolerance: float) -> dict[str, Any]:
-        """Gather an image's masks, with outlines on a grid of that longest side, straightened.
-
-        Returns:
-            ``size`` of the grid as [width, height]; ``gt``: id, category, pixels and outline of
-            each annotation; ``files``: of each file ``gt``, kind and IoU of each annotation, and
-            ``dt``: record, kind, score, IoU and outline of each prediction that is visible.
+        The grid is that of the last image, or the next finer one where the masks seem to fit on it
+        too; a text that is foreseen not to fit is not deflated.
         """
-        height, width = self.gt.size_of_image(image_idx)
-        grid = grid_size(height, width, longest)
-        rows = self.gt.of_image(image_idx).tolist()
-        masks = [self.gt.rle(row) for row in rows]
-        # Small entities lie over large ones, should they overlap.
-        order = sorted(range(len(rows)), key=lambda k: -rle.area(masks[k]))
-        drawn = trace(sample([masks[k] for k in order], grid), len(rows), tolerance)
-        outlines = dict(zip(order, drawn, strict=True))
-        gt = [
-            [self._id(row), self.names.get(int(self.gt.category_ids[row]), ""), outlines[k]]
-            for k, row in enumerate(rows)
-        ]
-        files = [
-            {
-                "gt": self._found(side, rows),
-                "dt": predictions_of(side, image_idx, grid, tolerance),
-            }
-            for side in self.sides
-        ]
-        return {"size": grid[::-1], "gt": gt, "files": files}
-
-    def _id(self, row: int) -> str:
-        own = self.gt.extra(row).get("segment_id", self.gt.ids[row])
-        return "" if own is None else str(own)
-
-    @staticmethod
-    def _found(side: Side, rows: Sequence[int]) -> list[list[Any]]:
-        errors = side.errors
-        return [[code_of(errors.entity_kind[row]), round(float(errors.entity_iou[row]), 3)]
-                for row in rows]  # fmt: skip
+        drawn, at = DrawnImage(self.sides, image_idx, self.names), self.grid
+        text = as_json(drawn.record(*GRIDS[at]))
+        fits_finer = at and len(text) * self.growth[at - 1] * self.shrinks <= share
+        if fits_finer or (at and image_idx % REMEASURED == 0):
+            at -= 1
+            finer = as_json(drawn.record(*GRIDS[at]))
+            self.growth[at] = len(finer) / len(text)
+            text = finer
+        while True:
+            is_last = at == len(GRIDS) - 1
+            if is_last or len(text) * self.shrinks <= UNSURE * share:
+                line = deflated(text)
+                self.shrinks = len(line) / len(text)
+                if is_last or len(line) <= share:
+                    break
+            at += 1
+            finer, text = text, as_json(drawn.record(*GRIDS[at]))
+            self.growth[at - 1] = len(finer) / len(text)
+        self.grid = at
+        return line
 
     def _pixels(self, image_idx: int, share: int) -> str:
         if self.files is None:
@@ -176,24 +176,74 @@ class ViewerData:
         return f"{quote(os.fsencode(self.assets.name))}/{name}"
 
 
-def predictions_of(
-    side: Side, image_idx: int, grid: tuple[int, int], tolerance: float
-) -> list[list[Any]]:
-    """List the predictions of which something can be seen, with their outlines."""
-    counted = counted_masks(side.scoring, image_idx)
-    # The surest lie on top, as overlaps are removed.
-    masks = [mask for _, mask in counted[::-1]]
-    outlines = trace(sample(masks, grid), len(masks), tolerance)[::-1]
-    errors, scores = side.errors, side.result.dt.scores
-    return [
-        [row, code_of(errors.prediction_kind[row]), round(float(scores[row]), 4),
-         round(float(np.nan_to_num(errors.prediction_iou[row])), 3), path]
-        for (row, _), path in zip(counted, outlines, strict=True) if path
-    ]  # fmt: skip
+class DrawnImage:
+    """Hold an image's masks and what is known of each, to be drawn on several grids.
+
+    Args:
+        sides: One to five prediction files on the same ground truth.
+        image_idx: Position of the image.
+        names: Of the categories, by id.
+    """
+
+    def __init__(self, sides: Sequence[Side], image_idx: int, names: Mapping[int, str]) -> None:
+        gt = sides[0].scoring.gt
+        self.size = gt.size_of_image(image_idx)
+        rows = gt.of_image(image_idx)
+        self.gt_masks = pack(gt.counts, self.size, rows)
+        # Small entities lie over large ones, should they overlap.
+        self.gt_order = np.argsort(-self.gt_masks.areas(), kind="stable")
+        self.gt_heads = [[_id(gt, row), names.get(int(gt.category_ids[row]), "")]
+                         for row in rows.tolist()]  # fmt: skip
+        self.found = [_found(side.errors, rows) for side in sides]
+        records = [counted_records(side.scoring, image_idx) for side in sides]
+        self.dt_masks = [
+            pack(side.result.dt.counts, self.size, own)
+            for side, own in zip(sides, records, strict=True)
+        ]
+        self.dt_heads = [_predicted(side, own) for side, own in zip(sides, records, strict=True)]
+
+    def record(self, longest: int, tolerance: float) -> dict[str, Any]:
+        """Gather the masks, with outlines on a grid of that longest side, straightened.
+
+        Returns:
+            ``size`` of the grid as [width, height]; ``gt``: id, category and outline of each
+            annotation; ``files``: of each file ``gt``, kind and IoU of each annotation, and
+            ``dt``: record, kind, score, IoU and outline of each prediction that is visible.
+        """
+        grid = grid_size(*self.size, longest)
+        gt_paths = self._outlines(self.gt_masks, self.gt_order, grid, tolerance)
+        files = []
+        for found, masks, heads in zip(self.found, self.dt_masks, self.dt_heads, strict=True):
+            # The surest lie on top, as overlaps are removed.
+            paths = self._outlines(masks, np.arange(masks.n - 1, -1, -1), grid, tolerance)
+            seen = [[*head, path] for head, path in zip(heads, paths, strict=True) if path]
+            files.append({"gt": found, "dt": seen})
+        gt = [[*head, path] for head, path in zip(self.gt_heads, gt_paths, strict=True)]
+        return {"size": grid[::-1], "gt": gt, "files": files}
+
+    def _outlines(
+        self, masks: Runs, order: NDArray[np.int64], grid: tuple[int, int], tolerance: float
+    ) -> list[str]:
+        return trace(sample(masks, self.size, grid, order), masks.n, tolerance)
 
 
-def code_of(kind: str) -> int:
-    """Return the position of a kind, 7 for what is found, -1 for what counts neither way."""
-    if kind == "found":
-        return len(KINDS)
-    return KINDS.index(kind) if kind else -1
+def _id(gt: Segments, row: int) -> str:
+    own = gt.extra(row).get("segment_id", gt.ids[row])
+    return "" if own is None else str(own)
+
+
+def _found(errors: ErrorReport, rows: NDArray[np.int64]) -> list[list[Any]]:
+    """List kind and IoU of each annotation."""
+    kinds, ious = errors.entity_kind[rows].tolist(), errors.entity_iou[rows].tolist()
+    return [[CODES[kind], round(iou, 3)] for kind, iou in zip(kinds, ious, strict=True)]
+
+
+def _predicted(side: Side, records: NDArray[np.int64]) -> list[list[Any]]:
+    """List record, kind, score and IoU of each prediction."""
+    ious = np.nan_to_num(side.errors.prediction_iou[records])
+    columns = (
+        column.tolist()
+        for column in (side.errors.prediction_kind[records], side.result.dt.scores[records], ious)
+    )
+    return [[row, CODES[kind], round(score, 4), round(iou, 3)]
+            for row, kind, score, iou in zip(records.tolist(), *columns, strict=True)]  # fmt: skip

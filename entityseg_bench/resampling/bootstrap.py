@@ -24,8 +24,8 @@ from entityseg_bench.resampling.weighted import (
     TRUE_POSITIVE,
     Columns,
     Evidence,
+    image_precision,
     matches_of,
-    precision_at_recall,
 )
 
 __all__ = [
@@ -40,6 +40,9 @@ __all__ = [
     "resampled_metrics",
     "state_intervals",
 ]
+
+# Whose curves are held in memory.
+IMAGES_AT_ONCE = 2048
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -341,17 +344,21 @@ def image_metrics(result: EvalResult, overlaps_removed: bool = True) -> Floats:
     for k in range(len(result.category_ids)):
         columns = Columns.of(result, matches, k, 0)
         by_image = np.argsort(columns.image_idx, kind="stable")
-        starts = np.searchsorted(columns.image_idx[by_image], np.arange(n_images + 1))
-        for image_idx in np.flatnonzero(columns.n_gt):
-            own = columns.outcome[:, by_image[starts[image_idx] : starts[image_idx + 1]]]
-            found, counted = own == TRUE_POSITIVE, np.cumsum(own != IGNORED, axis=1)
-            n_gt = columns.n_gt[image_idx : image_idx + 1]
-            precision = [
-                precision_at_recall(
-                    np.arange(1, np.count_nonzero(hit) + 1)[None], count[hit][None], n_gt, params
+        start = np.searchsorted(columns.image_idx[by_image], np.arange(n_images + 1))
+        scored, outcome = np.flatnonzero(columns.n_gt), columns.outcome[:, by_image]
+        for at in range(0, len(scored), IMAGES_AT_ONCE):
+            images = scored[at : at + IMAGES_AT_ONCE]
+            curves = [
+                image_precision(
+                    images,
+                    start,
+                    (own == TRUE_POSITIVE).astype(np.int64),
+                    (own != TRUE_POSITIVE) & (own != IGNORED),
+                    columns.n_gt[images],
+                    params,
                 )
-                for hit, count in zip(found, counted, strict=True)
+                for own in outcome
             ]
-            total[image_idx] += np.mean(precision)
-            measured[image_idx] += 1
+            total[images] += np.stack(curves, axis=1).reshape(len(images), -1).mean(axis=1)
+            measured[images] += 1
     return np.divide(total, measured, out=np.full(n_images, np.nan), where=measured > 0)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from entity_api import EvalParams, EvalResult, EvalState, _resample
 from entity_api.result import Matches
 
-__all__ = ["Columns", "Evidence", "matches_of", "precision_at_recall"]
+__all__ = ["Columns", "Evidence", "image_precision", "matches_of", "precision_at_recall"]
 
 TRUE_POSITIVE, IGNORED = 1, 2
 
@@ -88,6 +88,28 @@ def hits_needed(rec_thrs: Floats, n_gt: Ints) -> Ints:
     needed -= (needed - 1) / n_gt >= rec_thrs
     needed += needed / n_gt < rec_thrs
     return np.maximum(needed, 0)
+
+
+def image_precision(
+    images: Ints, start: Ints, hits: Ints, wrong: NDArray[np.bool_], n_gt: Ints, params: EvalParams
+) -> Floats:
+    """Interpolate precision at the recall thresholds for images by themselves.
+
+    Args:
+        images: (M,) positions of the images wanted.
+        start: (I + 1,) where each image's detections begin, which are sorted by score, descending.
+        hits: (N,) how many true positives each detection stands for.
+        wrong: (N,) false positives.
+        n_gt: (M,) entities that count.
+        params: With the recall thresholds.
+
+    Returns:
+        (M, R) as `precision_at_recall` has it of each image, equal to the last bit.
+    """
+    needed = hits_needed(np.array(params.rec_thrs), n_gt)
+    curves = np.empty(needed.shape)
+    _resample.image_precision(images, start, hits, wrong.view(np.uint8), needed, curves)
+    return curves
 
 
 @dataclasses.dataclass(frozen=True)

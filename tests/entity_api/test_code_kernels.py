@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 from flat_masks import SETTINGS, bounds_of, counts_of, flat_masks, runs_of, write_counts
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from entity_api import _codes, _rle
@@ -58,6 +58,25 @@ def test_runs(masks):
     assert runs.areas().tolist() == masks.sum(axis=1).tolist()
     for idx, flat in enumerate(masks):
         assert runs.bounds_of(idx).tolist() == bounds_of(flat)
+
+
+def rows_of(flat, height):
+    """Return the rows of a mask; all where a run goes on in the next column."""
+    columns = flat.reshape(-1, height)
+    if (columns[:-1, -1] & columns[1:, 0]).any():
+        return [0, height]
+    rows = np.flatnonzero(columns.any(axis=0))
+    return [rows[0], rows[-1] + 1] if len(rows) else [height, 0]
+
+
+@SETTINGS
+@given(flat_masks(), st.sampled_from([1, 2, 7, 50, 300]))
+@example(np.array([[0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1]], bool), 3)
+def test_rows_of_masks(masks, height):
+    masks = np.pad(masks, [(0, 0), (0, -masks.shape[1] % height)])
+    assert runs_of(masks).row_ranges() is None
+    found = runs_of(masks, height).row_ranges()
+    assert found.tolist() == [rows_of(flat, height) for flat in masks]
 
 
 @SETTINGS

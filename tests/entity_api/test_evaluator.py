@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from entity_api import Detections, EvalParams, GroundTruth, RecordError, evaluate, rle
-from entity_api.report import text_table
 
 SIZE = (10, 20)
 
@@ -361,7 +360,7 @@ def test_parameters_that_make_no_sense(fields):
 
 
 def test_table(two_entities):
-    text = text_table(evaluate(*two_entities))
+    text = str(evaluate(*two_entities))
     lines = [line.split() for line in text.splitlines()]
     percent = f"{100 * (51 + 50 * 2 / 3) / 101:.2f}"
     assert lines[1][:5] == ["AP^e", "overlaps", "removed", percent, percent]
@@ -370,8 +369,8 @@ def test_table(two_entities):
     assert lines[2][-1] == "-"
     assert "No predictions overlap" in text
     gt, dt = two_entities
-    text = text_table(evaluate(gt, [*dt, prediction(box(0, 0, 9, 10), 0.1)]))
+    text = str(evaluate(gt, [*dt, prediction(box(0, 0, 9, 10), 0.1)]))
     assert "overlap in 1 of 1 images: 1 pairs of masks, 80 pixels" in text
-    text = text_table(evaluate(gt, dt, EvalParams(remove_overlaps=False)))
+    text = str(evaluate(gt, dt, EvalParams(remove_overlaps=False)))
     assert "AP^e" not in text
     assert "verlap" not in text

@@ -83,11 +83,14 @@ def test_near(sides, least_iou, seed, height):
     dt_group, gt_group = (rng.integers(-1, 2, len(side)) for side in (dt, gt))
     if rng.random() < 0.6:
         dt_group[:], gt_group[:] = 0, 0
-    found = _near.near(
-        runs_of(dt), runs_of(gt), crowd.view(np.uint8), height, least_iou, dt_group, gt_group
-    )
     expected = near_of(dt, gt, crowd, least_iou, dt_group, gt_group)
-    assert found.rows() == expected
+    # With the rows that decoding has found, and without.
+    for known in (height, 0):
+        found = _near.near(
+            runs_of(dt, known), runs_of(gt, known), crowd.view(np.uint8), height, least_iou,
+            dt_group, gt_group,
+        )  # fmt: skip
+        assert found.rows() == expected
 
 
 def test_near_among_many():

@@ -179,3 +179,40 @@ def test_the_list_may_be_a_part_of_the_text():
     assert (found.n, found.places.tolist()[0][0]) == (1, text.index(MASK))
     with pytest.raises(ValueError, match="lies in the text"):
         _records.scan(text, 5, len(text) + 1, False)
+
+
+RESULTS = (
+    b'[ {"image_id":7,"score":0.5,"segmentation":{"size":[2,2],"counts":"22"}} ,\n'
+    b'{"id":3,"segmentation":{"counts":"4","size":[2,2]},"score":1,"image_id":8},'
+    b'{"image_id":9,"score":0,"segmentation":{"size":[2,2],"counts":"4"},"x":{"y":[{}, "]"]}} ]'
+)
+
+
+@pytest.mark.parametrize("end", range(2, len(RESULTS) + 1))
+def test_an_index_of_a_text_that_breaks_off_goes_on_with_the_rest(end):
+    """Wherever it breaks off, the records of both pieces are those of the list."""
+    rows = msgspec.json.decode(RESULTS, type=list[Result])
+    head, at, ended = _records.index(RESULTS[:end], 1)
+    assert ended == (end == len(RESULTS))
+    tail, rest, tail_ended = _records.index(RESULTS, at)
+    if not ended:
+        assert tail_ended
+        assert RESULTS[rest:] == b"]"
+    ids = [*head.image_ids.tolist(), *([] if ended else tail.image_ids.tolist())]
+    assert ids == [row.image_id for row in rows]
+    for start, stop in head.places.tolist():
+        assert msgspec.json.decode(RESULTS[start:stop], type=Result) in rows
+
+
+@pytest.mark.parametrize("text", [b"", b"  ", b"]", b" ]x"])
+def test_an_index_of_no_records(text):
+    found, at, ended = _records.index(text, 0)
+    assert (found.n, ended) == (0, b"]" in text)
+    assert text[at:] == text.lstrip()
+
+
+@pytest.mark.parametrize("odd", [b'{"image_id":1}', b"7", b'{"image_id":"a"', b"}"])
+def test_an_index_stops_before_what_it_does_not_know(odd):
+    first = RESULTS.index(b"{", 3)
+    found, at, ended = _records.index(RESULTS[:first] + odd + RESULTS[first:], 1)
+    assert (found.n, ended) == (0, False) if at < first else (found.n >= 1, ended) == (True, False)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from entity_api import EvalParams, evaluate, rle
-from entity_api.report import text_table
 from entityseg_bench import EntityDataset, evaluate_files
 from entityseg_bench.compare import compare
 from entityseg_bench.demo import write_demo
@@ -76,8 +75,8 @@ def test_notebooks_show_small_tables(everything):
 
 def test_results_print_as_the_command_does(everything):
     scoring, other = everything["scoring"], everything["panoptic"]
-    assert repr(scoring.result) == text_table(scoring.result)
-    assert repr(scoring).startswith(text_table(scoring.result))
+    assert repr(scoring.result).startswith("average precision")
+    assert repr(scoring).startswith(str(scoring.result))
     assert repr(other.own) == type_table(other.own)
     assert type_table(other.own) in repr(other)
     cell = f'<td style="text-align:right">{100 * scoring.metrics["APe"]:.2f}</td>'

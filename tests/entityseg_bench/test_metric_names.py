@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from entity_api import evaluate, names, result, rle
-from entity_api.report import text_table
 from entityseg_bench.resampling import measures, resampled_metrics
 
 
@@ -43,4 +42,4 @@ def test_a_metric_that_is_added_to_the_list_is_measured_everywhere(monkeypatch):
     once = resampled_metrics(found, scores, np.ones((1, 6), np.int64))
     for name in ("AP60", "APe60"):
         assert once[name][0] == pytest.approx(found.metrics[name], abs=1e-12)
-    assert f"{100 * found.metrics['AP60']:.2f}" in text_table(found)
+    assert f"{100 * found.metrics['AP60']:.2f}" in str(found)

@@ -28,9 +28,10 @@ from entityseg_bench.formats.npz import write_npz
 from entityseg_bench.formats.panoptic import write_panoptic
 from entityseg_bench.formats.semantic import write_semantic
 from entityseg_bench.io import InputError
-from entityseg_bench.report import write_report
+from entityseg_bench.report import plain_outlines, write_report
 from entityseg_bench.report.findings import gather
-from entityseg_bench.report.outlines import grid_size, sample, straighten, trace
+from entityseg_bench.report.outlines import grid_size, sample, trace
+from entityseg_bench.report.plain_outlines import straighten
 from entityseg_bench.report.verdict import verdicts
 from entityseg_bench.score import evaluate_files
 
@@ -76,6 +77,33 @@ def test_an_outline_that_is_not_straightened_is_the_mask(owner):
         assert bool(path) == bool((owner == k).any())
 
 
+@settings(max_examples=200, deadline=None)
+@given(MAPS, st.sampled_from([0, 0.5, 0.8, 1.4, 3.0]))
+def test_outlines_are_those_of_the_definition(owner, tolerance):
+    assert trace(owner, 4, tolerance) == plain_outlines.trace(owner, 4, tolerance)
+
+
+def test_long_outlines_are_those_of_the_definition():
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:90, :110] + rng.normal(scale=0.6, size=(2, 90, 110))
+    owner = (np.hypot(y - 45, x - 50) // 9).astype(np.int32) - 1
+    for tolerance in (0, 0.8, 1.5):
+        expected = plain_outlines.trace(owner, 9, tolerance)
+        assert trace(owner, 9, tolerance) == expected
+        assert max(map(len, expected)) > 100
+
+
+def test_a_grid_that_does_not_fit_its_masks_is_refused():
+    with pytest.raises(IndexError, match="no mask"):
+        trace(np.array([[0, 2]], np.int32), 2)
+    with pytest.raises(IndexError, match="no such mask"):
+        sample(rle.runs_of([], (4, 6)), (4, 6), (2, 3), np.arange(1))
+    with pytest.raises(ValueError, match="another size"):
+        sample(rle.runs_of([], (4, 6)), (6, 6), (2, 3), np.arange(0))
+    with pytest.raises(ValueError, match="too fine"):
+        trace(np.full((1, 20_001), -1, np.int32), 0)
+
+
 def test_a_straightened_outline_stays_near():
     y, x = np.mgrid[:80, :90]
     owner = np.where(np.hypot(y - 40, x - 45) < 30, 0, -1).astype(np.int32)
@@ -101,8 +129,11 @@ def test_masks_are_sampled_at_the_middles_of_cells():
     expected = np.full(grid, -1)
     for k, mask in enumerate(whole):
         expected[mask[rows][:, columns]] = k
-    assert np.array_equal(sample([rle.encode(mask) for mask in whole], grid), expected)
-    assert (sample([], (2, 3)) == -1).all()
+    masks = [rle.encode(mask) for mask in whole]
+    found = sample(rle.runs_of(masks), (37, 53), grid, np.arange(3))
+    assert np.array_equal(found, expected)
+    assert np.array_equal(plain_outlines.sample(masks, grid), expected)
+    assert (sample(rle.runs_of([], (4, 6)), (4, 6), (2, 3), np.arange(0)) == -1).all()
     assert grid_size(4, 6, 100) == (4, 6)
 
 

@@ -20,7 +20,9 @@ from entityseg_bench.resampling.weighted import (
     Columns,
     Evidence,
     hits_needed,
+    image_precision,
     matches_of,
+    precision_at_recall,
 )
 
 SIZE = 64
@@ -310,3 +312,28 @@ def test_intervals_cover_at_the_stated_rate():
     # would.
     held = coverage(300, 100, n_sets=200, n_resamples=100, level=0.8, seed=0)
     assert held == pytest.approx(0.8, abs=0.1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_precision_of_images_by_themselves_is_that_of_the_definition(seed):
+    rng = np.random.default_rng(seed)
+    params, n_images = EvalParams(), 12
+    start = np.concatenate([[0], np.cumsum(rng.integers(0, 15, n_images))])
+    hits = rng.integers(0, 2 + seed, start[-1]) * rng.integers(0, 2, start[-1])
+    wrong = rng.random(start[-1]) < 0.5
+    images = rng.permutation(n_images)[: n_images - seed]
+    n_gt = rng.integers(1, 20, len(images))
+    curves = image_precision(images, start, hits, wrong, n_gt, params)
+    assert curves.any() and curves.shape == (len(images), 101)
+    for curve, image, n in zip(curves, images, n_gt, strict=True):
+        own = slice(start[image], start[image + 1])
+        at = np.flatnonzero(hits[own])
+        found, counted = np.cumsum(hits[own])[at], np.cumsum(hits[own] + wrong[own])[at]
+        expected = precision_at_recall(found[None], counted[None], np.array([n]), params)
+        assert np.array_equal(curve, expected[0])
+
+
+def test_the_precision_of_an_image_that_is_not_there_is_refused():
+    with pytest.raises(IndexError, match="no such image"):
+        none, one = np.zeros(0, np.int64), np.ones(1, np.int64)
+        image_precision(one, np.zeros(2, np.int64), none, none.astype(bool), one, EvalParams())

@@ -27,9 +27,10 @@ def bounds_of(flat):
     return steps.tolist()
 
 
-def runs_of(masks):
-    """Make Runs of flat masks (N, P)."""
-    return _rle.Runs([write_counts(counts_of(flat)) for flat in masks.tolist()], masks.shape[1])
+def runs_of(masks, height=0):
+    """Make Runs of flat masks (N, P), with their rows if the height is given."""
+    counts = [write_counts(counts_of(flat)) for flat in masks.tolist()]
+    return _rle.Runs(counts, masks.shape[1], None, height)
 
 
 @st.composite

@@ -120,7 +120,7 @@ class MaskFormer(Mask2Former):
             tuple(images.shape[-2:]),
         )
         canvas = MaskCanvas(output["pred_masks"][0], layout)
-        return RESULTS[self.config.task](self, logits, canvas)
+        return RESULTS[self.config.task](self.config, self.thing_class_idxs, logits, canvas)
 
     def _views(self, given: Mapping[str, Any]) -> list[Tensor]:
         """Return the views (3, h, w) of one input."""

@@ -5,14 +5,15 @@ dense there: an image of 24 megapixels with 100 entities takes 2.4 GB (the origi
 9.6 GB), and ``sem_seg`` 4 bytes for each pixel and class. `baselines.Predictor` keeps neither.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection
+from typing import Any
 
 import numpy as np
 import torch
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
+from baselines.config import ModelConfig
 from baselines.modeling.paste import MaskCanvas
 from baselines.modeling.postprocess import (
     disjoint_segments,
@@ -22,15 +23,15 @@ from baselines.modeling.postprocess import (
 )
 from entity_api import rle
 
-if TYPE_CHECKING:
-    from baselines.integrations.detectron2.architectures import MaskFormer
-
 __all__ = ["RESULTS"]
 
+Things = Collection[int]
 
-def _entity(model: "MaskFormer", logits: Tensor, canvas: MaskCanvas) -> dict[str, Any]:
+
+def _entity(
+    config: ModelConfig, things: Things, logits: Tensor, canvas: MaskCanvas
+) -> dict[str, Any]:
     """Give "instances" that do not overlap, those of which something is visible."""
-    config = model.config
     top_k = None if config.num_views > 1 else config.max_predictions
     found = disjoint_segments(logits, canvas, top_k=top_k)
     ids = [n for n in found.id_map.unique().tolist() if n > 0]
@@ -39,9 +40,11 @@ def _entity(model: "MaskFormer", logits: Tensor, canvas: MaskCanvas) -> dict[str
     return _instances(canvas, masks, found.scores[idxs], found.class_idxs[idxs])
 
 
-def _instance(model: "MaskFormer", logits: Tensor, canvas: MaskCanvas) -> dict[str, Any]:
+def _instance(
+    config: ModelConfig, things: Things, logits: Tensor, canvas: MaskCanvas
+) -> dict[str, Any]:
     """Give "instances" that may overlap."""
-    found = overlapping_instances(logits, canvas, top_k=model.config.max_predictions)
+    found = overlapping_instances(logits, canvas, top_k=config.max_predictions)
     found = [one for one in found if rle.area(one.segmentation)]
     masks = [torch.from_numpy(rle.decode(one.segmentation)) for one in found]
     return _instances(
@@ -52,28 +55,31 @@ def _instance(model: "MaskFormer", logits: Tensor, canvas: MaskCanvas) -> dict[s
     )
 
 
-def _semantic(model: "MaskFormer", logits: Tensor, canvas: MaskCanvas) -> dict[str, Any]:
+def _semantic(
+    config: ModelConfig, things: Things, logits: Tensor, canvas: MaskCanvas
+) -> dict[str, Any]:
     """Give "sem_seg", class scores (K, H, W) float32."""
-    scores = torch.empty(model.config.num_classes, *canvas.size, device=logits.device)
+    scores = torch.empty(config.num_classes, *canvas.size, device=logits.device)
     for tile, class_scores in semantic_tiles(logits, canvas):
         scores[(slice(None), *tile.within(0, 0))] = class_scores
     return {"sem_seg": scores}
 
 
-def _panoptic(model: "MaskFormer", logits: Tensor, canvas: MaskCanvas) -> dict[str, Any]:
+def _panoptic(
+    config: ModelConfig, things: Things, logits: Tensor, canvas: MaskCanvas
+) -> dict[str, Any]:
     """Give "panoptic_seg": ids (H, W) int32, 0 where there is none, and ``segments_info``."""
-    config = model.config
     found = panoptic_segments(
         logits,
         canvas,
-        thing_class_idxs=model.thing_class_idxs,
+        thing_class_idxs=things,
         class_threshold=config.panoptic_score_threshold,
         overlap_threshold=config.panoptic_overlap_threshold,
     )
     infos = [
         {
             "id": n,
-            "isthing": class_idx in model.thing_class_idxs,
+            "isthing": class_idx in things,
             "category_id": class_idx,
             "score": score,
         }
@@ -99,7 +105,9 @@ def _instances(
     return {"instances": result}
 
 
-RESULTS: dict[str, Callable[["MaskFormer", Tensor, MaskCanvas], dict[str, Any]]] = {
+# Task -> from the model's configuration, the positions of the classes that are things, class logits
+# (Q, K + 1) and the masks' canvas to what detectron2's models return.
+RESULTS: dict[str, Callable[[ModelConfig, Things, Tensor, MaskCanvas], dict[str, Any]]] = {
     "entity": _entity,
     "instance": _instance,
     "semantic": _semantic,
