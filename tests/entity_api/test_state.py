@@ -10,7 +10,15 @@ from drawn_boxes import draw_box
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entity_api import Detections, EvalParams, GroundTruth, evaluate, rle, state_arrays, state_ranges
+from entity_api import (
+    Detections,
+    EvalParams,
+    GroundTruth,
+    evaluate,
+    rle,
+    state_arrays,
+    state_ranges,
+)
 from entity_api.state import EvalState
 from entity_api.state_file import StateError
 
