@@ -7,6 +7,7 @@ What is running is always the damaged file of the target, so that a crash leaves
 import argparse
 import faulthandler
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -18,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import fuzz_codes
 from fuzz_targets import Target, targets
 
-# A run that takes longer is a finding, seconds; and memory that a run may take, bytes.
-LONGEST = 60
+# A run that computes longer, or waits longer, is a finding, seconds; a busy machine is none. And
+# memory that a run may take, bytes.
+LONGEST, LONGEST_WAIT = 60, 600
 MOST_MEMORY = 8 << 30
 # Runs of codes between two lines of progress.
 BATCH = 100_000
@@ -39,6 +41,8 @@ def main() -> int:
     if unknown:
         parser.error(f"no such target: {', '.join(sorted(unknown))}")
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    # What the signal does by itself is to end the process.
+    faulthandler.register(signal.SIGPROF, chain=True)
     found = 0
     for name in args.targets or names:
         found += run_codes(args) if name == "codes" else run_files(targets()[name], args)
@@ -64,7 +68,8 @@ def run_files(target: Target, args: argparse.Namespace) -> int:
         seed = args.seed
         while seed - args.seed < args.runs and time.monotonic() - start < args.seconds:
             data = target.one(seed)
-            faulthandler.dump_traceback_later(LONGEST, exit=True)
+            signal.setitimer(signal.ITIMER_PROF, LONGEST)
+            faulthandler.dump_traceback_later(LONGEST_WAIT, exit=True)
             try:
                 right += target.run(data)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
@@ -77,6 +82,7 @@ def run_files(target: Target, args: argparse.Namespace) -> int:
             if (seed - args.seed) % 5000 == 0:
                 say(target.name, seed - args.seed, right, len(found))
         faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_PROF, 0)
         say(target.name, seed - args.seed, right, len(found))
     return len(found)
 
