@@ -104,6 +104,30 @@ class ErrorReport(Shown):
     entity_iou: NDArray[np.float64]
     oracle: Oracle
 
+    def kinds_at(self, thr_idx: int) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+        """Return the kinds at another IoU threshold, as `prediction_kind` and `entity_kind`.
+
+        Args:
+            thr_idx: Position in ``EvalParams.iou_thrs``.
+        """
+        n = len(self.scoring.result.dt.scores)
+        return _kinds_at(self.oracle.errors, self._records, n, thr_idx)
+
+    def merged_entities(self) -> dict[int, list[int]]:
+        """Return the entities of which each merged prediction covers at least half.
+
+        Returns:
+            Prediction record -> annotation records; of those that are merged at some threshold.
+        """
+        found: dict[int, list[int]] = {}
+        for column, entity in self.oracle.errors.covered.tolist():
+            found.setdefault(int(self._records[column]), []).append(entity)
+        return found
+
+    @property
+    def _records(self) -> NDArray[np.int64]:
+        return matches_of(self.scoring.result, "e" if self.overlaps_removed else "").records
+
     def to_frame(self) -> "pd.DataFrame":
         """List what each kind of error costs, where pandas is: a row a kind, AP as fractions."""
         import pandas as pd
@@ -144,9 +168,7 @@ def find_errors(
     records = matches_of(result, "e" if removed else "").records
     counted = found.kind[half] != NONE
     right, score = found.kind[half][counted] == FOUND, dt.scores[records[counted]]
-    names = np.array([*KINDS, "found", ""])
-    prediction_kind = np.full(len(dt.scores), "", names.dtype)
-    prediction_kind[records] = names[found.kind[half]]
+    prediction_kind, entity_kind = _kinds_at(found, records, len(dt.scores), half)
     prediction_iou = np.full(len(dt.scores), np.nan)
     prediction_iou[records] = found.iou
     return ErrorReport(
@@ -163,10 +185,20 @@ def find_errors(
         calibration=calibrate(score, right, found.iou[counted]),
         prediction_kind=prediction_kind,
         prediction_iou=prediction_iou,
-        entity_kind=names[found.entity_kind[half]],
+        entity_kind=entity_kind,
         entity_iou=found.entity_iou,
         oracle=oracle,
     )
+
+
+def _kinds_at(
+    found: SortedErrors, records: NDArray[np.int64], n: int, thr_idx: int
+) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+    """Name the kinds of n prediction records and of the annotations at a threshold."""
+    names = np.array([*KINDS, "found", ""])
+    of_records = np.full(n, "", names.dtype)
+    of_records[records] = names[found.kind[thr_idx]]
+    return of_records, names[found.entity_kind[thr_idx]]
 
 
 def parts_by_size(result: EvalResult, found: SortedErrors) -> dict[str, Part]:

@@ -27,7 +27,7 @@ from entityseg_bench.report.outlines import grid_size, sample, trace
 from entityseg_bench.report.pictures import shrunk
 from entityseg_bench.visualize import read_pixels
 
-__all__ = ["ViewerData", "index_of", "packed"]
+__all__ = ["ViewerData", "index_of", "packed", "thresholds_of"]
 
 # Longest sides of the grids that outlines are drawn on, and how far outlines are straightened, in
 # cells; tried in turn until they fit their share.
@@ -44,20 +44,27 @@ def index_of(sides: Sequence[Side]) -> dict[str, Any]:
     return {
         "kinds": [[kind, SIGNS[kind], COLOURS[kind], MEANINGS[kind]] for kind in KINDS],
         "sizes": sides[0].by_image.sizes,
+        "thrs": thresholds_of(sides[0]),
         "files": [side.name for side in sides],
         "ids": [str(image.id) for image in gt.images],
         "names": [image.file_name for image in gt.images],
         "ap": [_rounded(side.per_image, 4) for side in sides],
         "errors": [
             {
-                # (7, I, S), so that what is zero throughout shrinks to nothing.
+                # (K, 7, I, S), so that what is zero throughout shrinks to nothing.
                 "counts": side.by_image.counts.tolist(),
                 "costs": [_rounded(row, 4) for row in side.by_image.costs],
-                "scores": [_rounded(row, 3) for row in side.by_image.scores],
+                "scores": [[_rounded(row, 3) for row in own] for own in side.by_image.scores],
             }
             for side in sides
         ],
     }
+
+
+def thresholds_of(side: Side) -> list[str]:
+    """Name the IoU thresholds at which the viewer shows errors, as they are printed."""
+    thrs = side.result.params.iou_thrs
+    return [f"{thrs[t]:.2f}".removeprefix("0") for t in side.by_image.thrs]
 
 
 def packed(value: Any) -> str:
@@ -90,6 +97,8 @@ class ViewerData:
         self.assets = assets
         self.budget = budget
         self.grid = self.size = 0
+        self.kinds = [digits_of(side) for side in sides]
+        self.merged = [side.errors.merged_entities() for side in sides]
 
     def lines(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
         """Write a line for each image.
@@ -126,8 +135,10 @@ class ViewerData:
 
         Returns:
             ``size`` of the grid as [width, height]; ``gt``: id, category, pixels and outline of
-            each annotation; ``files``: of each file ``gt``, kind and IoU of each annotation, and
-            ``dt``: record, kind, score, IoU and outline of each prediction that is visible.
+            each annotation; ``files``: of each file ``gt``, kinds and IoU of each annotation, and
+            ``dt``: record, kinds, score, IoU and outline of each prediction that is visible, and of
+            a merged one the positions in ``gt`` of what it covers. Kinds are a digit for each
+            threshold, see `digits_of`.
         """
         height, width = self.gt.size_of_image(image_idx)
         grid = grid_size(height, width, longest)
@@ -143,22 +154,20 @@ class ViewerData:
         ]
         files = [
             {
-                "gt": self._found(side, rows),
-                "dt": predictions_of(side, image_idx, grid, tolerance),
+                "gt": [[of_gt[row], round(float(side.errors.entity_iou[row]), 3)] for row in rows],
+                "dt": [
+                    [row, of_dt[row], *rest,
+                     *([[rows.index(own) for own in over[row]]] if row in over else [])]
+                    for row, *rest in predictions_of(side, image_idx, grid, tolerance)
+                ],
             }
-            for side in self.sides
-        ]
+            for side, (of_dt, of_gt), over in zip(self.sides, self.kinds, self.merged, strict=True)
+        ]  # fmt: skip
         return {"size": grid[::-1], "gt": gt, "files": files}
 
     def _id(self, row: int) -> str:
         own = self.gt.extra(row).get("segment_id", self.gt.ids[row])
         return "" if own is None else str(own)
-
-    @staticmethod
-    def _found(side: Side, rows: Sequence[int]) -> list[list[Any]]:
-        errors = side.errors
-        return [[code_of(errors.entity_kind[row]), round(float(errors.entity_iou[row]), 3)]
-                for row in rows]  # fmt: skip
 
     def _pixels(self, image_idx: int, share: int) -> str:
         if self.files is None:
@@ -178,22 +187,26 @@ class ViewerData:
 
 def predictions_of(
     side: Side, image_idx: int, grid: tuple[int, int], tolerance: float
-) -> list[list[Any]]:
-    """List the predictions of which something can be seen, with their outlines."""
+) -> list[tuple[int, float, float, str]]:
+    """List the predictions of which something can be seen: record, score, IoU and outline."""
     counted = counted_masks(side.scoring, image_idx)
     # The surest lie on top, as overlaps are removed.
     masks = [mask for _, mask in counted[::-1]]
     outlines = trace(sample(masks, grid), len(masks), tolerance)[::-1]
-    errors, scores = side.errors, side.result.dt.scores
+    scores, ious = side.result.dt.scores, np.nan_to_num(side.errors.prediction_iou)
     return [
-        [row, code_of(errors.prediction_kind[row]), round(float(scores[row]), 4),
-         round(float(np.nan_to_num(errors.prediction_iou[row])), 3), path]
+        (row, round(float(scores[row]), 4), round(float(ious[row]), 3), path)
         for (row, _), path in zip(counted, outlines, strict=True) if path
     ]  # fmt: skip
 
 
-def code_of(kind: str) -> int:
-    """Return the position of a kind, 7 for what is found, -1 for what counts neither way."""
-    if kind == "found":
-        return len(KINDS)
-    return KINDS.index(kind) if kind else -1
+def digits_of(side: Side) -> tuple[list[str], list[str]]:
+    """Write the kinds of all predictions and entities, a digit for each threshold.
+
+    A digit is the position in ``KINDS``, 7 for what is found, 8 for what counts neither way.
+    """
+    code = {kind: str(k) for k, kind in enumerate((*KINDS, "found", ""))}
+    own = [side.errors.kinds_at(t) for t in side.by_image.thrs]
+    both = (zip(*(kinds[part].tolist() for kinds in own), strict=True) for part in (0, 1))
+    of_dt, of_gt = (["".join(code[kind] for kind in kinds) for kinds in rows] for rows in both)
+    return of_dt, of_gt
