@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import sys
 
-from entityseg_bench.commands._arguments import add_input_arguments, inputs_of
+from entityseg_bench.commands._arguments import add_input_arguments, inputs_of, late_bar
 from entityseg_bench.io import check_writable, write_json
 from entityseg_bench.validate import validate
 
@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print every problem; 1 where one would give a wrong number."""
     check_writable(args.json)
-    problems = list(validate(args.gt, args.pred, args.class_aware, inputs_of(args)))
+    progress = late_bar("record")
+    problems = list(validate(args.gt, args.pred, args.class_aware, inputs_of(args), progress))
     errors = sum(problem.severity == "error" for problem in problems)
     for problem in problems[: args.most]:
         print(problem)

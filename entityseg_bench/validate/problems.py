@@ -5,8 +5,9 @@ scoring refuses is an error here, and what is no error here is scored.
 """
 
 import dataclasses
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from entityseg_bench import formats
 from entityseg_bench.check import (
@@ -30,11 +31,15 @@ from entityseg_bench.validate import file_warnings
 __all__ = ["Problem", "validate"]
 
 
+Progress: TypeAlias = Callable[[int, int], None]
+
+
 def validate(
     gt_path: str | Path,
     dt_path: str | Path | None = None,
     class_aware: bool = False,
     inputs: Inputs | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Iterator[Problem]:
     """Name every problem of ground truth and, if given, of predictions for it.
 
@@ -45,6 +50,8 @@ def validate(
         dt_path: Predictions of any format, likewise.
         class_aware: Check the categories too.
         inputs: What the two sides are, where they do not say it.
+        progress: Called with (finished, to go through): the masks of each side, then the images
+            where the type has a metric of its own.
 
     Raises:
         InputError: A file cannot be opened at all.
@@ -54,9 +61,9 @@ def validate(
         if path and not path.is_dir():
             read_bytes(path)
     if _is_root(gt, inputs):
-        yield from _root_problems(gt, dt, inputs, class_aware)
+        yield from _root_problems(gt, dt, inputs, class_aware, progress)
     else:
-        yield from _pair_problems(gt, dt, inputs, class_aware)
+        yield from _pair_problems(gt, dt, inputs, class_aware, progress)
 
 
 def _is_root(path: Path, inputs: Inputs) -> bool:
@@ -67,7 +74,7 @@ def _is_root(path: Path, inputs: Inputs) -> bool:
 
 
 def _root_problems(
-    root: Path, dt_path: Path | None, inputs: Inputs, class_aware: bool
+    root: Path, dt_path: Path | None, inputs: Inputs, class_aware: bool, progress: Progress
 ) -> Iterator[Problem]:
     wanted = Part(inputs.split, inputs.resolution, inputs.parts)
     found, faults = tasks_below(root, wanted)
@@ -75,7 +82,7 @@ def _root_problems(
         yield from map(problem_of, faults)
         for task in found:
             own = dataclasses.replace(inputs, task=task)
-            yield from _root_problems(root, None, own, class_aware)
+            yield from _root_problems(root, None, own, class_aware, progress)
         return
     try:
         task = task_of_folder(root, wanted, inputs.task)
@@ -83,14 +90,14 @@ def _root_problems(
         yield problem_of(fault)
         return
     meant = dataclasses.replace(inputs, task=task)
-    truth = yield from _pair_problems(root, dt_path, meant, class_aware)
+    truth = yield from _pair_problems(root, dt_path, meant, class_aware, progress)
     if truth is not None:
         files = ImageFiles(root, inputs.resolution, truth.part)
         yield from file_warnings.image_files(files, truth.segments.images, truth.read[0])
 
 
 def _pair_problems(
-    gt_path: Path, dt_path: Path | None, inputs: Inputs, class_aware: bool
+    gt_path: Path, dt_path: Path | None, inputs: Inputs, class_aware: bool, progress: Progress
 ) -> Generator[Problem, None, Opened | None]:
     faults = Collector()
     truth = sides = gt = None
@@ -106,9 +113,9 @@ def _pair_problems(
     if dt_path:
         with reported(faults):
             sides = read_predictions(truth, gt, dt_path, inputs, False, faults)
-    found = list(_problems_read(gt, sides, class_aware))
+    found = list(_problems_read(gt, sides, class_aware, progress))
     if sides is not None:
-        count_type(gt, sides.dt, sides.classes, False, faults, lambda done, total: None)
+        count_type(gt, sides.dt, sides.classes, False, faults, progress)
     errors = [problem for problem in found if problem.severity == "error"]
     lost = faults.has(IMAGE_LOST)
     errors = [one for one in errors if not (lost and one.code == IMAGE_UNKNOWN)]
@@ -125,14 +132,16 @@ def _pair_problems(
     return truth
 
 
-def _problems_read(gt: Segments, sides: Sides | None, class_aware: bool) -> Iterator[Problem]:
+def _problems_read(
+    gt: Segments, sides: Sides | None, class_aware: bool, progress: Progress
+) -> Iterator[Problem]:
     """Run the rules of columns and of masks on what was read."""
     dt = sides.dt if sides else None
     all_classes = sides is not None and sides.classes == "all"
     yield from problems(gt, dt, class_aware, all_classes=all_classes)
-    yield from masks(gt)
+    yield from masks(gt, progress)
     if sides is not None:
-        yield from masks(sides.dt)
+        yield from masks(sides.dt, progress)
         yield from sides.notes
 
 
