@@ -310,14 +310,18 @@ def unannotated(gt: Segments) -> Iterator[Problem]:
         yield _warning(gt, what, hint, "images-without-annotations")
 
 
-def masks(table: Segments) -> Iterator[Problem]:
+def masks(
+    table: Segments, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Iterator[Problem]:
     """Decode every mask: find broken and empty ones, and areas that are not what the file says.
 
-    Masks that cannot even be read are those of `broken_masks`.
+    Masks that cannot even be read are those of `broken_masks`. ``progress`` is called with (masks
+    seen, masks to see).
     """
     counts, faults = table.counts_and_faults
     outlined = table.masks.outlined(table)
     for row, image_idx in enumerate(table.image_idx.tolist()):
+        progress(row + 1, len(table))
         if image_idx < 0 or row in faults:
             continue
         try:

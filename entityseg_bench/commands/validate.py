@@ -39,14 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print every problem; 1 where one would give a wrong number."""
     check_writable(args.json, inputs=[args.gt, args.pred])
+    inputs = inputs_of(args)
     if args.engine:
         from entityseg_bench.scale.engines import engine_of
         from entityseg_bench.scale.validating import validate_shards
 
-        engine, inputs, bar = engine_of(args.engine), inputs_of(args), late_bar("shard")
+        engine, bar = engine_of(args.engine), late_bar("shard")
         problems = validate_shards(args.gt, args.pred, engine, args.class_aware, inputs, bar)
     else:
-        problems = list(validate(args.gt, args.pred, args.class_aware, inputs_of(args)))
+        bar = late_bar("record")
+        problems = list(validate(args.gt, args.pred, args.class_aware, inputs, bar))
     errors = sum(problem.severity == "error" for problem in problems)
     for problem in problems[: args.most]:
         print(problem)

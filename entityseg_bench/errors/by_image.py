@@ -1,6 +1,9 @@
 """Errors image by image: how many of each kind there are, and what each kind costs the image."""
 
 import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,37 +24,46 @@ class ImageErrors:
 
     Attributes:
         sizes: (S,) what the last axis of ``counts`` is about: "all", then each size.
-        counts: (7, I, S) errors at IoU 0.5: entities that are missed, predictions of other kinds.
+        thrs: (K,) positions of the IoU thresholds that ``counts`` and ``scores`` are about.
+        counts: (K, 7, I, S) errors: entities that are missed, predictions of other kinds.
         costs: (7, I) what correcting the image's errors of a kind would gain in AP of the image by
             itself, mean over the IoU thresholds; 0 where it has none, nan without entities.
-        scores: (7, I) highest score of a prediction with an error of the kind; nan where none is.
+        scores: (K, 7, I) highest score of a prediction with an error of the kind; else nan.
     """
 
     sizes: list[str]
+    thrs: list[int]
     counts: Ints
     costs: Floats
     scores: Floats
 
 
-def errors_by_image(report: ErrorReport) -> ImageErrors:
-    """Count the errors of each image and find what they cost it."""
+def errors_by_image(report: ErrorReport, iou_thrs: Sequence[float] = (0.5,)) -> ImageErrors:
+    """Count the errors of each image and find what they cost it.
+
+    Args:
+        report: Of one prediction file.
+        iou_thrs: Thresholds to count at; those that were not scored are left out.
+    """
     oracle, scoring = report.oracle, report.scoring
-    found, half = oracle.errors, oracle.half
+    found = oracle.errors
+    at = [k for k, thr in enumerate(scoring.result.params.iou_thrs)
+          if any(math.isclose(thr, wanted) for wanted in iou_thrs)]  # fmt: skip
     result, n_images = scoring.result, len(scoring.gt.images)
     records = matches_of(result, "e" if report.overlaps_removed else "").records
     of_column, of_entity = result.dt.image_idx[records], scoring.gt.image_idx
     parts = {"all": oracle.everything, **parts_by_size(oracle.judged)}
-    counts = np.zeros((len(KINDS), n_images, len(parts)), np.int64)
-    scores = np.full((len(KINDS), n_images), np.nan)
-    for code in range(len(KINDS)):
-        columns, entities = found.kind[half] == code, found.entity_kind[half] == code
+    counts = np.zeros((len(at), len(KINDS), n_images, len(parts)), np.int64)
+    scores = np.full((len(at), len(KINDS), n_images), np.nan)
+    for (k, t), code in itertools.product(enumerate(at), range(len(KINDS))):
+        columns, entities = found.kind[t] == code, found.entity_kind[t] == code
         for s, part in enumerate(parts.values()):
             where = of_entity[entities & part.entities]
             if code != MISSED:
                 where = of_column[columns & part.columns]
-            counts[code, :, s] = np.bincount(where, minlength=n_images)
-        np.fmax.at(scores[code], of_column[columns], result.dt.scores[records[columns]])
-    return ImageErrors(list(parts), counts, _costs(report, of_column, of_entity), scores)
+            counts[k, code, :, s] = np.bincount(where, minlength=n_images)
+        np.fmax.at(scores[k, code], of_column[columns], result.dt.scores[records[columns]])
+    return ImageErrors(list(parts), at, counts, _costs(report, of_column, of_entity), scores)
 
 
 def _costs(report: ErrorReport, of_column: Ints, of_entity: Ints) -> Floats:

@@ -23,6 +23,7 @@ from entityseg_bench.errors.score_quality import (
     calibrate,
     operating_points,
 )
+from entityseg_bench.errors.sorting import SortedErrors
 from entityseg_bench.plots import plot_bars
 from entityseg_bench.resampling.weighted import matches_of
 from entityseg_bench.score import Scoring
@@ -135,6 +136,30 @@ class ErrorReport(ErrorSummary):
     entity_kind: NDArray[np.str_]
     entity_iou: NDArray[np.float64]
 
+    def kinds_at(self, thr_idx: int) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+        """Return the kinds at another IoU threshold, as `prediction_kind` and `entity_kind`.
+
+        Args:
+            thr_idx: Position in ``EvalParams.iou_thrs``.
+        """
+        n = len(self.scoring.result.dt.scores)
+        return _kinds_at(self.oracle.errors, self._records, n, thr_idx)
+
+    def merged_entities(self) -> dict[int, list[int]]:
+        """Return the entities of which each merged prediction covers at least half.
+
+        Returns:
+            Prediction record -> annotation records; of those that are merged at some threshold.
+        """
+        found: dict[int, list[int]] = {}
+        for column, entity in self.oracle.errors.covered.tolist():
+            found.setdefault(int(self._records[column]), []).append(entity)
+        return found
+
+    @property
+    def _records(self) -> NDArray[np.int64]:
+        return matches_of(self.scoring.result, "e" if self.overlaps_removed else "").records
+
 
 def find_errors(
     scoring: Scoring,
@@ -155,10 +180,8 @@ def find_errors(
     """
     judged = Judgements.judge(scoring, overlaps_removed, progress)
     summary, found, dt = summarize(judged, scores), judged.found, scoring.result.dt
-    half, names = summary.oracle.half, np.array([*KINDS, "found", ""])
     records = matches_of(scoring.result, "e" if judged.overlaps_removed else "").records
-    prediction_kind = np.full(len(dt.scores), "", names.dtype)
-    prediction_kind[records] = names[found.kind[half]]
+    prediction_kind, entity_kind = _kinds_at(found, records, len(dt.scores), summary.oracle.half)
     prediction_iou = np.full(len(dt.scores), np.nan)
     prediction_iou[records] = found.iou
     own = {field.name: getattr(summary, field.name) for field in dataclasses.fields(summary)}
@@ -167,7 +190,7 @@ def find_errors(
         scoring=scoring,
         prediction_kind=prediction_kind,
         prediction_iou=prediction_iou,
-        entity_kind=names[found.entity_kind[half]],
+        entity_kind=entity_kind,
         entity_iou=found.entity_iou,
     )
 
@@ -199,6 +222,16 @@ def summarize(judged: Judgements, scores: Sequence[float] = SCORES) -> ErrorSumm
         calibration=calibrate(score, right, found.iou[counted]),
         oracle=oracle,
     )
+
+
+def _kinds_at(
+    found: SortedErrors, records: NDArray[np.int64], n: int, thr_idx: int
+) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+    """Name the kinds of n prediction records and of the annotations at a threshold."""
+    names = np.array([*KINDS, "found", ""])
+    of_records = np.full(n, "", names.dtype)
+    of_records[records] = names[found.kind[thr_idx]]
+    return of_records, names[found.entity_kind[thr_idx]]
 
 
 def parts_by_size(judged: Judgements) -> dict[str, Part]:

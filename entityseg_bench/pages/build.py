@@ -30,6 +30,7 @@ def render_page(template: str, **values: Any) -> str:
         keep_trailing_newline=True,
     )
     pages.filters["marks"] = raise_marks
+    pages.filters["breaks"] = breaks
     pages.globals["file"] = read_part
     return pages.get_template(template).render(**values)
 
@@ -39,6 +40,13 @@ def raise_marks(text: object) -> "Markup":
     from markupsafe import Markup, escape
 
     return Markup(str(escape(text)).replace("^e", "<sup>e</sup>"))
+
+
+def breaks(text: object) -> "Markup":
+    """Escape a text and let it be broken behind underscores, as names of files are."""
+    from markupsafe import Markup, escape
+
+    return Markup(str(escape(text)).replace("_", "_<wbr>"))
 
 
 def read_part(name: str) -> "Markup":

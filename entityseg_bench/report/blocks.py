@@ -9,11 +9,13 @@ __all__ = ["Block", "Cell", "Chart", "Charts", "Details", "Heading", "Item", "It
 
 
 class Cell(NamedTuple):
-    """Hold a cell that is more than text: a link, or muted."""
+    """Hold a cell that is more than text: a link, muted, the best of its row, or two lines."""
 
     text: str
     href: str = ""
     muted: bool = False
+    best: bool = False
+    under: str = ""
 
 
 class Table(NamedTuple):

@@ -15,7 +15,7 @@ from entityseg_bench.report.findings import Findings, choose_images, gather, mov
 from entityseg_bench.report.gallery import gallery, image_list, list_heads
 from entityseg_bench.report.pictures import Pictures
 from entityseg_bench.report.verdict import verdicts
-from entityseg_bench.report.viewer import ViewerData, index_of, packed
+from entityseg_bench.report.viewer import ViewerData, index_of, packed, thresholds_of
 
 __all__ = ["render", "write_report"]
 
@@ -85,6 +85,7 @@ def render(
 ) -> str:
     """Make the page; the same files give the same bytes."""
     sides = findings.sides
+    names = [side.name for side in sides]
     groups: dict[str, list[int]] = {}
     if images is not None:
         for other in sides[1:]:
@@ -92,25 +93,26 @@ def render(
         groups |= choose_images(sides[0], n_pictures)
     shown = {idx for idxs in groups.values() for idx in idxs}
     values: dict[str, Any] = {
-        "title": " and ".join(side.name for side in sides),
+        "title": " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))),
         "gt_name": sides[0].scoring.gt.path.name,
         "verdicts": verdicts(findings),
         "cards": sections.cards(sides[0]) if len(sides) == 1 else [],
         "first": _sections(
-            Section("Headline", sections.headline(sides)),
             Section("Difference", sections.difference(findings)),
+            Section("Headline", sections.headline(sides)),
             Section("Curves", sections.curves(sides)),
             Section("Sizes and images", sections.sizes(sides)),
         ),
         "kinds": losses.kind_lines(sides),
-        "cost_chart": losses.cost_chart(sides),
+        "file_keys": sections.keys_of(sides),
+        "thrs": thresholds_of(sides[0]),
         "error_tables": losses.error_tables(sides),
         "second": _sections(
             Section("Scores", losses.scores(sides)),
             Section("Overlap", sections.overlap(sides, shown)),
         ),
         "last": _sections(Section("Provenance", sections.provenance(findings, __version__))),
-        "names": [side.name for side in sides],
+        "names": names,
         "heads": list_heads(sides),
         "images": image_list(sides, shown),
         "n_images": len(sides[0].scoring.gt.images),

@@ -241,7 +241,10 @@ def bars(groups: Sequence[Bar], title: str, unit: str = "") -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """Hold one line of a forest plot: a value, its interval and the text beside it."""
+    """Hold one line of a forest plot: a value, its interval and the text beside it.
+
+    ``heading`` stands in a line of its own above it.
+    """
 
     label: str
     value: float
@@ -249,6 +252,7 @@ class Effect:
     high: float
     text: str
     colour: int = 0
+    heading: str = ""
 
 
 def forest(effects: Sequence[Effect], title: str, unit: str) -> str:
@@ -256,7 +260,7 @@ def forest(effects: Sequence[Effect], title: str, unit: str) -> str:
 
     A difference whose interval holds zero is hollow.
     """
-    tall, top, label_width, text_width, width = 24, 8, 92, 200, 516
+    tall, top, label_width, text_width, width = 24, 8, 92, 112, WIDTH
     ends = [edge for one in effects for edge in (one.value, one.low, one.high)]
     axis = Axis.around([0.0, *ends], unit, zero=False)
     scale = (width - label_width - text_width) / (axis.high - axis.low)
@@ -264,15 +268,20 @@ def forest(effects: Sequence[Effect], title: str, unit: str) -> str:
     def at(value: float) -> float:
         return label_width + (value - axis.low) * scale
 
-    bottom = top + tall * len(effects)
+    bottom = top + tall * (len(effects) + sum(bool(one.heading) for one in effects))
     out = [
         _line(at(tick), top, at(tick), bottom + 4, "grid")
         + _text(at(tick), bottom + 18, f"{tick:+.{axis.digits}f}" if tick else "0", "middle")
         for tick in axis.ticks
     ]
     out.append(_line(at(0), top, at(0), bottom, "zero"))
-    for k, one in enumerate(effects):
-        y, colour = top + tall * (k + 0.5), f"var(--{COLOURS[one.colour]})"
+    y = top - tall / 2
+    for one in effects:
+        colour = f"var(--{COLOURS[one.colour]})"
+        if one.heading:
+            y += tall
+            out.append(_text(0, y + 4, one.heading, kind="strong"))
+        y += tall
         out.append(_text(label_width - 12, y + 4, one.label, "end", "strong"))
         if not math.isfinite(one.value):
             continue

@@ -24,6 +24,8 @@ __all__ = ["MOST_FILES", "Findings", "Side", "choose_images", "gather", "moved_i
 
 # Submissions side by side, as many as there are colours.
 MOST_FILES = 5
+# IoU thresholds at which the viewer shows errors, of those that are scored.
+ERROR_THRS = (0.5, 0.75, 0.9)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,9 +109,10 @@ def gather(
         ]
     losses = [find_errors(scoring, progress=progress) for scoring in scorings]
     sides = [
-        Side(name, scoring, own, image_metrics(scoring.result), lost, errors_by_image(lost))
+        Side(name, scoring, own, image_metrics(scoring.result), lost,
+             errors_by_image(lost, ERROR_THRS))
         for name, scoring, own, lost in zip(names, scorings, intervals, losses, strict=True)
-    ]
+    ]  # fmt: skip
     return Findings(sides, comparison, n_resamples)
 
 

@@ -10,55 +10,64 @@ from entityseg_bench.errors import KINDS
 from entityseg_bench.errors.costs import Cost
 from entityseg_bench.errors.signs import MEANINGS, SIGNS
 from entityseg_bench.report.blocks import Block, Chart, Charts, Details, Key, Table, number, points
-from entityseg_bench.report.charts import COLOURS, Axis, Bar, Series, bars, lines
+from entityseg_bench.report.charts import COLOURS, Axis, Series, lines
 from entityseg_bench.report.findings import Side
-from entityseg_bench.report.sections import keys_of
+from entityseg_bench.report.viewer import thresholds_of
 
-__all__ = ["KindLine", "cost_chart", "error_tables", "kind_lines", "scores"]
+__all__ = ["KindLine", "error_tables", "kind_lines", "scores"]
 
 PERCENT = (0, 20, 40, 60, 80, 100)
 FIFTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
 
 
+class KindCost(NamedTuple):
+    """Hold what a kind of error costs one file: text, bar, and the images to look at.
+
+    ``share`` is the length of the bar in percent of the longest. ``n_images`` have such errors at
+    the threshold at position ``at``, printed as ``iou``: the least at which any image has.
+    """
+
+    file: str
+    colour: str
+    text: str
+    share: float
+    n_images: int
+    at: int
+    iou: str
+
+
 class KindLine(NamedTuple):
-    """Hold what is said of one kind of error: its sign, its meaning, in how many images it is."""
+    """Hold what is said of one kind of error: its sign, its meaning, what it costs each file."""
 
     kind: str
     sign: str
     meaning: str
-    n_images: int
+    costs: Sequence[KindCost]
 
 
 def kind_lines(sides: Sequence[Side]) -> list[KindLine]:
-    """Say what each kind of error is, and in how many images any file has it."""
-    counts = np.stack([side.by_image.counts for side in sides])
-    n_images = (counts[..., :1] > 0).any(axis=(0, 3)).sum(axis=1).tolist()
+    """Say what each kind of error is, what it costs each file, and in how many images it is."""
+    costs = np.array([[side.errors.costs[kind].cost for side in sides] for kind in KINDS])
+    shares = 100 * np.clip(np.nan_to_num(costs), 0, None) / max(np.nanmax(costs, initial=0), 1e-9)
     return [
-        KindLine(kind, SIGNS[kind], MEANINGS[kind], n)
-        for kind, n in zip(KINDS, n_images, strict=True)
-    ]
+        KindLine(kind, SIGNS[kind], MEANINGS[kind], [
+            KindCost(side.name, colour, points(side.errors.costs[kind].cost), round(share, 2),
+                     *_first_seen(side, code))
+            for side, colour, share in zip(sides, COLOURS, shares[code].tolist(), strict=False)
+        ])
+        for code, kind in enumerate(KINDS)
+    ]  # fmt: skip
 
 
-def cost_chart(sides: Sequence[Side]) -> Chart:
-    """Draw what each kind of error costs."""
-    groups = [
-        Bar(
-            kind,
-            [100 * side.errors.costs[kind].cost for side in sides],
-            [points(side.errors.costs[kind].cost) for side in sides],
-        )
-        for kind in KINDS
-    ]
-    return Chart(
-        bars(groups, "AP^e that each kind of error costs"),
-        keys_of(sides),
-        "AP^e that correcting each kind of error alone would gain, in points; costs do not add up, "
-        "since correcting one kind moves the ranks of all others",
-    )
+def _first_seen(side: Side, code: int) -> tuple[int, int, str]:
+    """Count the images with a kind of error at the least threshold at which any has it."""
+    n_images = (side.by_image.counts[:, code, :, 0] > 0).sum(axis=1)
+    at = int((n_images > 0).argmax())
+    return int(n_images[at]), at, thresholds_of(side)[at]
 
 
 def error_tables(sides: Sequence[Side]) -> list[Block]:
-    """Count the errors of each kind."""
+    """Count the errors of each kind, folded up."""
     blocks: list[Block] = []
     for side in sides:
         rows = [[kind, *_counts(kind, side.errors.costs[kind])] for kind in KINDS]
@@ -66,9 +75,10 @@ def error_tables(sides: Sequence[Side]) -> list[Block]:
         heads += ["predictions", "entities"]
         caption = "mean over the IoU thresholds, then at IoU .50"
         by_part = {"size": side.errors.by_size, "entities in the image": side.errors.by_crowdedness}
-        tables = [_by_part(name, costs) for name, costs in by_part.items()]
-        blocks.append(Table(heads, rows, f"{side.name}: {caption}"))
-        blocks.append(Details(f"{side.name}: by size and crowdedness", tables))
+        tables = [_by_part(f"{side.name}: AP^e cost by {name}, in points", costs)
+                  for name, costs in by_part.items()]  # fmt: skip
+        tables = [Table(heads, rows, f"{side.name}: {caption}"), *tables]
+        blocks.append(Details(f"{side.name}: counts, and costs by size and crowdedness", tables))
     return blocks
 
 
@@ -84,9 +94,9 @@ def _counts(kind: str, cost: Cost) -> list[str]:
     return cells
 
 
-def _by_part(name: str, costs: Mapping[str, Mapping[str, Cost]]) -> Table:
+def _by_part(caption: str, costs: Mapping[str, Mapping[str, Cost]]) -> Table:
     rows = [[kind, *(points(own[kind].cost) for own in costs.values())] for kind in KINDS]
-    return Table(["error", *costs], rows, f"AP^e cost by {name}, in points")
+    return Table(["error", *costs], rows, caption)
 
 
 def scores(sides: Sequence[Side]) -> list[Block]:

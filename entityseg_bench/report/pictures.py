@@ -23,8 +23,15 @@ TRIES = ((720, 84), (720, 72), (560, 72), (420, 68), (300, 60), (200, 50))
 SMALL_TRIES = ((960, 76), (720, 70), (480, 62), (340, 54), (240, 46), (176, 38), (128, 30))
 
 
+# What a picture may take of the page, (height, width) in CSS pixels.
+ROOM = (336, 352)
+
+
 class Picture(NamedTuple):
-    """Hold a picture as a data URI, with its size in pixels."""
+    """Hold a picture as a data URI, with the size at which the page shows it.
+
+    Room is kept for a picture before it is read, so that nothing moves when it comes.
+    """
 
     title: str
     uri: str
@@ -87,7 +94,8 @@ def encode(title: str, pixels: NDArray[np.uint8], budget: int) -> Picture:
         uri = "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
         if len(uri) <= budget:
             break
-    return Picture(title, uri, picture.height, picture.width)
+    scale = min(ROOM[0] / picture.height, ROOM[1] / picture.width, 1)
+    return Picture(title, uri, round(picture.height * scale), round(picture.width * scale))
 
 
 def shrunk(pixels: NDArray[np.uint8], budget: int, start: int = 0) -> tuple[bytes, int]:

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from entity_api.names import BY_SIZE, HEADLINE, TESTED, Metric
+from entity_api.names import BY_SIZE, HEADLINE, MAIN, TESTED, Metric
 from entityseg_bench.report.blocks import (
     Block,
     Cell,
     Chart,
     Charts,
+    Details,
     Heading,
     Item,
     Items,
@@ -68,17 +69,20 @@ def cards(side: Side) -> list[Card]:
 
 def headline(sides: Sequence[Side]) -> list[Block]:
     """List the headline metrics of each file with their intervals."""
-    heads = ["%"]
-    for side in sides:
-        heads += [side.name, "95 % interval"]
     rows = []
     for metric in HEADLINE:
         cells: list[str | Cell] = [Metric.parse(metric).phrase]
-        for side in sides:
-            interval = side.intervals[metric]
-            cells += [number(interval.value), Cell(_ends(interval), muted=True)]
+        texts = [number(side.intervals[metric].value) for side in sides]
+        best = number(np.nanmax([side.intervals[metric].value for side in sides], initial=-1))
+        for side, text in zip(sides, texts, strict=True):
+            is_best = text == best and len(sides) > 1
+            cells.append(Cell(text, best=is_best, under=_ends(side.intervals[metric])))
         rows.append(cells)
-    caption = "Intervals: bias-corrected bootstrap over images. AR is average recall."
+    caption = (
+        "Percent, and below each number its 95 % interval: bias-corrected bootstrap over images. "
+        "AR is average recall."
+    )
+    heads = ["metric", *(side.name for side in sides)]
     return [Table(heads, rows, caption), *type_metrics(sides)]
 
 
@@ -121,20 +125,22 @@ def difference(findings: Findings) -> list[Block]:
             rows.append([name.phrase, points(own.value, "+"), Cell(ends, muted=True), p])
             if metric in TESTED:
                 label = name.phrase.removesuffix(", masks as submitted")
-                text = f"{points(own.value, '+')} ({ends}){f', p {p}' if p else ''}"
+                text = f"{points(own.value, '+')}{f', p {p}' if p else ''}"
                 low, high = 100 * own.low, 100 * own.high
-                effects.append(Effect(label, 100 * own.value, low, high, text, k))
+                heading = side.name if metric == MAIN and len(others) > 1 else ""
+                effects.append(Effect(label, 100 * own.value, low, high, text, k, heading))
         moved = findings.comparison.changes(k)
-        text = (
-            f"images by their own AP^e: {np.count_nonzero(moved > 0):,} better, "
-            f"{np.count_nonzero(moved < 0):,} worse, {np.count_nonzero(moved == 0):,} the same."
+        summary = (
+            f"{side.name}: every metric; images by their own AP^e: "
+            f"{np.count_nonzero(moved > 0):,} better, {np.count_nonzero(moved < 0):,} worse, "
+            f"{np.count_nonzero(moved == 0):,} the same"
         )
         caption = (
             f"{side.name} minus {first.name}, in points. Interval: both files on the same "
             "resampled images. p: paired permutation test over images, two-sided."
         )
         heads = ["metric", "difference", "95 % interval", "p"]
-        blocks += [Text(text, side.name), Table(heads, rows, caption)]
+        blocks.append(Details(summary, [Table(heads, rows, caption)]))
     chart = forest(effects, "Differences with their intervals", "points")
     about = f"What is gained and lost against {first.name}, with 95 % intervals; hollow where the "
     plot = Chart(chart, keys_of(findings.sides)[1:], about + "interval holds zero")

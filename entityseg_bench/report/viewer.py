@@ -11,7 +11,7 @@ import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -30,15 +30,13 @@ from entityseg_bench.report.pictures import shrunk
 from entityseg_bench.table import Segments
 from entityseg_bench.visualize import read_pixels
 
-__all__ = ["ViewerData", "index_of", "packed"]
+__all__ = ["ViewerData", "index_of", "packed", "thresholds_of"]
 
 # Longest sides of the grids that outlines are drawn on, and how far outlines are straightened, in
 # cells; tried in turn until they fit their share.
 GRIDS = ((640, 0.8), (400, 1.0), (320, 1.4), (256, 1.7), (200, 1.8), (160, 1.6), (120, 1.2))
 # Of what the viewer may take, the part of the masks; the images get what they leave.
 MASKS_SHARE = 0.5
-# Position of each kind; after them what is found, and -1 for what counts neither way.
-CODES = {**{kind: k for k, kind in enumerate(KINDS)}, "found": len(KINDS), "": -1}
 # After how many images the next finer grid is tried in any case, and how much more than the share
 # a text may seem to take before it is deflated all the same.
 REMEASURED, UNSURE = 16, 1.05
@@ -54,20 +52,27 @@ def index_of(sides: Sequence[Side]) -> dict[str, Any]:
     return {
         "kinds": [[kind, SIGNS[kind], COLOURS[kind], MEANINGS[kind]] for kind in KINDS],
         "sizes": sides[0].by_image.sizes,
+        "thrs": thresholds_of(sides[0]),
         "files": [side.name for side in sides],
         "ids": [str(image.id) for image in gt.images],
         "names": [image.file_name for image in gt.images],
         "ap": [_rounded(side.per_image, 4) for side in sides],
         "errors": [
             {
-                # (7, I, S), so that what is zero throughout shrinks to nothing.
+                # (K, 7, I, S), so that what is zero throughout shrinks to nothing.
                 "counts": side.by_image.counts.tolist(),
                 "costs": [_rounded(row, 4) for row in side.by_image.costs],
-                "scores": [_rounded(row, 3) for row in side.by_image.scores],
+                "scores": [[_rounded(row, 3) for row in own] for own in side.by_image.scores],
             }
             for side in sides
         ],
     }
+
+
+def thresholds_of(side: Side) -> list[str]:
+    """Name the IoU thresholds at which the viewer shows errors, as they are printed."""
+    thrs = side.result.params.iou_thrs
+    return [f"{thrs[t]:.2f}".removeprefix("0") for t in side.by_image.thrs]
 
 
 def packed(value: Any) -> str:
@@ -111,6 +116,7 @@ class ViewerData:
         self.grid = self.size = 0
         # How much longer a text is on each grid than on the next, and how far it is deflated.
         self.growth, self.shrinks = [1.0] * len(GRIDS), 0.0
+        self.told = [Told.of(side) for side in sides]
 
     def lines(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
         """Write a line for each image.
@@ -139,7 +145,7 @@ class ViewerData:
         The grid is that of the last image, or the next finer one where the masks seem to fit on it
         too; a text that is foreseen not to fit is not deflated.
         """
-        drawn, at = DrawnImage(self.sides, image_idx, self.names), self.grid
+        drawn, at = DrawnImage(self.sides, self.told, image_idx, self.names), self.grid
         text = as_json(drawn.record(*GRIDS[at]))
         fits_finer = at and len(text) * self.growth[at - 1] * self.shrinks <= share
         if fits_finer or (at and image_idx % REMEASURED == 0):
@@ -176,16 +182,43 @@ class ViewerData:
         return f"{quote(os.fsencode(self.assets.name))}/{name}"
 
 
+class Told(NamedTuple):
+    """Hold what the viewer says of the records of one file.
+
+    Attributes:
+        of_dt: (D,) kinds of the predictions, a digit for each threshold: the position in ``KINDS``,
+            7 for what is found, 8 for what counts neither way.
+        of_gt: (G,) likewise of the annotations.
+        merged: Prediction record -> annotation records that it merges.
+    """
+
+    of_dt: list[str]
+    of_gt: list[str]
+    merged: dict[int, list[int]]
+
+    @classmethod
+    def of(cls, side: Side) -> "Told":
+        """Write the kinds of all records of a file."""
+        code = {kind: str(k) for k, kind in enumerate((*KINDS, "found", ""))}
+        own = [side.errors.kinds_at(t) for t in side.by_image.thrs]
+        both = (zip(*(kinds[part].tolist() for kinds in own), strict=True) for part in (0, 1))
+        of_dt, of_gt = (["".join(code[kind] for kind in kinds) for kinds in rows] for rows in both)
+        return cls(of_dt, of_gt, side.errors.merged_entities())
+
+
 class DrawnImage:
     """Hold an image's masks and what is known of each, to be drawn on several grids.
 
     Args:
         sides: One to five prediction files on the same ground truth.
+        told: Of each file, what is said of its records.
         image_idx: Position of the image.
         names: Of the categories, by id.
     """
 
-    def __init__(self, sides: Sequence[Side], image_idx: int, names: Mapping[int, str]) -> None:
+    def __init__(
+        self, sides: Sequence[Side], told: Sequence[Told], image_idx: int, names: Mapping[int, str]
+    ) -> None:
         gt = sides[0].scoring.gt
         self.size = gt.size_of_image(image_idx)
         rows = gt.of_image(image_idx)
@@ -194,29 +227,42 @@ class DrawnImage:
         self.gt_order = np.argsort(-self.gt_masks.areas(), kind="stable")
         self.gt_heads = [[_id(gt, row), names.get(int(gt.category_ids[row]), "")]
                          for row in rows.tolist()]  # fmt: skip
-        self.found = [_found(side.errors, rows) for side in sides]
+        self.found = [_found(side.errors, own, rows) for side, own in zip(sides, told, strict=True)]
         records = [counted_records(side.scoring, image_idx) for side in sides]
         self.dt_masks = [
             pack(side.result.dt.counts, self.size, own)
             for side, own in zip(sides, records, strict=True)
         ]
-        self.dt_heads = [_predicted(side, own) for side, own in zip(sides, records, strict=True)]
+        self.dt_heads = [
+            _predicted(side, of, own) for side, of, own in zip(sides, told, records, strict=True)
+        ]
+        # Of a merged prediction, which of the image's entities it covers.
+        place = {row: k for k, row in enumerate(rows.tolist())}
+        self.dt_covers = [
+            [[[place[row] for row in of.merged[dt]]] if dt in of.merged else []
+             for dt in own.tolist()]
+            for of, own in zip(told, records, strict=True)
+        ]  # fmt: skip
 
     def record(self, longest: int, tolerance: float) -> dict[str, Any]:
         """Gather the masks, with outlines on a grid of that longest side, straightened.
 
         Returns:
             ``size`` of the grid as [width, height]; ``gt``: id, category and outline of each
-            annotation; ``files``: of each file ``gt``, kind and IoU of each annotation, and
-            ``dt``: record, kind, score, IoU and outline of each prediction that is visible.
+            annotation; ``files``: of each file ``gt``, kinds and IoU of each annotation, and
+            ``dt``: record, kinds, score, IoU and outline of each prediction that is visible, and of
+            a merged one the positions in ``gt`` of what it covers; kinds as `Told` has them.
         """
         grid = grid_size(*self.size, longest)
         gt_paths = self._outlines(self.gt_masks, self.gt_order, grid, tolerance)
         files = []
-        for found, masks, heads in zip(self.found, self.dt_masks, self.dt_heads, strict=True):
+        for found, masks, heads, covers in zip(
+            self.found, self.dt_masks, self.dt_heads, self.dt_covers, strict=True
+        ):
             # The surest lie on top, as overlaps are removed.
             paths = self._outlines(masks, np.arange(masks.n - 1, -1, -1), grid, tolerance)
-            seen = [[*head, path] for head, path in zip(heads, paths, strict=True) if path]
+            drawn = zip(heads, paths, covers, strict=True)
+            seen = [[*head, path, *over] for head, path, over in drawn if path]
             files.append({"gt": found, "dt": seen})
         gt = [[*head, path] for head, path in zip(self.gt_heads, gt_paths, strict=True)]
         return {"size": grid[::-1], "gt": gt, "files": files}
@@ -232,18 +278,15 @@ def _id(gt: Segments, row: int) -> str:
     return "" if own is None else str(own)
 
 
-def _found(errors: ErrorReport, rows: NDArray[np.int64]) -> list[list[Any]]:
-    """List kind and IoU of each annotation."""
-    kinds, ious = errors.entity_kind[rows].tolist(), errors.entity_iou[rows].tolist()
-    return [[CODES[kind], round(iou, 3)] for kind, iou in zip(kinds, ious, strict=True)]
+def _found(errors: ErrorReport, told: Told, rows: NDArray[np.int64]) -> list[list[Any]]:
+    """List kinds and IoU of each annotation."""
+    ious = errors.entity_iou[rows].tolist()
+    return [[told.of_gt[row], round(iou, 3)] for row, iou in zip(rows.tolist(), ious, strict=True)]
 
 
-def _predicted(side: Side, records: NDArray[np.int64]) -> list[list[Any]]:
-    """List record, kind, score and IoU of each prediction."""
-    ious = np.nan_to_num(side.errors.prediction_iou[records])
-    columns = (
-        column.tolist()
-        for column in (side.errors.prediction_kind[records], side.result.dt.scores[records], ious)
-    )
-    return [[row, CODES[kind], round(score, 4), round(iou, 3)]
-            for row, kind, score, iou in zip(records.tolist(), *columns, strict=True)]  # fmt: skip
+def _predicted(side: Side, told: Told, records: NDArray[np.int64]) -> list[list[Any]]:
+    """List record, kinds, score and IoU of each prediction."""
+    ious = np.nan_to_num(side.errors.prediction_iou[records]).tolist()
+    scores = side.result.dt.scores[records].tolist()
+    return [[row, told.of_dt[row], round(score, 4), round(iou, 3)]
+            for row, score, iou in zip(records.tolist(), scores, ious, strict=True)]  # fmt: skip

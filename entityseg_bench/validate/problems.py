@@ -7,7 +7,7 @@ scoring refuses is an error here, and what is no error here is scored.
 import dataclasses
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from entityseg_bench import formats
 from entityseg_bench.check import (
@@ -55,11 +55,19 @@ class ReadTruth(NamedTuple):
     whole: bool
 
 
+Progress: TypeAlias = Callable[[int, int], None]
+
+
+def _silent(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
 def validate(
     gt_path: str | Path,
     dt_path: str | Path | None = None,
     class_aware: bool = False,
     inputs: Inputs | None = None,
+    progress: Progress = _silent,
 ) -> Iterator[Problem]:
     """Name every problem of ground truth and, if given, of predictions for it.
 
@@ -70,6 +78,8 @@ def validate(
         dt_path: Predictions of any format, likewise.
         class_aware: Check the categories too.
         inputs: What the two sides are, where they do not say it.
+        progress: Called with (finished, to go through): the masks of each side, then the images
+            where the type has a metric of its own.
 
     Raises:
         InputError: A file cannot be opened at all.
@@ -79,9 +89,9 @@ def validate(
         if path and not path.is_dir():
             read_bytes(path)
     if _is_root(gt, inputs):
-        yield from _root_problems(gt, dt, inputs, class_aware)
+        yield from _root_problems(gt, dt, inputs, class_aware, progress)
     else:
-        yield from _pair_problems(gt, dt, inputs, class_aware)
+        yield from _pair_problems(gt, dt, inputs, class_aware, progress)
 
 
 def _is_root(path: Path, inputs: Inputs) -> bool:
@@ -92,7 +102,7 @@ def _is_root(path: Path, inputs: Inputs) -> bool:
 
 
 def _root_problems(
-    root: Path, dt_path: Path | None, inputs: Inputs, class_aware: bool
+    root: Path, dt_path: Path | None, inputs: Inputs, class_aware: bool, progress: Progress
 ) -> Iterator[Problem]:
     wanted = Part(inputs.split, inputs.resolution, inputs.parts)
     found, faults = tasks_below(root, wanted)
@@ -100,7 +110,7 @@ def _root_problems(
         yield from map(problem_of, faults)
         for task in found:
             own = dataclasses.replace(inputs, task=task)
-            yield from _root_problems(root, None, own, class_aware)
+            yield from _root_problems(root, None, own, class_aware, progress)
         return
     try:
         task = task_of_folder(root, wanted, inputs.task)
@@ -108,7 +118,7 @@ def _root_problems(
         yield problem_of(fault)
         return
     meant = dataclasses.replace(inputs, task=task)
-    read = yield from _pair_problems(root, dt_path, meant, class_aware)
+    read = yield from _pair_problems(root, dt_path, meant, class_aware, progress)
     if read is not None:
         truth = read.truth
         files = ImageFiles(root, inputs.resolution, truth.part)
@@ -116,7 +126,7 @@ def _root_problems(
 
 
 def _pair_problems(
-    gt_path: Path, dt_path: Path | None, inputs: Inputs, class_aware: bool
+    gt_path: Path, dt_path: Path | None, inputs: Inputs, class_aware: bool, progress: Progress
 ) -> Generator[Problem, None, ReadTruth | None]:
     faults = Collector()
     truth = sides = gt = None
@@ -131,9 +141,9 @@ def _pair_problems(
     if dt_path:
         with reported(faults):
             sides = read_predictions(truth, gt, dt_path, inputs, False, faults)
-    found = list(_problems_read(gt, sides, class_aware))
+    found = list(_problems_read(gt, sides, class_aware, progress))
     if sides is not None:
-        count_type(gt, sides.dt, sides.classes, False, faults, lambda done, total: None)
+        count_type(gt, sides.dt, sides.classes, False, faults, progress)
     lost = faults.has(IMAGE_LOST)
     yield from _in_order(_told(faults, found, lost), dt_path)
     # Where something was left out, what is unusual of the rest may be so by that alone.
@@ -156,7 +166,7 @@ def truth_problems(
     path: Path, inputs: Inputs, class_aware: bool
 ) -> tuple[list[Problem], ReadTruth | None]:
     """Name every problem of ground truth; return what could be read of it, too."""
-    steps, found = _pair_problems(path, None, inputs, class_aware), []
+    steps, found = _pair_problems(path, None, inputs, class_aware, _silent), []
     while True:
         try:
             found.append(next(steps))
@@ -212,14 +222,16 @@ def _told(faults: Collector, found: Sequence[Problem], lost: bool) -> list[Probl
     return list({str(problem): problem for problem in every}.values())
 
 
-def _problems_read(gt: Segments, sides: Sides | None, class_aware: bool) -> Iterator[Problem]:
+def _problems_read(
+    gt: Segments, sides: Sides | None, class_aware: bool, progress: Progress
+) -> Iterator[Problem]:
     """Run the rules of columns and of masks on what was read."""
     dt = sides.dt if sides else None
     all_classes = sides is not None and sides.classes == "all"
     yield from problems(gt, dt, class_aware, all_classes=all_classes)
-    yield from masks(gt)
+    yield from masks(gt, progress)
     if sides is not None:
-        yield from masks(sides.dt)
+        yield from masks(sides.dt, progress)
         yield from sides.notes
 
 

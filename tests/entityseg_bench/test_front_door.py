@@ -2,9 +2,11 @@
 
 import doctest
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +48,19 @@ def test_a_verb_of_the_models_names_the_extra_that_it_needs(verb, monkeypatch, c
     assert cli.main([verb, "--help"]) == 2
     message = f"entityseg {verb}: this needs torch; run: pip install 'entityseg-bench[baselines]'"
     assert capsys.readouterr().err.strip() == message
+
+
+@pytest.mark.parametrize("command", ["baselines.predict", "baselines.train"])
+def test_a_module_of_the_models_says_in_a_sentence_that_torch_is_missing(command):
+    """Without `site` no installed library is found, torch least of all."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", command, "--help"],
+        cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    hint = "run: pip install 'entityseg-bench[baselines]'"
+    assert done.stderr.strip() == f"python -m {command}: this needs torch; {hint}"
 
 
 @pytest.fixture

@@ -151,6 +151,14 @@ def test_two_files_are_compared(files):
     assert len(page.sources) == 18
 
 
+def test_no_two_tables_have_one_name(files):
+    """Who hears the page goes from table to table by their names."""
+    write_report(files["gt"], [files["good"], files["poor"]], files["out"], n_resamples=20)
+    names = re.findall(r'role="region" aria-label="([^"]*)"', files["out"].read_text("utf-8"))
+    assert len(names) > 8
+    assert len(set(names)) == len(names)
+
+
 def test_the_same_files_give_the_same_bytes(files):
     for name in ("one", "two"):
         write_report(
@@ -178,14 +186,14 @@ def test_awkward_ids_and_names_are_escaped_and_linked(files):
 
 def test_pictures_keep_the_page_below_its_limit(files):
     sizes = {}
-    for limit in (10_000_000, 100_000):
+    for limit in (10_000_000, 120_000):
         write_report(
             files["gt"], [files["good"]], files["out"], files["images"],
             n_resamples=20, max_bytes=limit,
         )  # fmt: skip
         sizes[limit] = files["out"].stat().st_size
         assert sizes[limit] < limit
-    assert sizes[100_000] <= sizes[10_000_000]
+    assert sizes[120_000] <= sizes[10_000_000]
 
 
 def test_a_picture_shrinks_to_its_budget():
@@ -193,11 +201,12 @@ def test_a_picture_shrinks_to_its_budget():
 
     noise = np.random.default_rng(1).integers(0, 256, (900, 1200, 3), np.uint8)
     large, small = encode("t", noise, 10**9), encode("t", noise, 60_000)
-    assert (large.height, large.width) == (540, 720)
+    # As large as the page shows it, whatever its pixels are.
+    assert (large.height, large.width) == (264, 352)
     assert len(small.uri) <= 60_000 < len(large.uri)
     data = base64.b64decode(small.uri.partition(",")[2])
     with Image.open(io.BytesIO(data)) as picture:
-        assert picture.size == (small.width, small.height)
+        assert picture.size[0] / picture.size[1] == pytest.approx(small.width / small.height, 0.01)
         assert picture.format == "JPEG"
 
 

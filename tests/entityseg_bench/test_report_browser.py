@@ -252,19 +252,24 @@ def test_errors_of_a_kind_are_found_from_the_keyboard(browser, report):
       const button = document.querySelector("button[data-show]");
       const kind = button.dataset.show;
       button.focus(); button.click(); await wait();
+      const why = document.querySelector("#viewer-place").textContent;
+      const focused = document.activeElement == document.querySelector("#masks button");
       const first = title(), layers = pressed(), listed = [...document
         .querySelectorAll("#masks button")].map(one => one.textContent);
       document.querySelector("#masks button").focus();
       const told = document.querySelector("#told").textContent;
       const lit = document.querySelectorAll("#stage .on").length;
       key("ArrowRight"); await wait();
-      return [kind, first, layers, listed.every(text => text.includes(kind)), told == listed[0]
-        .slice(1), lit, title() != first, document.querySelectorAll("#stage svg").length];"""
-    (kind, title, layers, all_of_kind, told, lit, moved, n_panes), console = browser.ask(
+      return [kind, why, focused, layers, listed.every(text => text.includes(kind)),
+        told == listed[0].slice(1), lit, title() != first,
+        document.querySelectorAll("#stage svg").length];"""
+    (kind, why, focused, layers, all_of_kind, told, lit, moved, n_panes), console = browser.ask(
         report, script
     )
     assert console == []
-    assert f"by what {kind} errors cost the image" in title
+    assert why.startswith("1 of ")
+    assert f"by what {kind} errors cost " in why
+    assert focused
     assert (layers, all_of_kind, told, lit, moved, n_panes) == (
         ["image", "errors"], True, True, 1, True, 2
     )  # fmt: skip

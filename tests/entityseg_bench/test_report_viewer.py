@@ -152,7 +152,7 @@ def write_sides(folder: Path, n_images: int = 5) -> tuple[Path, Path]:
          (box(26, 19, 18, 17), 0.7), (box(26, 36, 18, 16), 0.6)],
         [(box(2, 2, 20, 48), 0.9), (box(26, 2, 18, 50), 0.4)],
         [(box(2, 2, 20, 8), 0.6), (box(40, 55, 6, 6), 0.95)],
-        [(box(2, 2, 20, 20), 0.2), (box(2, 30, 20, 20), 0.25), (box(26, 2, 18, 50), 0.5)],
+        [(box(2, 2, 20, 20), 0.2), (box(2, 30, 20, 20), 0.25), (box(26, 2, 18, 42), 0.5)],
         [],
     ]  # fmt: skip
     gt: dict = {"images": [], "annotations": [], "categories": [{"id": 1, "name": " a <b>"}]}
@@ -184,7 +184,8 @@ def lines_of(page: Path) -> list[tuple[dict, str]]:
 def test_an_images_errors_cost_what_they_cost_in_a_file_of_its_own(tmp_path):
     """The oracle: score each image alone, and correct it alone."""
     gt_path, dt_path = write_sides(tmp_path)
-    own = errors_by_image(find_errors(evaluate_files(gt_path, dt_path)))
+    own = errors_by_image(find_errors(evaluate_files(gt_path, dt_path)), (0.5, 0.75, 0.8, 2.0))
+    assert own.thrs == [0, 5, 6]
     gt, dt = json.loads(gt_path.read_text()), json.loads(dt_path.read_text())
     for idx, image in enumerate(gt["images"]):
         alone = tmp_path / str(idx)
@@ -201,17 +202,30 @@ def test_an_images_errors_cost_what_they_cost_in_a_file_of_its_own(tmp_path):
             expected = 1 - report.ap if math.isnan(cost.cost) else cost.cost
             assert own.costs[code, idx] == pytest.approx(expected, abs=1e-12), kind
             n = cost.n_entities50 if kind == "missed" else cost.n_predictions50
-            assert own.counts[code, idx, 0] == n
+            assert own.counts[0, code, idx, 0] == n
+            for k, t in enumerate(own.thrs):
+                of_dt, of_gt = report.kinds_at(t)
+                n = ((of_gt if kind == "missed" else of_dt) == kind).sum()
+                assert own.counts[k, code, idx, 0] == n
+                known = report.scoring.dt.scores[of_dt == kind]
+                assert own.scores[k, code, idx] == pytest.approx(
+                    known.max() if len(known) else math.nan, nan_ok=True
+                )
     assert own.sizes == ["all", "small", "medium", "large"]
-    assert (own.counts.sum(axis=(1, 2)) > 0).sum() >= 5
-    assert own.scores[KINDS.index("merged"), 1] == 0.9
+    assert (own.counts[0].sum(axis=(1, 2)) > 0).sum() >= 5
+    assert own.scores[0, KINDS.index("merged"), 1] == 0.9
 
 
 def test_the_viewer_shows_what_the_error_report_says(tmp_path):
     gt_path, dt_path = write_sides(tmp_path)
     page = write_report(gt_path, [dt_path], tmp_path / "r.html", n_resamples=5)
     errors = gather(gt_path, [dt_path], n_resamples=5).sides[0].errors
-    codes = {kind: k for k, kind in enumerate(KINDS)} | {"found": len(KINDS), "": -1}
+    kinds = (*KINDS, "found", "")
+    of_dt, of_gt = errors.kinds_at(8)
+    # At IoU .90 the mask over two entities is none of their union, IoU 5 / 6, and the last mask,
+    # IoU .84, finds its entity no more.
+    assert (of_dt != errors.prediction_kind).sum() == 2
+    assert (of_gt != errors.entity_kind).sum() == 3
     lines = lines_of(page)
     assert len(lines) == 5
     seen = 0
@@ -219,16 +233,21 @@ def test_the_viewer_shows_what_the_error_report_says(tmp_path):
         assert pixels == ""
         assert masks["size"] == [64, 48]
         (own,) = masks["files"]
-        for k, ((name, category, path), (kind, iou)) in enumerate(
+        for k, ((name, category, path), (digits, iou)) in enumerate(
             zip(masks["gt"], own["gt"], strict=True)
         ):
             row = 3 * idx + k
             assert (name, category) == (str(row + 1), "a <b>")
             assert filled(path, 48, 64).sum() == rle.area(errors.scoring.gt.rle(row))
-            assert kind == codes[errors.entity_kind[row]]
+            assert kinds[int(digits[0])] == errors.entity_kind[row]
+            assert kinds[int(digits[2])] == of_gt[row]
+            assert len(digits) == 3
             assert iou == round(float(errors.entity_iou[row]), 3)
-        for row, kind, score, iou, path in own["dt"]:
-            assert kind == codes[errors.prediction_kind[row]]
+        for row, digits, score, iou, path, *over in own["dt"]:
+            assert kinds[int(digits[0])] == errors.prediction_kind[row]
+            assert kinds[int(digits[2])] == of_dt[row]
+            # The second image's first mask lies over both entities of the upper half.
+            assert over == ([[0, 1]] if row == 5 else [])
             assert score == errors.scoring.dt.scores[row]
             assert iou == round(float(errors.prediction_iou[row]), 3)
             assert filled(path, 48, 64).any()
@@ -329,7 +348,7 @@ def test_report_errors_and_visualize_take_what_evaluate_takes(
     scoring = evaluate_files(root, written[task, kind], inputs=Inputs(task=task, parts=("01",)))
     assert len(lines_of(page)) == len(scoring.gt.images)
     for masks, _ in lines_of(page):
-        assert all(code in (len(KINDS), -1) for code, _ in masks["files"][0]["gt"])
+        assert all(set(digits) <= {"7", "8"} for digits, _ in masks["files"][0]["gt"])
     assert cli.main(["visualize", *sides, *images, "--out", str(tmp_path / "out")]) == 0
     assert len(list((tmp_path / "out").iterdir())) == len(scoring.gt.images)
 

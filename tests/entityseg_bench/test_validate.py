@@ -264,6 +264,13 @@ def test_nothing_to_say_of_a_valid_pair(write, capsys):
     assert main(["validate", str(paths[0])]) == 0
 
 
+def test_progress_counts_the_masks_of_both_sides(write):
+    told = []
+    paths = write(*valid())
+    assert list(validate(*paths, progress=lambda done, total: told.append((done, total)))) == []
+    assert told == [(1, 3), (2, 3), (3, 3)] * 2
+
+
 def empty_mask(gt, dt):
     dt[0]["segmentation"] = {"size": SIZE, "counts": "h0"}
 
