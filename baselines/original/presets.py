@@ -49,9 +49,12 @@ def read_original(path: str | Path, training: bool = True) -> OriginalConfig:
 
     Raises:
         InputError: As `read_yaml`; or the file has keys that are not known, all of which are
-            named, or asks for what is not here.
+            named, or asks for what is not here. Of files that the original's README names and did
+            not publish, the preset is named.
     """
     path = Path(path)
+    if not path.exists():
+        _refuse_unpublished(path)
     cfg = read_yaml(path)
     try:
         model = config_from_detectron2(cfg)
@@ -62,6 +65,15 @@ def read_original(path: str | Path, training: bool = True) -> OriginalConfig:
     differences = _differences(PRESETS[name], model, train)
     train = train or PRESETS[name].train
     return OriginalConfig(name, model, train, tuple(differences), tuple(_notes(cfg, training)))
+
+
+def _refuse_unpublished(path: Path) -> None:
+    """Name the preset that stands for a file which the original names and did not publish."""
+    persons = "coco_person" in path.parts
+    name = path.stem.replace("_3x", "_coco_person") if persons else path.stem
+    if name in PRESETS and PRESETS[name].is_recipe:
+        what = "there is no such file, and the original has published none of this name."
+        raise InputError(path, "", what, f"The preset {name} is this package's own recipe.")
 
 
 def _nearest(model: ModelConfig, train: TrainConfig | None, stem: str) -> str:
