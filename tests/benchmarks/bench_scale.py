@@ -1,11 +1,12 @@
-"""Score a set in shards, in one process and on Ray, and hold every result against one file's.
+"""Score a set by parts, in shards, and on Ray, and hold every result against one file's.
 
     python tests/benchmarks/bench_scale.py FOLDER [--images 1314] [--shards 4] [--workers 1 2]
 
 The set is that of the scoring benchmark, its predictions overlapping or not. Printed are CPU
 seconds and peak memory of the process that is started (on Ray the driver alone, whose workers are
-processes of their own), and wall seconds. One run on Ray has a worker killed in its midst. Needs
-Ray (the extra ray), and exits with an error where a result differs in one bit.
+processes of their own), and wall seconds. One run on Ray has a worker killed in its midst; without
+numbers behind ``--workers`` there is none, and Ray (the extra ray) is not needed. It exits with an
+error where a result differs in one bit.
 """
 
 import argparse
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=("disjoint", "overlap"), default="disjoint")
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--max-memory", default="200MB", help="of a run over one file by parts")
     args = parser.parse_args()
     folder = args.folder / f"{args.kind}_{args.images}"
     gt, dt = folder / "val_gt.json", folder / f"val_{args.kind}.json"
@@ -119,8 +121,15 @@ def main() -> None:
     shown = [str(path) for path in sides]
     result = folder / "result.json"
     whole = measure("one file of each side", [*CLI, "evaluate", str(gt), str(dt)], result)
-    runs = {f"{args.shards} shards, one process": [*CLI, "evaluate", *shown, "--engine", "local"]}
-    for n, fate in [*((n, "live") for n in args.workers), (args.workers[-1], "kill")]:
+    by_parts = ["--max-memory", args.max_memory]
+    runs = {
+        f"one file, {args.max_memory}": [*CLI, "evaluate", str(gt), str(dt), *by_parts],
+        f"{args.shards} shards, one process": [*CLI, "evaluate", *shown, "--engine", "local"],
+    }
+    for n, fate in [
+        *((n, "live") for n in args.workers),
+        *((n, "kill") for n in args.workers[-1:]),
+    ]:
         name = f"Ray, {n} workers" + (", one killed" if fate == "kill" else "")
         driver = [sys.executable, "-c", DRIVER, str(n), fate, "evaluate", *shown]
         runs[name] = [*driver, "--engine", "ray"]
