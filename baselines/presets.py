@@ -59,6 +59,7 @@ _CROP_512 = AugmentConfig(
 # The original trains in float16; bfloat16 has the same speed and cannot overflow.
 _3X = TrainConfig(steps=103_125, augment=_JITTER, precision="bfloat16")
 _1X = replace(_3X, steps=34_375)
+_COCO_50_EPOCHS = replace(_3X, steps=368_750)
 _TASK_TRAINING = {
     "instance": _1X,
     "semantic": replace(_1X, augment=_CROP_512),
@@ -102,8 +103,11 @@ def _recipes() -> dict[str, Preset]:
     """Return the configurations that the original's README names but did not publish.
 
     A 1x schedule has a third of the steps of the 3x one, and the polynomial decay runs over them.
-    The person models are trained on one category of COCO's instances. The numbers in
-    ``noise_000_100_200`` are taken as metres of turbulent air; for each image one of them is drawn.
+    The models of COCO-Entity are what training on EntitySeg starts from: CropFormer, too, starts
+    from a Mask2Former. Of their training only the name of the published weights is known, which
+    says 50 epochs; these are Mask2Former's on COCO, in steps. The person models are trained on one
+    category of COCO's instances. The numbers in ``noise_000_100_200`` are taken as metres of
+    turbulent air; for each image one of them is drawn.
     """
     r50 = replace(_ENTITY, backbone=ResNetConfig())
     corner = replace(_1X, augment=_CORNER_CROP)
@@ -113,6 +117,10 @@ def _recipes() -> dict[str, Preset]:
         "mask2former_swin_tiny_1x": Preset(replace(_ENTITY, backbone=_SWIN_T), _1X),
         "cropformer_swin_tiny_1x": Preset(replace(_ENTITY, backbone=_SWIN_T, num_views=5), corner),
     }
+    for name, change in ({"R_50": _CLASS_AWARE["R_50"]} | _ENTITY_BACKBONES).items():
+        presets[f"mask2former_{name}_coco_entity"] = Preset(
+            replace(_ENTITY, **change), _COCO_50_EPOCHS
+        )
     for size, backbone in (("tiny", _SWIN_T), ("large", _SWIN_L)):
         person = replace(_ENTITY, task="instance", num_classes=1, backbone=backbone)
         for method, views in (("mask2former", 1), ("cropformer", 5)):

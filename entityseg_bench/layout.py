@@ -1,4 +1,7 @@
-"""Where the files of EntitySeg lie: the documented layout, and the names of the v1.0 release."""
+"""Where the files of EntitySeg lie: the documented layout, and the names of the v1.0 release.
+
+COCO-Entity, on which the published models were trained first, is found in COCO's own layout.
+"""
 
 import os
 import unicodedata
@@ -44,7 +47,11 @@ IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".
 # Each name is tried in `annotations/<task>_segmentation`, `annotations` and the root itself.
 ANNOTATIONS: dict[Task, dict[str | None, tuple[str, ...]]] = {
     "entity": {
-        None: ("entityv2_010203_entity_{split}{lr}.json", "entityseg_{split}{lr}.json"),
+        None: (
+            "entityv2_010203_entity_{split}{lr}.json",
+            "entityseg_{split}{lr}.json",
+            "entity_{split}2017{lr}.json",  # COCO-Entity, as first-generation models name it
+        ),
         **{
             part: (
                 f"entityv2_{part}_entity_{{split}}{{lr}}.json",
@@ -292,7 +299,7 @@ class ImageFiles:
         raise InputError(self.root, where, "there is no such image file.", hint)
 
     def _direct(self, file_name: str) -> Iterator[tuple[Path, str]]:
-        """Yield the places where the two layouts keep an image: a folder, and the name in it."""
+        """Yield the places where the layouts keep an image: a folder, and the name in it."""
         part = part_of(file_name) or self.part
         name = Path(file_name).name
         images = self.root / f"images{SUFFIX[self.resolution]}"
@@ -303,6 +310,8 @@ class ImageFiles:
                 yield self.root / PART_FOLDERS[part] / RELEASE_INNER[part], name
                 yield images / PART_FOLDERS[part] / RELEASE_INNER[part], name
             yield self.root / PART_FOLDERS[part], name
+        for split in SPLITS:
+            yield self.root / f"{split}2017", file_name
         yield self.root, file_name
 
     def _folders(self) -> list[str]:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from baselines.original.pairs import read_pairs, with_pairs
+from baselines.original.pairs import is_key, read_pairs, with_pairs
 
 __all__ = ["is_original_demo", "translate_demo"]
 
@@ -37,7 +37,7 @@ def translate_demo(argv: Sequence[str]) -> list[str]:
     parser.add_argument("--thread-id", type=int, default=0)
     parser.add_argument("--thread-num", type=int, default=1)
     args, others = parser.parse_known_args(argv)
-    first = next((k for k, text in enumerate(others) if _is_key(text)), len(others))
+    first = next((k for k, text in enumerate(others) if is_key(text)), len(others))
     own, pairs = others[:first], [*args.opts, *others[first:]]
     if args.thread_num != 1:
         raise ValueError(
@@ -48,15 +48,13 @@ def translate_demo(argv: Sequence[str]) -> list[str]:
     weights = given.pop("MODEL.WEIGHTS", None)
     if weights is None:
         raise ValueError("no weights are named: MODEL.WEIGHTS FILE")
+    device = given.pop("MODEL.DEVICE", None)
     config = with_pairs(args.config_file, given, args.output)
     translated = ["--config-file", config, "--weights", weights]
     translated += ["--images", _images(args.input, args.output), "--out", str(args.output)]
     translated += ["--threshold", str(args.confidence_threshold)]
+    translated += ["--device", device] if device else []
     return translated + ([] if "--write" in own else ["--write", "drawings"]) + own
-
-
-def _is_key(text: str) -> bool:
-    return "." in text and text.partition(".")[0].isupper()
 
 
 def _images(inputs: Sequence[str], output: Path) -> str:

@@ -9,11 +9,16 @@ from typing import Any
 from baselines.original.keys import unknown_keys
 from entityseg_bench.io import atomic_path
 
-__all__ = ["read_pairs", "with_pairs"]
+__all__ = ["is_key", "read_pairs", "with_pairs"]
 
 # Keys of other models that its README passes along; none of them is read by these models.
 PASSED_OVER = ("MODEL.CONDINST.",)
 NAME = "config_given.yaml"
+
+
+def is_key(text: str) -> bool:
+    """Say whether a word is a key of the original's files, such as ``SOLVER.BASE_LR``."""
+    return text == "OUTPUT_DIR" or ("." in text and text.partition(".")[0].isupper())
 
 
 def read_pairs(words: Sequence[str]) -> dict[str, str]:

@@ -49,9 +49,16 @@ def read_original(path: str | Path, training: bool = True) -> OriginalConfig:
 
     Raises:
         InputError: As `read_yaml`; or the file has keys that are not known, all of which are
-            named, or asks for what is not here.
+            named, or asks for what is not here. Of files that the original's README names and did
+            not publish, the preset is named.
     """
     path = Path(path)
+    unpublished = (
+        path.stem.replace("3x", "coco_person") if "coco_person" in str(path) else path.stem
+    )
+    if unpublished in PRESETS and PRESETS[unpublished].is_recipe and not path.exists():
+        what = "there is no such file, and the original has published none of this name."
+        raise InputError(path, "", what, f"The preset {unpublished} is this package's own recipe.")
     cfg = read_yaml(path)
     try:
         model = config_from_detectron2(cfg)
@@ -62,6 +69,15 @@ def read_original(path: str | Path, training: bool = True) -> OriginalConfig:
     differences = _differences(PRESETS[name], model, train)
     train = train or PRESETS[name].train
     return OriginalConfig(name, model, train, tuple(differences), tuple(_notes(cfg, training)))
+
+
+def _refuse_unpublished(path: Path) -> None:
+    """Name the preset that stands for a file which the original names and did not publish."""
+    persons = "coco_person" in path.parts
+    name = path.stem.replace("_3x", "_coco_person") if persons else path.stem
+    if name in PRESETS and PRESETS[name].is_recipe:
+        what = "there is no such file, and the original has published none of this name."
+        raise InputError(path, "", what, f"The preset {name} is this package's own recipe.")
 
 
 def _nearest(model: ModelConfig, train: TrainConfig | None, stem: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from baselines.original.keys import read_settings
 from baselines.original.mapping import subsets
-from baselines.original.pairs import read_pairs, with_pairs
+from baselines.original.pairs import is_key, read_pairs, with_pairs
 from baselines.original.presets import read_original
 from baselines.original.yaml_reader import read_yaml
 from entityseg_bench.cli import main as entityseg
@@ -39,6 +39,7 @@ class OriginalTraining:
         data: Root of the data set.
         out: The folder of the run.
         weights: File or name; None if none is named.
+        device: cpu or cuda; None for what is there.
     """
 
     processes: int
@@ -48,11 +49,16 @@ class OriginalTraining:
     data: Path
     out: Path
     weights: str | None
+    device: str | None
 
 
 def is_original_training(argv: Sequence[str]) -> bool:
     """Say whether arguments are those of the original's training scripts."""
-    return "--num-gpus" in argv or "--eval-only" in argv
+    options = {text.partition("=")[0] for text in argv}
+    if options & {"--num-gpus", "--eval-only"}:
+        return True
+    # Commands of this package name --out, the original's may name nothing but keys and values.
+    return "--out" not in options and any(map(is_key, argv))
 
 
 def read_command(argv: Sequence[str]) -> OriginalTraining:
@@ -80,15 +86,18 @@ def read_command(argv: Sequence[str]) -> OriginalTraining:
             f"{data}: no data set is there; name it with --data or DETECTRON2_DATASETS"
         )
     out, weights = Path(given.pop("OUTPUT_DIR", "output")), given.pop("MODEL.WEIGHTS", None)
+    device = given.pop("MODEL.DEVICE", args.device)
     settings = {SETTINGS[key]: given.pop(key) for key in list(given) if key in SETTINGS}
     config = with_pairs(args.config_file, given, out)
     train = ["--config-file", config, "--data", str(data), "--out", str(out)]
     train += ["--weights", weights] if weights else []
     train += ["--resume", "auto"] if args.resume else []
-    train += ["--device", args.device] if args.device else []
+    train += ["--device", device] if device else []
     if settings:
         train += ["--set", *(f"{key}={value}" for key, value in settings.items())]
-    return OriginalTraining(args.num_gpus, train, args.eval_only, config, data, out, weights)
+    return OriginalTraining(
+        args.num_gpus, train, args.eval_only, config, data, out, weights, device
+    )
 
 
 def run_command(command: OriginalTraining) -> int:
@@ -99,6 +108,8 @@ def run_command(command: OriginalTraining) -> int:
         ValueError: It is to evaluate, and names no weights.
     """
     if not command.evaluate:
+        # What is wrong with the file is said once, and not by each process.
+        read_original(command.config)
         return _start(command.processes, "baselines.train", command.train)
     if command.weights is None:
         raise ValueError("no weights are named: MODEL.WEIGHTS FILE")
@@ -110,6 +121,7 @@ def run_command(command: OriginalTraining) -> int:
     where = ["--split", "val", "--resolution", resolution]
     predict = ["--config-file", command.config, "--weights", command.weights, *where]
     predict += ["--images", str(command.data), "--out", str(found)]
+    predict += ["--device", command.device] if command.device else []
     code = _start(command.processes, "baselines.predict", predict)
     if code:
         return code

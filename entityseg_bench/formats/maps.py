@@ -155,8 +155,8 @@ def check_names(images: Iterable[ImageInfo], where: str) -> None:
 def maps_folder(path: Path, task: Task, given: Path | None = None, option: str = "") -> Path:
     """Find the folder of the PNG maps that belong to a list or a panoptic JSON.
 
-    Tried are the file's name without its ending, the names of the data set's two layouts, and the
-    folder of the file itself.
+    Tried are the file's name without its ending, also beside the file's folder as COCO's layout has
+    it, the names of the data set's two layouts, and the folder of the file itself.
 
     Raises:
         InputError: None is there.
@@ -170,7 +170,7 @@ def maps_folder(path: Path, task: Task, given: Path | None = None, option: str =
         "split": "train" if "train" in stem else "val",
         "lr": "_lr" if stem.endswith("_lr") else "",
     }
-    names = [stem, *(name.format(**words) for name in MAPS[task])]
+    names = [stem, f"../{stem}", *(name.format(**words) for name in MAPS[task])]
     for name in names:
         if (path.parent / name).is_dir():
             return path.parent / name

@@ -51,6 +51,8 @@ def typed(place, text):
     [
         "--config-file CONFIG --input DIR/100m_crop_sample/*.jpg --output DIR/100m_vis/ "
         "--opts MODEL.WEIGHTS DIR/model_final.pth",
+        "--config-file CONFIG --input DIR/100m_crop_sample/*.jp* --output DIR/100m_vis "
+        "--opts MODEL.WEIGHTS DIR/model_final.pth",
         "--config-file CONFIG --input 'DIR/100m_crop_sample/*.jpg' --output DIR/100m_vis/ "
         "--opts MODEL.WEIGHTS DIR/model_final.pth",
         "--config-file CONFIG --input DIR/100m_crop_sample.txt --output DIR/100m_vis/ "
@@ -79,10 +81,12 @@ def test_the_binary_masks_of_the_other_script(place, tmp_path):
 def test_keys_and_values_change_the_file(place, tmp_path):
     command = (
         "--config-file CONFIG --input DIR/100m_crop_sample --output DIR/out --opts "
-        "MODEL.WEIGHTS DIR/w.pth INPUT.MIN_SIZE_TEST 48 "
+        "MODEL.WEIGHTS DIR/w.pth INPUT.MIN_SIZE_TEST 48 MODEL.DEVICE cpu "
         "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD 0.7"
     )
-    config = translate_demo(typed(place, command))[1]
+    translated = translate_demo(typed(place, command))
+    config = translated[1]
+    assert translated[translated.index("--device") + 1] == "cpu"
     assert config == str(tmp_path / "out/config_given.yaml")
     changed = read_original(config, training=False).model
     plain = read_original(place["CONFIG"], training=False).model

@@ -7,7 +7,7 @@ from tiny_models import build
 
 from baselines.checkpoint import save_checkpoint
 from baselines.original import read_original
-from baselines.original.training_commands import read_command
+from baselines.original.training_commands import is_original_training, read_command
 from baselines.train import main
 from entityseg_bench.demo import write_demo
 
@@ -49,13 +49,63 @@ def test_training_goes_to_its_folder(data, tmp_path):
     assert (tmp_path / "out/model.safetensors").is_file()
 
 
+@pytest.mark.parametrize(
+    ("typed", "processes", "evaluates", "out", "weights"),
+    [
+        ("--config-file CONFIG --num-gpus 8", 8, False, "output", None),
+        ("--config-file CONFIG --num-gpus 8 OUTPUT_DIR model", 8, False, "model", None),
+        ("--config-file CONFIG --num-gpus 8 --eval-only MODEL.WEIGHTS W", 8, True, "output", "W"),
+        ("--num-gpus 8 --config-file CONFIG", 8, False, "output", None),
+        ("--config-file CONFIG --num-gpus 1 SOLVER.IMS_PER_BATCH 2 SOLVER.BASE_LR 1e-5",
+         1, False, "output", None),
+        ("--config-file CONFIG --eval-only MODEL.WEIGHTS W", 1, True, "output", "W"),
+        ("--config-file CONFIG OUTPUT_DIR out MODEL.WEIGHTS W", 1, False, "out", "W"),
+    ],
+)  # fmt: skip
+def test_each_command_of_the_readme_is_read(typed, processes, evaluates, out, weights, tmp_path):
+    argv = typed.replace("CONFIG", str(tmp_path / "no.yaml")).split()
+    assert is_original_training(argv)
+    read = read_command(argv)
+    found = read.processes, read.evaluate, str(read.out), read.weights
+    assert found == (processes, evaluates, out, weights)
+    settings = ["train.batch_size=2", "train.lr=1e-5"] if "IMS_PER_BATCH" in typed else []
+    assert [word for word in read.train if word.startswith("train.")] == settings
+
+
+@pytest.mark.parametrize(
+    "own",
+    ["cropformer_tiny --data D --out O --weights A.pth --set train.lr=1",
+     "--config-file C --data D --out=O --weights MODEL.pth"],
+)  # fmt: skip
+def test_this_packages_own_commands_are_not_the_originals(own):
+    assert not is_original_training(own.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [
+        ("entityv2/cropformer_swin_tiny_1x.yaml", "cropformer_swin_tiny_1x"),
+        ("coco_person/cropformer_swin_large_3x_noise_000_100_200.yaml",
+         "cropformer_swin_large_coco_person_noise_000_100_200"),
+    ],
+)  # fmt: skip
+def test_of_a_file_that_was_never_published_the_preset_is_named(name, preset, capfd, tmp_path):
+    """Once, whatever the number of processes."""
+    argv = ["--config-file", f"configs/{name}", "--num-gpus", "2", "OUTPUT_DIR", str(tmp_path)]
+    assert main(argv) == 2
+    said = capfd.readouterr().err
+    assert said.count(f"The preset {preset} is") == 1
+    assert len(said.splitlines()) == 1
+
+
 def test_a_command_is_read(datasets):
     words = ["--config-file", "c.yaml", "--num-gpus", "8", "--resume"]
-    read = read_command([*words, "OUTPUT_DIR", "out", "SOLVER.BASE_LR", "2e-4"])
-    assert read.processes == 8 and not read.evaluate
+    pairs = ["OUTPUT_DIR", "out", "SOLVER.BASE_LR", "2e-4", "MODEL.DEVICE", "cpu"]
+    read = read_command([*words, *pairs])
+    assert (read.processes, read.evaluate, read.device) == (8, False, "cpu")
     assert read.train == [
         "--config-file", "c.yaml", "--data", str(datasets / "entityseg"), "--out", "out",
-        "--resume", "auto", "--set", "train.lr=2e-4",
+        "--resume", "auto", "--device", "cpu", "--set", "train.lr=2e-4",
     ]  # fmt: skip
 
 
