@@ -14,20 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _records
-from entityseg_bench.formats.coco_columns import Columns, annotations, decoded, scanned
-from entityseg_bench.formats.coco_faults import named_faults
-from entityseg_bench.formats.coco_images import listed_names, names_beside
-from entityseg_bench.formats.coco_masks import TextExtras, address_of
-from entityseg_bench.formats.coco_tables import end_of_address, to_category, to_image
+from entityseg_bench.formats.coco.columns import Columns, annotations, decoded, scanned
+from entityseg_bench.formats.coco.faults import named_faults
+from entityseg_bench.formats.coco.masks import TextExtras, address_of
+from entityseg_bench.formats.coco.tables import end_of_address, to_category, to_image
 from entityseg_bench.formats.json_files import tools_named
-from entityseg_bench.formats.tolerant import Tally
-from entityseg_bench.formats.tolerant_results import (
+from entityseg_bench.formats.matching import listed_names, names_beside
+from entityseg_bench.formats.tolerant.fields import Tally
+from entityseg_bench.formats.tolerant.results import (
     Hints,
     Plain,
     parsed_results,
     plain_results,
 )
-from entityseg_bench.formats.tolerant_truth import plain_truth
+from entityseg_bench.formats.tolerant.truth import plain_truth
 from entityseg_bench.io import InputError, collector_paused, decode_json
 from entityseg_bench.types import Category, ImageInfo
 
