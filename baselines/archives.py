@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from entityseg_bench.formats.parquet_size import check_footer
+from entityseg_bench.formats.parquet.size import check_footer
 from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.scale.sources import list_paths
 

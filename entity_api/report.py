@@ -2,26 +2,38 @@
 
 import math
 from collections.abc import Mapping
+from typing import Protocol
 
 from entity_api.names import KINDS, MARKS, Metric, as_submitted
 from entity_api.overlap import Overlap
+from entity_api.params import EvalParams
 from entity_api.shown import html_table
 
 __all__ = ["html_metrics", "text_table"]
 
 
-def text_table(
-    metrics: Mapping[str, float], overlap: Overlap | None = None, overlap_rule: str = "score"
-) -> str:
+class Printed(Protocol):
+    """What is printed of a result, such as `entity_api.EvalResult`."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Fractions by name, nan where there is nothing to measure."""
+
+    @property
+    def overlap(self) -> Overlap | None:
+        """How much overlapped, where overlaps were removed."""
+
+    @property
+    def params(self) -> EvalParams:
+        """What was measured."""
+
+
+def text_table(result: Printed) -> str:
     """Lay out the metrics in percent: AP as submitted, AP^e with overlaps removed.
 
     A metric that there is nothing to measure for is printed as a dash.
-
-    Args:
-        metrics: Fractions by name, nan where there is nothing to measure.
-        overlap: How much overlapped, where overlaps were removed.
-        overlap_rule: By which they were removed.
     """
+    metrics = result.metrics
     own, marks = _metrics_and_marks(metrics)
     blocks = []
     for kind, title in KINDS.items():
@@ -33,7 +45,9 @@ def text_table(
             cells = "".join(f"{value:>{width}}" for value in values)
             lines.append(f"{Metric(kind, mark).text:6}{what:22}{cells}")
         blocks.append("\n".join(lines))
-    return "\n\n".join([*blocks, _overlap_line(overlap, overlap_rule)]).rstrip()
+    return "\n\n".join(
+        [*blocks, _overlap_line(result.overlap, result.params.overlap_rule)]
+    ).rstrip()
 
 
 def html_metrics(metrics: Mapping[str, float]) -> str:

@@ -134,7 +134,7 @@ class EvalResult:
     on_void: NDArray[np.bool_]
 
     def __repr__(self) -> str:
-        return text_table(self.metrics, self.overlap, self.params.overlap_rule)
+        return text_table(self)
 
     def _repr_html_(self) -> str:
         return html_metrics(self.metrics)

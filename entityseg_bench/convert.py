@@ -48,7 +48,7 @@ class Options:
         connected: Split the classes of ADE20K into connected parts.
         image_id: Id of the image, for predictions that name none.
         score_from: The field that holds the score of predictions
-            (`formats.score_from.ScoreFrom`).
+            (`formats.tolerant.score_from.ScoreFrom`).
         jobs: Number of processes.
         progress: Show progress bars.
         notes: Called with what was done to read the source.

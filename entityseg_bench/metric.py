@@ -18,7 +18,7 @@ from entityseg_bench.categories import Task
 from entityseg_bench.check import Problem
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats import Inputs
-from entityseg_bench.formats.coco_images import match_ids
+from entityseg_bench.formats.matching import match_ids
 from entityseg_bench.formats.opened import Classes
 from entityseg_bench.formats.png import read_rgb
 from entityseg_bench.io import InputError, collector_paused

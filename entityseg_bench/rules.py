@@ -24,8 +24,8 @@ OF_PARTS = ("images-without-predictions", "no-predictions", "images-without-anno
 VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(\.\d+)?")
 # Boxes of less in common are of other places; of more, of the same.
 LEAST_OVERLAP, SURE_OVERLAP = 0.5, 0.9
-# Masks of fewer runs, and files of fewer masks, do not tell how they were coded.
-LEAST_RUNS, LEAST_MASKS, MOSTLY = 8, 3, 0.8
+# Masks of fewer runs, and files of fewer masks, do not tell how they were coded; a few are enough.
+LEAST_RUNS, LEAST_MASKS, ENOUGH_MASKS, MOSTLY = 8, 3, 8, 0.8
 
 Rule = Callable[[Segments], Iterator[Problem]]
 
@@ -149,6 +149,8 @@ def torn_masks(table: Segments) -> Iterator[Problem]:
     """
     looked, torn = 0, []
     for row, box in table.masks.sampled_boxes().items():
+        if looked == ENOUGH_MASKS:
+            break
         if box is not None or table.image_idx[row] < 0 or row in table.counts_and_faults[1]:
             continue
         try:

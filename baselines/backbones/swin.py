@@ -3,19 +3,34 @@
 Source: Liu et al., arXiv 2103.14030. Tokens stay in image layout (N, height, width, C) throughout.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.config import SwinConfig
 from baselines.modeling.constants import constant
-from baselines.modeling.layers import DropPath, by_rows, drop_path_rates
+from baselines.modeling.layers import DropPath, by_rows, drop_path_rates, works_in_blocks
 
 __all__ = ["Swin", "relative_position_index"]
 
 # Added to the logit of a pair of tokens that the shift brought into one window from different
 # regions. The value is the original's, and large enough for the weight to vanish.
 _MASKED = -100.0
+
+
+class _Shifted(NamedTuple):
+    """Say what shifted windows bring together from different regions.
+
+    Attributes:
+        mask: (windows, 1, window**2, window**2), 0 where both tokens come from one region, else
+            -100.
+        mixed: (M,) positions of the windows that have both.
+    """
+
+    mask: Tensor
+    mixed: Tensor
 
 
 class Swin(nn.Module):
@@ -65,9 +80,9 @@ class _Stage(nn.Module):
     def attend(self, x: Tensor) -> Tensor:
         """Run the blocks on tokens (N, height, width, C)."""
         shifted = next((block for block in self.blocks if block.shift), None)
-        mask = None if shifted is None else shifted.shift_mask(x)
+        windows = None if shifted is None else shifted.shifted_windows(x)
         for block in self.blocks:
-            x = block(x, mask if block.shift else None)
+            x = block(x, windows if block.shift else None)
         return x
 
 
@@ -83,30 +98,29 @@ class _Block(nn.Module):
         self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, hidden), "fc2": nn.Linear(hidden, dim)})
         self.drop_path = DropPath(drop_path)
 
-    def shift_mask(self, x: Tensor) -> Tensor:
-        """Mask of the shifted windows of x (N, height, width, C).
+    def shifted_windows(self, x: Tensor) -> _Shifted:
+        """Say which pairs of tokens of x (N, height, width, C) its shifted windows mix."""
+        sides = (*x.shape[1:3], self.window, self.shift)
+        return _Shifted(
+            constant(_shift_mask, *sides, like=x),
+            constant(_mixed_windows, *sides, like=x, dtype=torch.int64),
+        )
 
-        Returns:
-            (windows, 1, window**2, window**2), 0 where both tokens come from one region, else -100.
-        """
-        height, width = x.shape[1:3]
-        return constant(_shift_mask, height, width, self.window, self.shift, like=x)
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        x = x + self.drop_path(self._attend(self.norm1(x), mask))
+    def forward(self, x: Tensor, shifted: _Shifted | None) -> Tensor:
+        x = x + self.drop_path(self._attend(self.norm1(x), shifted))
         return x + self.drop_path(by_rows(self._mlp, x, self.mlp["fc1"].out_features))
 
     def _mlp(self, x: Tensor) -> Tensor:
         return self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
 
-    def _attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def _attend(self, x: Tensor, shifted: _Shifted | None) -> Tensor:
         height, width = x.shape[1:3]
         # The tokens that fill the last windows take part in attention, as in the original.
         x = F.pad(x, (0, 0, 0, -width % self.window, 0, -height % self.window))
         padded = x.shape[1:3]
         if self.shift:
             x = x.roll((-self.shift, -self.shift), dims=(1, 2))
-        x = _from_windows(self.attn(_to_windows(x, self.window), mask), self.window, *padded)
+        x = _from_windows(self.attn(_to_windows(x, self.window), shifted), self.window, *padded)
         if self.shift:
             x = x.roll((self.shift, self.shift), dims=(1, 2))
         return x[:, :height, :width]
@@ -122,17 +136,40 @@ class _WindowAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend inside windows: x (N * windows, T, C) with T tokens; mask as of shift_mask."""
+    def forward(self, x: Tensor, shifted: _Shifted | None) -> Tensor:
+        """Attend inside windows: x (N * windows, T, C) with T tokens."""
         windows, tokens, dim = x.shape
         qkv = self.qkv(x).view(windows, tokens, 3, self.heads, dim // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         bias = self.relative_position_bias_table[self.relative_position_index]
         bias = bias.permute(2, 0, 1)[None].to(query.dtype)
-        if mask is not None:
-            bias = (bias + mask.to(query.dtype)).repeat(windows // mask.shape[0], 1, 1, 1)
-        x = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        if shifted is None:
+            x = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        elif works_in_blocks(x):
+            x = _attend_shifted(query, key, value, bias, shifted)
+        else:
+            bias = (bias + shifted.mask.to(bias.dtype)).repeat(
+                windows // len(shifted.mask), 1, 1, 1
+            )
+            x = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.proj(x.transpose(1, 2).reshape(windows, tokens, dim))
+
+
+def _attend_shifted(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, shifted: _Shifted
+) -> Tensor:
+    """Attend inside shifted windows, (N * windows, heads, T, C), with the bias (1, heads, T, T).
+
+    All windows attend without the mask, for whose sum with the bias each would need a matrix of its
+    own; then the few that mix regions do so again with it.
+    """
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    images = len(query) // len(shifted.mask)
+    rows = torch.arange(images, device=bias.device)[:, None] * len(shifted.mask) + shifted.mixed
+    rows = rows.flatten()
+    own = (bias + shifted.mask[shifted.mixed].to(bias.dtype)).repeat(images, 1, 1, 1)
+    out[rows] = F.scaled_dot_product_attention(query[rows], key[rows], value[rows], attn_mask=own)
+    return out
 
 
 class _PatchMerging(nn.Module):
@@ -155,6 +192,13 @@ def _shift_mask(height: int, width: int, window: int, shift: int, device: torch.
     region = _to_windows(region, window).squeeze(-1)
     differ = region[:, None, :, None] != region[:, None, None, :]
     return differ.float() * _MASKED
+
+
+def _mixed_windows(
+    height: int, width: int, window: int, shift: int, device: torch.device
+) -> Tensor:
+    mask = _shift_mask(height, width, window, shift, device)
+    return mask.flatten(1).any(dim=1).nonzero().flatten()
 
 
 def _regions(side: int, window: int, shift: int, device: torch.device) -> Tensor:

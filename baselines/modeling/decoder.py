@@ -17,6 +17,7 @@ from baselines.modeling.layers import (
     MLP,
     CrossAttention,
     SelfAttention,
+    row_products,
     sine_position,
     view_position,
 )
@@ -118,7 +119,7 @@ class MaskDecoder(nn.Module):
             level = levels[index % _NUM_LEVELS]
             mask_embed = self.mask_embed(self.decoder_norm(queries))
             # Where the mask's probability is at least 0.5, or anywhere if there is no such place.
-            attend = mask_embed @ level.mask_features.transpose(1, 2) >= 0
+            attend = row_products(mask_embed, level.mask_features) >= 0
             attend = attend | ~attend.any(-1, keepdim=True)
             queries = cross(queries, position, level.key, level.value, attend)
             queries = ffn(own(queries, position))
@@ -130,7 +131,7 @@ class MaskDecoder(nn.Module):
         views, _, height, width = mask_features.shape[1:]
         queries = self.decoder_norm(queries)
         pixels = mask_features.permute(0, 1, 3, 4, 2).flatten(1, 3)
-        masks = self.mask_embed(queries) @ pixels.transpose(1, 2)
+        masks = row_products(self.mask_embed(queries), pixels)
         return {
             "pred_logits": self.class_embed(queries),
             "pred_masks": masks.unflatten(2, (views, height, width)),

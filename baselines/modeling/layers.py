@@ -18,6 +18,7 @@ __all__ = [
     "SelfAttention",
     "by_rows",
     "drop_path_rates",
+    "row_products",
     "sine_position",
     "view_position",
     "works_in_blocks",
@@ -126,6 +127,17 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tens
         return function(x)
     blocks = x.reshape(-1, x.shape[-1]).split(rows)
     return torch.cat([function(block) for block in blocks]).view(*x.shape[:-1], -1)
+
+
+def row_products(x: Tensor, y: Tensor) -> Tensor:
+    """Multiply each row of x (B, Q, C) with each row of y (B, K, C): (B, Q, K).
+
+    At inference on a CPU one of the batch after the other: in bfloat16 a batched product with a
+    transposed matrix took 100 ms where the plain one takes 9 (100 x 256 by 67,200 x 256, 1 core).
+    """
+    if not works_in_blocks(x):
+        return x @ y.transpose(1, 2)
+    return torch.stack([own @ other.t() for own, other in zip(x, y, strict=True)])
 
 
 class _Attention(nn.Module):

@@ -55,8 +55,11 @@ class PixelDecoder(nn.Module):
         shapes = [(level.shape[-2], level.shape[-1]) for level in levels]
         memory = self.transformer(levels)
         tokens = memory.split([height * width for height, width in shapes], dim=1)
+        # Cut before it is permuted, or the only image gets strides that no layout has, and resizing
+        # takes seven times as long.
         levels = [
-            t.transpose(1, 2).unflatten(2, shape) for t, shape in zip(tokens, shapes, strict=True)
+            t.unflatten(1, shape).permute(0, 3, 1, 2)
+            for t, shape in zip(tokens, shapes, strict=True)
         ]
         fine = self.adapter_1(features["res2"])
         fine = fine + F.interpolate(

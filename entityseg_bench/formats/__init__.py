@@ -175,7 +175,7 @@ FORMATS = {
         ),
         Format("entityseg", "entityseg", lambda seen: seen.is_dir, dt=False, target=False),
         Format(
-            "npz-images", "npz_images", lambda seen: seen.has_arrays(),
+            "npz-images", "npz.images", lambda seen: seen.has_arrays(),
             gt=False, target=False, records=True,
         ),
         Format(

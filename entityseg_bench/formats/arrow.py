@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from entity_api import rle as rle_codes
 from entityseg_bench.check import IMAGE_UNNAMED, Report, mismatch, stop
 from entityseg_bench.formats.coco import table_of_content
-from entityseg_bench.formats.coco_images import match_ids
-from entityseg_bench.formats.coco_masks import HINTS
+from entityseg_bench.formats.coco.masks import HINTS
+from entityseg_bench.formats.matching import match_ids
 from entityseg_bench.formats.opened import Inputs, Opened
-from entityseg_bench.formats.parquet_size import check_bytes, check_footer
-from entityseg_bench.formats.score_from import ScoreFrom, known_key
-from entityseg_bench.formats.tolerant import Tally
-from entityseg_bench.formats.tolerant_results import named_image
-from entityseg_bench.formats.tolerant_rows import MASK_KEYS
+from entityseg_bench.formats.parquet.size import check_bytes, check_footer
+from entityseg_bench.formats.tolerant.fields import Tally
+from entityseg_bench.formats.tolerant.results import named_image
+from entityseg_bench.formats.tolerant.rows import MASK_KEYS
+from entityseg_bench.formats.tolerant.score_from import ScoreFrom, known_key
 from entityseg_bench.io import InputError, atomic_path, open_regular
 from entityseg_bench.masks import Faults, Masks
 from entityseg_bench.table import AnnotatedImages, Segments

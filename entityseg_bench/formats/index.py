@@ -18,12 +18,12 @@ from entityseg_bench.check import (
     stop,
 )
 from entityseg_bench.formats.coco import annotation_row, category_row, image_row
-from entityseg_bench.formats.coco_images import match_ids, match_names
-from entityseg_bench.formats.coco_rows import Whole
-from entityseg_bench.formats.coco_tables import to_category, to_image
+from entityseg_bench.formats.coco.rows import Whole
+from entityseg_bench.formats.coco.tables import to_category, to_image
 from entityseg_bench.formats.json_files import read_records
+from entityseg_bench.formats.matching import match_ids, match_names
 from entityseg_bench.formats.opened import INDEX, Opened, base_name
-from entityseg_bench.formats.tolerant import Tally, loosely_converted, settle_row
+from entityseg_bench.formats.tolerant.fields import Tally, loosely_converted, settle_row
 from entityseg_bench.io import InputError, write_json
 from entityseg_bench.masks import Masks
 from entityseg_bench.names import check_name, outside_is_allowed

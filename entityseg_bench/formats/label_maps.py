@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from entity_api import rle as rle_codes
 from entityseg_bench.check import Report, image_reported, stop, within
 from entityseg_bench.formats import png
-from entityseg_bench.formats.coco_images import match_ids
 from entityseg_bench.formats.maps import files_below, find_map, map_name, size_fault
+from entityseg_bench.formats.matching import match_ids
 from entityseg_bench.io import InputError
 from entityseg_bench.names import is_there
 from entityseg_bench.table import LazySegments, Segments

@@ -19,15 +19,15 @@ from entity_api import rle as rle_codes
 from entityseg_bench.check import IMAGE_UNNAMED, Report, reported, stop
 from entityseg_bench.formats import png
 from entityseg_bench.formats.coco import table_of_content, truth_of_content
-from entityseg_bench.formats.coco_images import as_number, match_ids
 from entityseg_bench.formats.json_files import foreign, needs_all, read_json, read_records
 from entityseg_bench.formats.maps import files_below, size_fault
+from entityseg_bench.formats.matching import as_number, match_ids
 from entityseg_bench.formats.opened import Inputs, Opened, Side, agree
-from entityseg_bench.formats.score_from import ScoreFrom, known_key
-from entityseg_bench.formats.tolerant import Tally
-from entityseg_bench.formats.tolerant_results import named_image, parsed_results
-from entityseg_bench.formats.tolerant_rows import IMAGE_KEYS, RecordFinder, Unclear
-from entityseg_bench.formats.tolerant_truth import is_sa1b
+from entityseg_bench.formats.tolerant.fields import Tally
+from entityseg_bench.formats.tolerant.results import named_image, parsed_results
+from entityseg_bench.formats.tolerant.rows import IMAGE_KEYS, RecordFinder, Unclear
+from entityseg_bench.formats.tolerant.score_from import ScoreFrom, known_key
+from entityseg_bench.formats.tolerant.truth import is_sa1b
 from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.masks import Masks
 from entityseg_bench.table import Segments

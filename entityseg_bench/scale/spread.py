@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from entity_api.counts import bare
 from entityseg_bench.formats.arrow import CodedMasks
 from entityseg_bench.formats.opened import Classes
 from entityseg_bench.io import InputError, collector_paused
@@ -136,15 +137,24 @@ def deal_out(truth: Truth, shard: Shard, cuts: Ints) -> tuple[Any, ...]:
 
 
 def _piece(dt: Segments, rows: Ints) -> Piece:
-    masks = [dt.rle(row) for row in rows.tolist()]
+    # What is not of its image's size was refused when the shard was read.
+    counts = dt.counts
     return Piece(
         rows,
         dt.image_idx[rows],
         dt.category_ids[rows],
         dt.scores[rows],
-        np.array([mask["size"] for mask in masks], np.int64).reshape(-1, 2),
-        [mask["counts"].encode("ascii") for mask in masks],
+        dt.sizes[dt.image_idx[rows]].reshape(-1, 2),
+        [_code(counts[row]) for row in rows.tolist()],
     )
+
+
+def _code(counts: Any) -> bytes:
+    """Return compressed counts without the quotes of JSON, in which they may lie in a file."""
+    found = counts.encode() if isinstance(counts, str) else bytes(counts)
+    if not found.startswith(b'"'):
+        return found
+    return bare(found).encode() if b"\\" in found else found[1:-1]
 
 
 def score_bucket(

@@ -18,7 +18,7 @@ from entity_api import EvalParams, RecordError
 from entityseg_bench import formats
 from entityseg_bench.check import Problem, refuse
 from entityseg_bench.formats import Inputs
-from entityseg_bench.formats.coco_index import ResultsIndex, index_results
+from entityseg_bench.formats.coco.index import ResultsIndex, index_results
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import CodedMasks
 from entityseg_bench.rules import mask_problems, problems

@@ -15,6 +15,7 @@ from baselines.modeling.layers import (
     CrossAttention,
     DropPath,
     by_rows,
+    row_products,
     sine_position,
 )
 
@@ -224,16 +225,25 @@ def test_masks_resized_as_features_are_masks_resized():
         torch.testing.assert_close(got, want, atol=1e-4, rtol=0)
 
 
-@torch.no_grad()
-def test_shifted_windows_against_every_pair_of_tokens():
+@pytest.mark.parametrize("grad", [True, False], ids=["training", "inference"])
+def test_shifted_windows_against_every_pair_of_tokens(grad):
     """Attention in shifted windows = attention over all tokens, masked to those of one window."""
     window, shift, height, width, dim = 4, 2, 6, 10, 16
     block = Swin(replace(SWIN, depths=(2, 1, 1, 1))).eval().layers[0].blocks[1]
     assert block.shift == shift
-    x = torch.randn(1, height, width, dim)
-    got = block._attend(x, block.shift_mask(x))
+    x = torch.randn(2, height, width, dim)
+    with torch.set_grad_enabled(grad):
+        both = block._attend(x, block.shifted_windows(x))
+    for image, got in zip(x, both, strict=True):
+        check_shifted(block, image, got, window, shift)
 
-    padded = F.pad(x, (0, 0, 0, 2, 0, 2))[0]  # to 8 x 12
+
+@torch.no_grad()
+def check_shifted(block, x, got, window, shift):
+    """Compare one image with attention over all its tokens."""
+    height, width, dim = x.shape
+
+    padded = F.pad(x, (0, 0, 0, 2, 0, 2))  # to 8 x 12
     row, col = torch.meshgrid(torch.arange(8), torch.arange(12), indexing="ij")
     row, col = row.flatten(), col.flatten()
     # The windows of the shifted image; the image's border splits those that wrap round.
@@ -246,7 +256,15 @@ def test_shifted_windows_against_every_pair_of_tokens():
     logits = (q @ k.transpose(1, 2)) / dim**0.5 + table[offset[0], offset[1]]
     out = logits.masked_fill(~same, -torch.inf).softmax(-1) @ v
     want = attn.proj(out[0]).view(8, 12, dim)[:height, :width]
-    torch.testing.assert_close(got[0], want, atol=1e-5, rtol=0)
+    torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
+
+
+def test_products_of_rows_are_the_same_one_by_one():
+    x, y = torch.randn(3, 5, 8), torch.randn(3, 7, 8)
+    want = torch.einsum("bqc,bkc->bqk", x, y)
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            torch.testing.assert_close(row_products(x, y), want, atol=1e-5, rtol=0)
 
 
 def test_relative_position_index():

@@ -1,13 +1,14 @@
-"""Score a set in shards, in one process and on Ray, and hold every result against one file's.
+"""Score a set by parts, in shards, and on Ray, and hold every result against one file's.
 
     python tests/benchmarks/bench_scale.py FOLDER [--images 2000] [--shards 4] [--workers 1 2]
 
-The set is that of the scoring benchmark, its predictions overlapping or not. On Ray it runs with
-one and more workers, on two nodes, with a worker killed in its midst, and with a node killed. A
-line gives CPU seconds of the process that is started (on Ray the driver) and of the workers, both
-together against one process with one file of each side, those of Ray's own processes, the driver's
-peak memory, and wall seconds; on Ray all but the memory without its start and the imports. Needs
-Ray (the extra ray) and Linux, and exits with an error where a result differs in one bit.
+The set is that of the scoring benchmark, its predictions overlapping or not. One file is also read
+by parts in a bounded memory. On Ray it runs with one and more workers, on two nodes, with a worker
+killed in its midst, and with a node killed; without numbers behind ``--workers`` there is no run on
+Ray. A line gives CPU seconds of the process that is started (on Ray the driver) and of the workers,
+both together against one process with one file of each side, those of Ray's own processes, the
+driver's peak memory, and wall seconds; on Ray all but the memory without its start and the imports.
+Needs Ray (the extra ray) and Linux, and exits with an error where a result differs in one bit.
 """
 
 import argparse
@@ -103,14 +104,22 @@ sys.exit(code)
 """
 
 
-def cut(path: Path, folder: Path, size: int) -> None:
-    """Cut a file of either side into shards of some images."""
+def cut(path: Path, folder: Path, size: int, spread: int) -> None:
+    """Cut a file of either side into shards of some images.
+
+    Args:
+        path: The file.
+        folder: Where the shards go.
+        size: Images of a shard.
+        spread: Shards that the predictions of each image are spread over in turn; 0 for none.
+    """
     content = json.loads(path.read_text(encoding="utf-8"))
     is_gt = isinstance(content, dict)
     records = content["annotations"] if is_gt else content
     by_shard: dict[int, list[Any]] = {}
-    for record in records:
-        by_shard.setdefault((record["image_id"] - 1) // size, []).append(record)
+    for at, record in enumerate(records):
+        apart = at % spread if spread and not is_gt else (record["image_id"] - 1) // size
+        by_shard.setdefault(apart, []).append(record)
     folder.mkdir(parents=True, exist_ok=True)
     for shard, own in by_shard.items():
         images = [im for im in content["images"] if (im["id"] - 1) // size == shard] if is_gt else 0
@@ -118,10 +127,12 @@ def cut(path: Path, folder: Path, size: int) -> None:
         (folder / f"{shard:05}.json").write_text(json.dumps(shown), encoding="utf-8")
 
 
-def make(folder: Path, kind: str, n_images: int, sides: list[Path], n_shards: int) -> None:
+def make(
+    folder: Path, kind: str, n_images: int, sides: list[Path], n_shards: int, spread: bool
+) -> None:
     """Write both files, and cut them."""
     for path, shards in zip(write(folder, "val", kind, n_images), sides, strict=True):
-        cut(path, shards, -(-n_images // n_shards))
+        cut(path, shards, -(-n_images // n_shards), n_shards if spread else 0)
 
 
 def measure(
@@ -174,14 +185,20 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--kind", choices=("disjoint", "overlap"), default="disjoint")
     parser.add_argument("--shards", type=int, default=4)
+    parser.add_argument("--spread", action="store_true", help="each image over all shards of PRED")
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--max-memory", default="200MB", help="of a run over one file by parts")
     args = parser.parse_args()
     folder = args.folder / f"{args.kind}_{args.images}"
     gt, dt = folder / "val_gt.json", folder / f"val_{args.kind}.json"
     sides = [folder / f"{side}_{args.shards}" for side in ("gt", "pred")]
+    if args.spread:
+        sides[1] = sides[1].with_name(f"{sides[1].name}_spread")
     # In a process of its own: the peak memory of this one would count as that of its children.
     spawn = multiprocessing.get_context("spawn")
-    maker = spawn.Process(target=make, args=(folder, args.kind, args.images, sides, args.shards))
+    maker = spawn.Process(
+        target=make, args=(folder, args.kind, args.images, sides, args.shards, args.spread)
+    )
     maker.start()
     maker.join()
     shown = [str(path) for path in sides]
@@ -190,12 +207,15 @@ def main() -> None:
     command = [*CLI, "evaluate", str(gt), str(dt), "--threads", "1"]
     one, whole = measure("one file of each side", command, result, None)
     sharded = ["evaluate", *shown, "--threads", "1", "--engine"]
-    runs = {f"{args.shards} shards, one process": [*CLI, *sharded, "local"]}
-    most = args.workers[-1]
+    runs = {
+        f"one file, {args.max_memory}": [*command, "--max-memory", args.max_memory],
+        f"{args.shards} shards, one process": [*CLI, *sharded, "local"],
+    }
+    most = max(args.workers, default=0)
     for nodes, n, fate in (
         *((1, n, "live") for n in args.workers),
         (2, 1, "live"), (1, most, "worker"), (2, 1, "node"),
-    ):  # fmt: skip
+    ) if args.workers else ():  # fmt: skip
         place = f"{nodes} nodes" if nodes > 1 else f"{n} worker{'s' * (n > 1)}"
         name = f"Ray, {place}" + (f", {fate} killed" if fate != "live" else "")
         driver = [sys.executable, "-c", DRIVER, str(nodes), str(n), fate]

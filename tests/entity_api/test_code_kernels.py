@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from entity_api import _codes, _rle
-from entityseg_bench.formats import coco_masks
+from entityseg_bench.formats.coco import masks as coco_masks
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from entity_api import _records, rle
-from entityseg_bench.formats import coco_rows
 from entityseg_bench.formats.coco import read_coco, read_results
+from entityseg_bench.formats.coco import rows as coco_rows
 from entityseg_bench.io import InputError
 
 NOISE = [rle.encode(np.random.default_rng(k).random((9, 7)) < 0.4) for k in range(4)]

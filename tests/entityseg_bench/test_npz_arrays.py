@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from entityseg_bench.formats.npz_arrays import opened_npz
+from entityseg_bench.formats.npz.arrays import opened_npz
 from entityseg_bench.io import InputError
 
 

@@ -13,7 +13,7 @@ from drawn_boxes import draw_box
 from entity_api import rle
 from entityseg_bench import cli
 from entityseg_bench.commands.evaluate import n_bytes
-from entityseg_bench.formats import coco_index
+from entityseg_bench.formats.coco import index as coco_index
 from entityseg_bench.io import InputError
 from entityseg_bench.scale import streamed
 from entityseg_bench.scale.streamed import evaluate_streamed

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from entityseg_bench.check import Report, reported
-from entityseg_bench.formats.coco_rows import Whole
+from entityseg_bench.formats.coco.rows import Whole
 from entityseg_bench.formats.index import converted, placed
-from entityseg_bench.formats.tolerant import (
+from entityseg_bench.formats.tolerant.fields import (
     FUSED,
     Tally,
     is_fused,

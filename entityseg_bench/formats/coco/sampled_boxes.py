@@ -27,8 +27,8 @@ def sampled_boxes(data: bytes) -> dict[int, Box | None]:
     decoder, place = json.JSONDecoder(), 0
     found: dict[int, Box | None] = {}
     for idx in range(MOST_RECORDS):
-        place = text.find("{", place)
-        if place < 0 or "]" in text[:place].rpartition("}")[2]:
+        end, place = place, text.find("{", place)
+        if place < 0 or "]" in text[end:place]:
             break
         try:
             record, place = decoder.raw_decode(text, place)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from entityseg_bench.formats.tolerant import Tally, settle_category, settle_image
+from entityseg_bench.formats.tolerant.fields import Tally, settle_category, settle_image
 from entityseg_bench.io import InputError
 from entityseg_bench.types import Category, ImageInfo
 

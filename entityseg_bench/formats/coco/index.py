@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _records
-from entityseg_bench.formats.coco_images import names_beside, positions
-from entityseg_bench.formats.coco_rows import decode_results
+from entityseg_bench.formats.coco.rows import decode_results
+from entityseg_bench.formats.coco.sampled_boxes import sampled_boxes
 from entityseg_bench.formats.json_files import needs_all
-from entityseg_bench.formats.sampled_boxes import sampled_boxes
+from entityseg_bench.formats.matching import names_beside, positions
 from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.masks import Faults, Masks
 from entityseg_bench.table import Segments

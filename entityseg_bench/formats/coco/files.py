@@ -13,9 +13,8 @@ import msgspec
 from entityseg_bench import categories as category_tables
 from entityseg_bench.categories import Task
 from entityseg_bench.check import Report, stop
-from entityseg_bench.formats.coco_images import ImageIds, positions
-from entityseg_bench.formats.coco_masks import JsonMasks
-from entityseg_bench.formats.coco_rows import (
+from entityseg_bench.formats.coco.masks import JsonMasks
+from entityseg_bench.formats.coco.rows import (
     Content,
     Results,
     decode_ground_truth,
@@ -23,11 +22,12 @@ from entityseg_bench.formats.coco_rows import (
     results_of,
     truth_content,
 )
-from entityseg_bench.formats.coco_tables import CATEGORY_FIELDS, IMAGE_FIELDS
+from entityseg_bench.formats.coco.tables import CATEGORY_FIELDS, IMAGE_FIELDS
 from entityseg_bench.formats.json_files import read_json
+from entityseg_bench.formats.matching import ImageIds, positions
 from entityseg_bench.formats.opened import Inputs, Opened, agree
-from entityseg_bench.formats.tolerant import Tally
-from entityseg_bench.formats.tolerant_results import Hints, plain_results
+from entityseg_bench.formats.tolerant.fields import Tally
+from entityseg_bench.formats.tolerant.results import Hints, plain_results
 from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.table import AnnotatedImages, Segments, plain
 from entityseg_bench.types import Annotation, Category, ImageInfo
@@ -133,7 +133,7 @@ def table_of_content(
 
     Args:
         path: Where they come from.
-        content: Lists and dictionaries, masks as `formats.shapes` reads them.
+        content: Lists and dictionaries, masks as `formats.tolerant.shapes` reads them.
         inputs: What the user says of them.
         truth: Ground truth, which gives images and categories; None where there is none.
         tally: Counts what was turned.
@@ -338,7 +338,7 @@ def open_results(
 def open_dt(
     path: Path, truth: Segments, inputs: Inputs, *, some_images: bool, report: Report
 ) -> Opened:
-    """Open results; images are matched by id, or else by name (`coco_images.match_ids`)."""
+    """Open results; images are matched by id, or else by name (`matching.match_ids`)."""
     about = inputs.image_id, inputs.score_from
     table = read_results(path, truth.images, truth.categories, *about)
     notes = []

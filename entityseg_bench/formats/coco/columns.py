@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _records
-from entityseg_bench.formats.coco_masks import JsonMasks, Spans, Split
+from entityseg_bench.formats.coco.masks import JsonMasks, Spans, Split
 
 __all__ = ["Columns", "annotations", "decoded", "scanned"]
 

@@ -14,20 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _records
-from entityseg_bench.formats.coco_columns import Columns, annotations, decoded, scanned
-from entityseg_bench.formats.coco_faults import named_faults
-from entityseg_bench.formats.coco_images import listed_names, names_beside
-from entityseg_bench.formats.coco_masks import TextExtras, address_of
-from entityseg_bench.formats.coco_tables import end_of_address, to_category, to_image
+from entityseg_bench.formats.coco.columns import Columns, annotations, decoded, scanned
+from entityseg_bench.formats.coco.faults import named_faults
+from entityseg_bench.formats.coco.masks import TextExtras, address_of
+from entityseg_bench.formats.coco.tables import end_of_address, to_category, to_image
 from entityseg_bench.formats.json_files import tools_named
-from entityseg_bench.formats.tolerant import Tally
-from entityseg_bench.formats.tolerant_results import (
+from entityseg_bench.formats.matching import listed_names, names_beside
+from entityseg_bench.formats.tolerant.fields import Tally
+from entityseg_bench.formats.tolerant.results import (
     Hints,
     Plain,
     parsed_results,
     plain_results,
 )
-from entityseg_bench.formats.tolerant_truth import plain_truth
+from entityseg_bench.formats.tolerant.truth import plain_truth
 from entityseg_bench.io import InputError, collector_paused, decode_json
 from entityseg_bench.types import Category, ImageInfo
 
@@ -47,6 +47,8 @@ LVIS = (
     "it is LVIS, whose images are not labelled exhaustively: right predictions of what was not "
     "labelled count as wrong."
 )
+# How far behind the key of the annotations the fields of the first one are looked for.
+NEAR = 1 << 16
 SCORED = (
     "its annotations have scores, as predictions have: GT comes first. The scores are not read."
 )
@@ -235,12 +237,19 @@ def decode_ground_truth(path: Path, data: bytes, whole: bool) -> Content:
     """
     try:
         content = _decode_strictly(path, data, whole)
-        if "score" in _names_of_first_record(data):
+        if _has_scores(data):
             content = content._replace(notes=[*content.notes, SCORED])
         return content
     except InputError as error:
         with tools_named(path, data):
             return truth_content(path, parsed_results(path, data, Tally(), error), whole)
+
+
+def _has_scores(data: Any) -> bool:
+    """Tell whether the first annotation has a score, which is near if it has one."""
+    start = max(data.find(b'"annotations"'), 0)
+    near = data.find(b'"score"', start, start + NEAR) >= 0
+    return near and "score" in _names_of_first_record(data)
 
 
 def truth_content(path: Path, found: Any, whole: bool) -> Content:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from entity_api import rle as rle_codes
 from entityseg_bench.check import IMAGE_UNNAMED, Report, reported, stop
-from entityseg_bench.formats.coco_images import match_ids
 from entityseg_bench.formats.maps import files_below, size_fault
-from entityseg_bench.formats.npz_arrays import Arrays, opened_npz
+from entityseg_bench.formats.matching import match_ids
+from entityseg_bench.formats.npz.arrays import Arrays, opened_npz
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened
-from entityseg_bench.formats.score_from import KNOWN, ScoreFrom
-from entityseg_bench.formats.tolerant_results import named_image
+from entityseg_bench.formats.tolerant.results import named_image
+from entityseg_bench.formats.tolerant.score_from import KNOWN, ScoreFrom
 from entityseg_bench.io import InputError
 from entityseg_bench.masks import Masks
 from entityseg_bench.table import Segments

@@ -14,7 +14,7 @@ from entityseg_bench.check import Report, raise_all, stop
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.index import index_row, open_indexed_dt, read_index, write_index
 from entityseg_bench.formats.maps import check_names, map_name, size_fault
-from entityseg_bench.formats.npz_arrays import Arrays, opened_npz
+from entityseg_bench.formats.npz.arrays import Arrays, opened_npz
 from entityseg_bench.formats.opened import INDEX, Inputs, Opened, agree
 from entityseg_bench.formats.png import MOST_PIXELS
 from entityseg_bench.io import InputError, atomic_path

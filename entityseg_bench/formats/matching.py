@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entityseg_bench.formats.maps import map_name
-from entityseg_bench.formats.tolerant import WHOLE_TEXT, bare
+from entityseg_bench.formats.tolerant.fields import WHOLE_TEXT, bare
 from entityseg_bench.io import InputError
 from entityseg_bench.table import plain
 from entityseg_bench.types import ImageInfo

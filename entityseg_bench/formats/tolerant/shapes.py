@@ -13,7 +13,7 @@ import numpy as np
 
 from entity_api import rle as rle_codes
 from entity_api.counts import RLEError
-from entityseg_bench.formats.tolerant import Tally, whole
+from entityseg_bench.formats.tolerant.fields import Tally, whole
 
 __all__ = ["NoMask", "plain_shape", "printed_bytes"]
 

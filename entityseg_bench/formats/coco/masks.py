@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from entity_api import rle as rle_codes
 from entity_api.counts import Codes, RLEError, compress_list, split_segmentations
 from entityseg_bench.check import mismatch
+from entityseg_bench.formats.coco.sampled_boxes import sampled_boxes
 from entityseg_bench.formats.json_files import needs_all, read_json
-from entityseg_bench.formats.sampled_boxes import sampled_boxes
-from entityseg_bench.formats.shapes import NoMask, plain_shape
-from entityseg_bench.formats.tolerant import Tally
+from entityseg_bench.formats.tolerant.fields import Tally
+from entityseg_bench.formats.tolerant.shapes import NoMask, plain_shape
 from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.masks import Masks
 from entityseg_bench.table import Segments

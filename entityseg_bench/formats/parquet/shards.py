@@ -11,10 +11,10 @@ import msgspec
 from entityseg_bench.categories import TASKS, Task
 from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.coco import category_row
-from entityseg_bench.formats.coco_tables import to_category
+from entityseg_bench.formats.coco.tables import to_category
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.opened import Inputs, Opened, agree
-from entityseg_bench.formats.parquet_size import check_footer
+from entityseg_bench.formats.parquet.size import check_footer
 from entityseg_bench.formats.rows import features, from_row, image_bytes, to_row
 from entityseg_bench.io import (
     InputError,

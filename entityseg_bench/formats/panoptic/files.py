@@ -13,7 +13,6 @@ from entityseg_bench import categories as category_tables
 from entityseg_bench.check import Report, raise_all, stop, within
 from entityseg_bench.formats import png
 from entityseg_bench.formats.coco import category_row, image_row, table_of_content
-from entityseg_bench.formats.coco_images import listed_names
 from entityseg_bench.formats.identity import identity
 from entityseg_bench.formats.index import category_rows, image_rows
 from entityseg_bench.formats.json_files import read_records
@@ -27,16 +26,17 @@ from entityseg_bench.formats.maps import (
     paint_order,
     size_fault,
 )
+from entityseg_bench.formats.matching import listed_names
 from entityseg_bench.formats.opened import Classes, Inputs, Opened, agree
-from entityseg_bench.formats.panoptic_lists import has_maps, read_predictions, records_of_maps
-from entityseg_bench.formats.panoptic_rows import (
+from entityseg_bench.formats.panoptic.lists import has_maps, read_predictions, records_of_maps
+from entityseg_bench.formats.panoptic.rows import (
     MOST_ID,
     File,
     Segment,
     checked_segments,
     image_segments,
 )
-from entityseg_bench.formats.tolerant import Tally
+from entityseg_bench.formats.tolerant.fields import Tally
 from entityseg_bench.io import InputError, write_json
 from entityseg_bench.masks import Masks
 from entityseg_bench.parallel import Journal

@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from entityseg_bench.formats.json_files import encoded
-from entityseg_bench.formats.score_from import known_key
-from entityseg_bench.formats.tolerant import (
+from entityseg_bench.formats.tolerant.fields import (
     Tally,
     settle_annotation,
     settle_category,
     settle_image,
     whole,
 )
-from entityseg_bench.formats.tolerant_rows import is_record
+from entityseg_bench.formats.tolerant.rows import is_record
+from entityseg_bench.formats.tolerant.score_from import known_key
 from entityseg_bench.io import InputError
 
 __all__ = ["is_sa1b", "joined_sa1b", "plain_truth"]
