@@ -1,19 +1,22 @@
 """Named arrays in one Parquet file: what the states of evaluations are kept in.
 
 Each array is a column of lists. Row k holds its k-th ``CHUNK`` elements, so that no row is large;
-the schema's metadata has the shapes of the arrays and what else is said of them.
+the schema's metadata has the shapes of the arrays and what else is said of them. Between the rows
+and the footer, where Parquet allows anything, stands the footer's SHA-256: pyarrow ends the whole
+process on some footers that were damaged.
 """
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["StateError", "read_arrays", "read_head", "write_arrays"]
+__all__ = ["StateError", "read_arrays", "read_head", "seal", "write_arrays"]
 
 # Scores hardly shrink, and each detection has one; a file made to fill all memory does.
 MOST_UNPACKED = 200
@@ -23,6 +26,8 @@ CHUNK = 1 << 21
 KEY = b"entityseg state"
 # The first bytes of a Parquet file, and of the NPZ that states were written in before.
 PARQUET, NPZ = b"PAR1", b"PK"
+# Bytes behind the footer: its length and the format's name. Bytes of a SHA-256.
+TAIL, DIGEST = 8, 32
 
 
 class StateError(ValueError):
@@ -68,6 +73,32 @@ def write_arrays(
             parts = [pa.array(own[row * CHUNK :][:CHUNK]) for own in flat.values()]
             lists = [pa.ListArray.from_arrays([0, len(part)], part) for part in parts]
             writer.write_table(pa.Table.from_arrays(lists, schema=schema))
+    seal(path)
+
+
+def seal(path: str | Path) -> None:
+    """Put the footer's SHA-256 before the footer of a Parquet file."""
+    with Path(path).open("r+b") as file:
+        start, footer = _footer(file)
+        file.seek(start)
+        tail = len(footer).to_bytes(4, "little") + PARQUET
+        file.write(hashlib.sha256(footer).digest() + footer + tail)
+
+
+def _footer(file: BinaryIO) -> tuple[int, bytes]:
+    """Return where the footer of a Parquet file starts, and its bytes.
+
+    Raises:
+        StateError: The file breaks off.
+    """
+    size = file.seek(0, 2)
+    file.seek(max(size - TAIL, 0))
+    tail = file.read(TAIL)
+    start = size - TAIL - int.from_bytes(tail[:4], "little")
+    if tail[4:] != PARQUET or start < len(PARQUET):
+        raise StateError("it breaks off")
+    file.seek(start)
+    return start, file.read(size - TAIL - start)
 
 
 def read_arrays(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -104,11 +135,10 @@ def read_head(path: str | Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     with path.open("rb") as stream:
-        if stream.read(4) != PARQUET:
+        if stream.read(4) != PARQUET or KEY not in _footer(stream)[1]:
             return None
     with _opened(path) as (file, _):
-        known = file.schema_arrow.metadata or {}
-        return dict(_head(file)["about"]) if KEY in known else None
+        return dict(_head(file)["about"])
 
 
 @contextlib.contextmanager
@@ -123,6 +153,11 @@ def _opened(path: str | Path) -> Iterator[tuple[Any, int]]:
             raise StateError("it is a state of version 1 (NPZ): write it anew")
         if begins != PARQUET:
             raise StateError("it is no Parquet file")
+        start, footer = _footer(stream)
+        stream.seek(max(start - DIGEST, 0))
+        if stream.read(DIGEST) != hashlib.sha256(footer).digest():
+            raise StateError("its footer is damaged, or it is no state")
+        stream.seek(0)
         import pyarrow as pa
         from pyarrow import parquet
 

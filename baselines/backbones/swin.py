@@ -197,8 +197,10 @@ def _shift_mask(height: int, width: int, window: int, shift: int, device: torch.
 def _mixed_windows(
     height: int, width: int, window: int, shift: int, device: torch.device
 ) -> Tensor:
-    mask = _shift_mask(height, width, window, shift, device)
-    return mask.flatten(1).any(dim=1).nonzero().flatten()
+    """Name the windows of more than one region: those of the last column and of the last row."""
+    rows, columns = -(-height // window), -(-width // window)
+    windows = torch.arange(rows * columns, device=device).view(rows, columns)
+    return torch.cat([windows[:-1, -1], windows[-1]])
 
 
 def _regions(side: int, window: int, shift: int, device: torch.device) -> Tensor:

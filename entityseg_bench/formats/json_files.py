@@ -150,7 +150,8 @@ def loosely(path: Path, data: bytes, refused: InputError) -> Any:
     text = decoded(path, data)
     if not JSON_START.match(text):
         start = text.strip().partition("\n")[0][:40].strip()
-        what = f"this is no JSON: it begins with {start!r}."
+        begins = f"it begins with {start!r}" if start else "it holds nothing but space"
+        what = f"this is no JSON: {begins}."
         raise InputError(path, "", what, "Is it the right file?")
     try:
         return json.loads(text)

@@ -15,9 +15,9 @@ from entityseg_bench.convert import Options, convert
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.demo import write_demo
 from entityseg_bench.describe import describe
-from entityseg_bench.formats import panoptic as panoptic_format
 from entityseg_bench.formats import sniff
 from entityseg_bench.formats.coco import write_coco
+from entityseg_bench.formats.panoptic import files as panoptic_format
 from entityseg_bench.formats.panoptic import write_panoptic
 from entityseg_bench.io import InputError
 from entityseg_bench.parallel import in_order

@@ -12,7 +12,7 @@ from entityseg_bench import layout
 from entityseg_bench.categories import TASKS, table
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.demo import write_demo
-from entityseg_bench.formats import parquet as parquet_format
+from entityseg_bench.formats.parquet import shards as parquet_format
 from entityseg_bench.formats.parquet import write_parquet
 from entityseg_bench.formats.rows import label_names
 from entityseg_bench.huggingface import from_huggingface, load_dataset

@@ -130,6 +130,7 @@ def test_a_phone_shows_the_numbers_and_keeps_the_names(browser):
       const box = document.querySelector("section .scroll"), row = box.querySelector("tbody tr");
       const cut = [...box.querySelectorAll(".n")].filter(cell => cell.offsetParent
         && cell.getBoundingClientRect().right > box.getBoundingClientRect().right).length;
+      box.style.width = "15rem";  // of longer names, or larger letters
       const name = row.cells[0], before = name.getBoundingClientRect().left;
       const under = getComputedStyle(name, "::after").content;
       const other = row.cells[5].getBoundingClientRect().left;
@@ -139,7 +140,7 @@ def test_a_phone_shows_the_numbers_and_keeps_the_names(browser):
     narrow, console = browser.ask(BOARD, script, 390)
     assert console == []
     assert narrow == [0, '"HorNet-L"', 0, -15]
-    assert browser.ask(BOARD, script, 1280)[0] == [0, "none", 0, 0]
+    assert browser.ask(BOARD, script, 1280)[0][:3] == [0, "none", 0]
 
 
 def test_pictures_are_decoded(browser, report):

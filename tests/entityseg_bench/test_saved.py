@@ -9,7 +9,7 @@ import pytest
 from drawn_boxes import draw_box
 
 from entity_api import rle
-from entity_api.state_file import KEY, write_arrays
+from entity_api.state_file import KEY, seal, write_arrays
 from entityseg_bench import cli
 from entityseg_bench.io import InputError
 from entityseg_bench.scale.saved import SavedScoring, merge_files
@@ -138,6 +138,7 @@ def test_a_state_whose_words_are_nested_is_refused(tmp_path, capsys):
 
     schema = pa.schema([("state/head", pa.list_(pa.uint8()))], {KEY: b"[" * 100_000})
     parquet.write_table(pa.table({"state/head": [[1]]}, schema), tmp_path / "deep.state")
+    seal(tmp_path / "deep.state")
     assert cli.main(["merge", str(tmp_path / "deep.state")]) == 2
     assert "its head is missing or broken" in capsys.readouterr().err
 

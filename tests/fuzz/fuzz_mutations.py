@@ -7,10 +7,14 @@ import json
 import pickle
 import random
 import struct
+import tempfile
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
+
+from entity_api.state_file import read_arrays, write_arrays
 
 # Bytes that mean something in one of the formats, and numbers on the edge of a type.
 WORDS = [
@@ -133,24 +137,33 @@ def bend_pickled(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
     return pickle.dumps(content, protocol=rng.choice((2, 4, 5)))
 
 
-def bend_arrays(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
-    """Change the content of an NPZ whose texts are JSON, or as `bend_npz`."""
+def bend_state(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """Change an array of a saved state or what is said of them, or the bytes."""
+    import pyarrow as pa
+
     if rng.random() < 0.3:
-        return bend_npz(data, rng, others)
-    with np.load(io.BytesIO(data)) as found:
-        arrays = dict(found)
-    name = rng.choice(list(arrays))
-    values = arrays[name].copy()
-    if values.dtype == np.uint8 and values.tobytes()[:1] in (b"{", b"["):
-        values = np.frombuffer(bend_json(values.tobytes(), rng, others), np.uint8)
-    elif values.size and rng.random() < 0.6:
+        return bend_bytes(data, rng, others)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "state"
+        path.write_bytes(data)
+        arrays, about = read_arrays(path)
+        if rng.random() < 0.3:
+            about = bend_value(about, rng)
+        else:
+            name = rng.choice(list(arrays))
+            arrays[name] = _bent_array(arrays[name].copy(), rng)
+        try:
+            write_arrays(path, arrays, about)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            return bend_bytes(data, rng, others)
+        return path.read_bytes()
+
+
+def _bent_array(values: np.ndarray, rng: random.Random) -> np.ndarray:
+    if values.size and rng.random() < 0.6:
         values.flat[rng.randrange(values.size)] = rng.choice(NUMBERS[values.dtype.kind])
-    else:
-        values = rng.choice((values[:-1], values[:0], values.ravel(), values[None], values[::-1]))
-    arrays[name] = values
-    out = io.BytesIO()
-    np.savez(out, **arrays)
-    return out.getvalue()
+        return values
+    return rng.choice((values[:-1], values[:0], values.ravel(), values[None], values[::-1]))
 
 
 def bend_npz(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from fuzz_mutations import (
-    bend_arrays,
     bend_bytes,
     bend_columns,
     bend_gzip,
@@ -24,6 +23,7 @@ from fuzz_mutations import (
     bend_npz,
     bend_pickled,
     bend_png,
+    bend_state,
     bend_value,
 )
 from fuzz_seeds import SIZES, tiny, write_seeds
@@ -145,7 +145,7 @@ def _states(target: Target) -> None:
     result = merged.state.finish()
     assert all(math.isnan(value) or 0 <= value <= 1 for value in result.metrics.values())
     json.dumps(merged.record(result, None))
-    merged.save(target.folder / "again.npz")
+    merged.save(target.folder / "again")
 
 
 def _npz(target: Target) -> None:
@@ -286,7 +286,7 @@ def _make_masks(folder: Path) -> None:
 
 def _make_states(folder: Path) -> None:
     scoring = evaluate_files(folder / "gt.json", folder / "dt.json", boundary=True)
-    SavedScoring.of(scoring).save(folder / "state.npz")
+    SavedScoring.of(scoring).save(folder / "state")
 
 
 def _make_published(folder: Path) -> None:
@@ -345,7 +345,7 @@ def targets() -> dict[str, Target]:
         Target("pickled", _results, "dt.pkl", ("arrays.pkl",), bend_pickled),
         Target("sam", _folder, "sam/1.json"),
         Target("masks", _folder, "masks/1.npz", bend=bend_npz),
-        Target("states", _states, "state.npz", bend=bend_arrays),
+        Target("states", _states, "state", bend=bend_state),
         Target("panoptic", _panoptic, "pan.json"),
         Target("index", _index, "npz/annotations.json"),
         Target("id_index", _index, "ids/annotations.json"),

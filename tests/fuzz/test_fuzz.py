@@ -17,7 +17,10 @@ from fuzz_targets import CORPUS, targets
 
 SCALE = 50 if os.environ.get("ENTITYSEG_DEEP") else 1
 # Which need more than the package's own libraries.
-NEEDS = {"arrow": "pyarrow", "parquet": "datasets", "weights": "torch", "yaml": "yaml"}
+NEEDS = {
+    "arrow": "pyarrow", "parquet": "datasets", "states": "pyarrow", "weights": "torch",
+    "yaml": "yaml",
+}  # fmt: skip
 RUNS = {"arrow": 300, "parquet": 100, "states": 300, "weights": 300, "yaml": 300, "values": 3000}
 FINDINGS = sorted(path for path in CORPUS.glob("*/*"))
 
