@@ -15,7 +15,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -92,9 +92,33 @@ def _signals_held() -> Iterator[None]:
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDING})
     try:
-        yield
+        # Another thread may be given the signal, and Python handles it in the main one.
+        with _handlers_held():
+            yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _handlers_held() -> Iterator[None]:
+    """Let the handlers of these signals run when the block has ended, not within it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    held = {}
+    for number in (signal.SIGINT, *ENDING):
+        # Only handlers of Python run within the block.
+        if callable(handler := signal.getsignal(number)):
+            held[int(number)] = handler
+            signal.signal(number, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        for own, handler in held.items():
+            signal.signal(own, handler)
+        for own, frame in came[:1]:
+            held[own](own, frame)
 
 
 def _start(work: Work, pipe: Connection) -> None:
