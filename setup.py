@@ -12,8 +12,9 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).parent
 KERNELS = [
     "_codes", "_decode", "_rle", "_events", "_near", "_sweep", "_cover", "_match", "_images",
-    "_records", "_resample", "_borders", "_outlines",
+    "_records", "_resample", "_borders",
 ]  # fmt: skip
+MODULES = [*(f"entity_api.{name}" for name in KERNELS), "entityseg_bench.report._outlines"]
 # CPython without the global lock has no stable ABI: each of its versions has a wheel of its own.
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # Elsewhere one wheel serves every CPython from 3.11 on.
@@ -59,12 +60,12 @@ setup(
     ext_modules=cythonize(
         [
             Extension(
-                f"entity_api.{name}",
-                [f"entity_api/{name}.pyx"],
+                name,
+                [f"{name.replace('.', '/')}.pyx"],
                 define_macros=STABLE_ABI,
                 py_limited_api=not FREE_THREADED,
             )
-            for name in KERNELS
+            for name in MODULES
         ],
         language_level=3,
         # The kernels hold without the lock: no module of theirs keeps anything that changes.

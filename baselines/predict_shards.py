@@ -18,7 +18,7 @@ from baselines.progress import Finished
 from entityseg_bench.formats.arrow import write_arrow
 from entityseg_bench.io import InputError
 from entityseg_bench.parallel import Journal
-from entityseg_bench.scale.engines import Engine
+from entityseg_bench.scale.engines import Engine, in_order
 from entityseg_bench.scale.ids import hashes_of, shards_that_share
 
 __all__ = ["Shard", "cut", "predict_shards"]
@@ -149,8 +149,7 @@ def predict_shards(
 
 def _check_ids(shards: Sequence[Shard], engine: Engine) -> list[int]:
     """See that no image is in two shards; return how many each has."""
-    found = dict(engine.run(_hashes, [(shard,) for shard in shards]))
-    hashes = [found[k] for k in range(len(shards))]
+    hashes = in_order(engine, _hashes, [(shard,) for shard in shards])
     for one, other in shards_that_share(hashes):
         names = {picture.image_id: picture for picture in shards[one].list()}
         for picture in shards[other].list():

@@ -187,7 +187,7 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
 
 # Import name of each optional library -> the extra that brings it.
 EXTRAS = {
-    "PIL": "images", "matplotlib": "plot", "skimage": "demo", "scipy": "demo",
+    "matplotlib": "plot", "skimage": "demo", "scipy": "demo",
     "datasets": "hf", "pyarrow": "parquet", "pandas": "notebooks", "torch": "baselines",
     "safetensors": "baselines", "yaml": "baselines", "huggingface_hub": "hub", "ray": "ray",
     "fsspec": "ray",

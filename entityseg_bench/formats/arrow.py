@@ -23,14 +23,14 @@ from entityseg_bench.masks import Faults, Masks
 from entityseg_bench.table import AnnotatedImages, Segments
 from entityseg_bench.types import RLE, Category, ImageInfo
 
-__all__ = ["CodedMasks", "read_arrow", "write_arrow"]
+__all__ = ["SizedMasks", "read_arrow", "write_arrow"]
 
 COLUMNS = "image_id, score, size (height, width) and counts (a compressed run-length code)"
 # Predictions of a row group.
 GROUP = 1 << 16
 
 
-class CodedMasks(Masks):
+class SizedMasks(Masks):
     """Hold masks as compressed run-length codes in memory.
 
     Args:
@@ -103,7 +103,7 @@ def _table(
     return Segments.make(
         images,
         image_idx,
-        CodedMasks(counts, sizes),
+        SizedMasks(counts, sizes),
         np.arange(n, dtype=np.int64),
         category_ids=_whole(columns.get("category_id"), "category_id", path, n),
         scores=scores,

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import _outlines, _rle
+from entity_api import _rle
+from entityseg_bench.report import _outlines
 
 __all__ = ["grid_size", "sample", "trace"]
 

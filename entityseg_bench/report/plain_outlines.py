@@ -1,4 +1,4 @@
-"""What `entity_api._outlines` computes, in readable Python, for the tests to compare it with."""
+"""What the kernel `_outlines` computes, in readable Python, for the tests to compare it with."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

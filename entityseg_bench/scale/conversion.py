@@ -20,7 +20,7 @@ from entityseg_bench.layout import ImageFiles, Split
 from entityseg_bench.names import real_path
 from entityseg_bench.parallel import Journal
 from entityseg_bench.scale.addresses import is_address
-from entityseg_bench.scale.engines import Engine
+from entityseg_bench.scale.engines import Engine, in_order
 from entityseg_bench.scale.ids import hashes_of, shards_that_share
 from entityseg_bench.scale.sources import Shard, at_hand, find_shards
 from entityseg_bench.types import Category
@@ -106,11 +106,8 @@ def convert_shards(
         if progress:
             progress(n_done, 2 * len(shards))
 
-    found: dict[int, Seen] = {}
-    for at, seen in engine.run(look, [(shard, wanted) for shard in shards]):
-        found[at] = seen
-        done()
-    task, categories = _agreed(shards, [found[at] for at in range(len(shards))], wanted)
+    found: list[Seen] = in_order(engine, look, [(shard, wanted) for shard in shards], done)
+    task, categories = _agreed(shards, found, wanted)
     # A shard without images would say nothing of the type of its ids.
     kept = [at for at in range(len(shards)) if len(found[at].hashes)] or [0]
     own = folder / task if wanted.target == "parquet" else folder
@@ -131,7 +128,7 @@ def convert_shards(
             done()
         _write_about(folder, source, shards[kept[0]], wanted, categories)
         journal.finish()
-    n = sum(len(seen.hashes) for seen in found.values())
+    n = sum(len(seen.hashes) for seen in found)
     report(f"{task} {wanted.split}: {n} image{'s' * (n != 1)} -> {folder}")
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from entityseg_bench.io import InputError
 from entityseg_bench.scale.ray_engine import OnRay
 
-__all__ = ["Engine", "InOneProcess", "engine_of"]
+__all__ = ["Engine", "InOneProcess", "engine_of", "in_order"]
 
 
 class Engine(Protocol):
@@ -60,6 +60,25 @@ class Engine(Protocol):
         Raises:
             InputError: As `run`; or there is no GPU.
         """
+
+
+def in_order(
+    engine: Engine,
+    work: Callable[..., Any],
+    items: Sequence[tuple[Any, ...]],
+    done: Callable[[], None] | None = None,
+) -> list[Any]:
+    """Return the result of each item in its place; ``done`` is called after each.
+
+    Raises:
+        InputError: As `Engine.run`.
+    """
+    found: dict[int, Any] = {}
+    for at, result in engine.run(work, items):
+        found[at] = result
+        if done:
+            done()
+    return [found[at] for at in range(len(items))]
 
 
 class Spilled(NamedTuple):

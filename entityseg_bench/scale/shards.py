@@ -19,7 +19,7 @@ from entityseg_bench.categories import Task
 from entityseg_bench.formats import Inputs
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import ListMasks
-from entityseg_bench.scale.engines import Engine, InOneProcess
+from entityseg_bench.scale.engines import Engine, InOneProcess, in_order
 from entityseg_bench.scale.parts import Truth, described, image_shape, read_shard, score_part
 from entityseg_bench.scale.saved import SavedScoring
 from entityseg_bench.scale.sources import Shard, at_hand, find_shards
@@ -112,7 +112,7 @@ def evaluate_shards(
 
     params = dataclasses.replace(params or EvalParams(), keep_matches=errors)
     items = [(shard, inputs) for shard in shards]
-    listed = _in_order(engine, list_images, items, done)
+    listed = in_order(engine, list_images, items, done)
     truth = join_truth(shards, listed, params, inputs, boundary, errors)
     shared = engine.share(truth)
     parts = _score_apart(truth, shared, dt_shards, engine, done)
@@ -120,19 +120,6 @@ def evaluate_shards(
         n_steps = n_done + len(dt_shards)
         parts = score_spread(truth, shared, dt_shards, engine, done)
     return SavedScoring.merge(parts)
-
-
-def _in_order(
-    engine: Engine,
-    work: Callable[..., Any],
-    items: list[tuple[Any, ...]],
-    done: Callable[[], None],
-) -> list[Any]:
-    found: dict[int, Any] = {}
-    for at, result in engine.run(work, items):
-        found[at] = result
-        done()
-    return [found[at] for at in range(len(items))]
 
 
 def _score_apart(
@@ -156,7 +143,7 @@ def _score_apart(
         if rest[start:end].any():
             left.append((shared, k, start + np.flatnonzero(rest[start:end])))
     parts = [part for at in range(len(shards)) for part in found[at]]
-    return [*parts, *_in_order(engine, score_rest, left, done)]
+    return [*parts, *in_order(engine, score_rest, left, done)]
 
 
 def join_truth(

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api.counts import bare
-from entityseg_bench.formats.arrow import CodedMasks
+from entityseg_bench.formats.arrow import SizedMasks
 from entityseg_bench.formats.opened import Classes
 from entityseg_bench.io import InputError, collector_paused
 from entityseg_bench.scale.addresses import is_address
-from entityseg_bench.scale.engines import Engine
+from entityseg_bench.scale.engines import Engine, in_order
 from entityseg_bench.scale.parts import Truth, described, read_shard, score_part
 from entityseg_bench.scale.saved import SavedScoring
 from entityseg_bench.scale.sources import Shard
@@ -96,8 +96,7 @@ def score_spread(
     for bucket in range(n):
         pieces = [found[at][1][bucket] for at in range(len(shards))]
         items.append((shared, cuts[bucket : bucket + 2], list(shards), about, *pieces))
-    scored = dict(engine.run(score_bucket, items))
-    parts = [part for bucket in range(n) for part in scored[bucket]]
+    parts = [part for own in in_order(engine, score_bucket, items) for part in own]
     warnings = [text for head in heads for text in head.warnings]
     return [dataclasses.replace(parts[0], warnings=[*warnings, *parts[0].warnings]), *parts[1:]]
 
@@ -167,7 +166,7 @@ def score_bucket(
         dt = Segments.make(
             truth.images.images,
             np.concatenate([piece.image_idx for piece in pieces]),
-            CodedMasks(
+            SizedMasks(
                 [code for piece in pieces for code in piece.codes],
                 np.concatenate([piece.sizes for piece in pieces]),
             ),

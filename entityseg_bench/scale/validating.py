@@ -1,10 +1,11 @@
 """Every problem of ground truth and predictions in shards, found shard by shard."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.io import collector_paused
 from entityseg_bench.masks import ListMasks
 from entityseg_bench.rules import OF_PARTS, coverage, unannotated
-from entityseg_bench.scale.engines import Engine
+from entityseg_bench.scale.engines import Engine, in_order
 from entityseg_bench.scale.parts import Truth, images_at, truth_part
 from entityseg_bench.scale.shards import Listed, join_truth
 from entityseg_bench.scale.sources import Shard, at_hand, find_shards
@@ -84,16 +85,13 @@ def validate_shards(
     shards, dt_shards = find_shards(gt_path, inputs), find_shards(dt_path) if dt_path else []
     n_done, n_steps = 0, len(shards) + len(dt_shards)
 
-    def results(work: Callable[..., Any], items: list[tuple[Any, ...]]) -> list[Any]:
+    def done() -> None:
         nonlocal n_done
-        found: dict[int, Any] = {}
-        for at, result in engine.run(work, items):
-            found[at] = result
-            n_done += 1
-            if progress:
-                progress(min(n_done, n_steps), n_steps)
-        return [found[at] for at in range(len(items))]
+        n_done += 1
+        if progress:
+            progress(min(n_done, n_steps), n_steps)
 
+    results = functools.partial(in_order, engine, done=done)
     checked = results(check_truth, [(shard, inputs, class_aware) for shard in shards])
     found = [problem for own in checked for problem in own.problems]
     truth = None

@@ -288,6 +288,33 @@ def evaluate_sides(
     )
 
 
+def _scorer(
+    sides: Sides,
+    params: EvalParams,
+    progress: Callable[[int, int], None] | None,
+    named: Callable[[RecordError], InputError],
+) -> Callable[..., EvalResult]:
+    """Make what scores both sides, with some parameters changed."""
+    columns = sides.gt.ground_truth(), sides.dt.detections()
+    n_images = len(sides.gt.images if params.image_ids is None else params.image_ids)
+
+    def score(**changes: Any) -> EvalResult:
+        done = 0
+
+        def report(n: int) -> None:
+            nonlocal done
+            done += n
+            if progress:
+                progress(done, n_images)
+
+        try:
+            return evaluate(*columns, dataclasses.replace(params, **changes), report)
+        except RecordError as error:
+            raise named(error) from None
+
+    return score
+
+
 def on_void(dt: Segments, n: int) -> Problem:
     """Say that some predictions are not scored."""
     what = f"{n} predictions lie on unlabelled pixels alone and are left out."
@@ -320,29 +347,13 @@ def score_sides(
         InputError: A record that cannot be scored.
     """
     gt, dt = sides.gt, sides.dt
-    n_images = len(gt.images if params.image_ids is None else params.image_ids)
     warnings, counts = list(found), None
     if gt.task in VOID_TASKS:
         from entityseg_bench.score.type_counts import count_type
 
         read, only = progress or (lambda done, total: None), predicted_images_only
         counts = count_type(gt, dt, sides.classes, only, stop, read, is_part)
-    columns = gt.ground_truth(), dt.detections()
-
-    def score(**changes: Any) -> EvalResult:
-        done = 0
-
-        def report(n: int) -> None:
-            nonlocal done
-            done += n
-            if progress:
-                progress(done, n_images)
-
-        try:
-            return evaluate(*columns, dataclasses.replace(params, **changes), report)
-        except RecordError as error:
-            raise (named or sides.error)(error) from None
-
+    score = _scorer(sides, params, progress, named or sides.error)
     result = score()
     n_on_void = int(result.on_void.sum())
     if n_on_void:

@@ -10,8 +10,6 @@ from entityseg_bench import cli
 from entityseg_bench.download import hub
 from entityseg_bench.io import InputError
 
-pytest.importorskip("PIL")
-
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
@@ -33,9 +31,6 @@ def files(tmp_path, monkeypatch):
 
 
 CASES = {
-    "visualize": ("PIL", "visualize gt.json dt.json --images . --out out"),
-    "report": ("PIL", "report gt.json dt.json --images . --out r.html --resamples 5 --quiet"),
-    "id maps": ("PIL", "convert dt.json out --to id-png --gt gt.json"),
     "compare": ("matplotlib", "compare gt.json dt.json dt.json --figures out --resamples 5"),
     "write parquet": ("pyarrow", "convert dt.json out.parquet --to parquet --gt gt.json"),
     "demo": ("skimage", "demo out"),

@@ -9,9 +9,8 @@ import time
 
 import numpy as np
 import pytest
-from drawn_boxes import draw_box
+from drawn_sides import drawn_sides
 
-from entity_api import rle
 from entityseg_bench import cli
 from entityseg_bench.io import InputError
 from entityseg_bench.scale.engines import InOneProcess
@@ -20,35 +19,20 @@ from entityseg_bench.scale.shards import evaluate_shards
 from entityseg_bench.scale.sources import find_shards
 from entityseg_bench.score import evaluate_files
 
-SIDE = 32
 N_IMAGES = 24
 
 
 def write_shards(folder, gt_cuts, dt_cuts, n_images=N_IMAGES):
     """Write both sides whole and cut at some images, into the folders gt and pred."""
-    rng = np.random.default_rng(0)
-    images, annotations, predictions = [], [], []
-    for image_id in range(n_images):
-        image = {"id": image_id, "file_name": f"{image_id}.jpg", "height": SIDE, "width": SIDE}
-        images.append(image)
-        for k in range(int(rng.integers(0, 4))):
-            shared = {"image_id": image_id, "category_id": 1}
-            code = rle.encode(draw_box(rng, SIDE, 18))
-            record = {"id": 10 * image_id + k + 1, "segmentation": code, "iscrowd": 0}
-            annotations.append(shared | record | {"area": rle.area(code), "bbox": rle.bbox(code)})
-            moved = np.roll(rle.decode(code), rng.integers(-2, 3, 2), (0, 1))
-            for guess in (moved, draw_box(rng, SIDE, 18)):
-                score = {"score": round(float(rng.random()), 1)}
-                predictions.append(shared | {"segmentation": rle.encode(guess)} | score)
+    truth, predictions = drawn_sides(n_images)
 
     def of(records, start, end, key="image_id"):
         return [record for record in records if start <= record[key] < end]
 
     def gt_of(start, end):
-        return {
-            "images": of(images, start, end, "id"),
-            "annotations": of(annotations, start, end),
-            "categories": [{"id": 1, "name": "entity"}],
+        return truth | {
+            "images": of(truth["images"], start, end, "id"),
+            "annotations": of(truth["annotations"], start, end),
         }
 
     paths = []

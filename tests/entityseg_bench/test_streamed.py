@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from drawn_boxes import draw_box
+from drawn_sides import SIDE, drawn_sides
 
 from entity_api import rle
 from entityseg_bench import cli
@@ -19,30 +19,14 @@ from entityseg_bench.scale import streamed
 from entityseg_bench.scale.streamed import evaluate_streamed
 from entityseg_bench.score import evaluate_files, plain
 
-SIDE = 32
 AMPLE = 1 << 34
 
 
 def write_sides(folder, n_images=24, shuffled=False, layout=None):
     """Write both sides; some images have no annotations, and some no predictions."""
-    rng = np.random.default_rng(0)
-    images, annotations, predictions = [], [], []
-    for image_id in range(n_images):
-        image = {"id": image_id, "file_name": f"{image_id}.jpg", "height": SIDE, "width": SIDE}
-        images.append(image)
-        for k in range(int(rng.integers(0, 4))):
-            shared = {"image_id": image_id, "category_id": 1}
-            code = rle.encode(draw_box(rng, SIDE, 18))
-            record = {"id": 10 * image_id + k + 1, "segmentation": code, "iscrowd": k == 2}
-            annotations.append(shared | record | {"area": rle.area(code)})
-            moved = np.roll(rle.decode(code), rng.integers(-2, 3, 2), (0, 1))
-            for guess in (moved, draw_box(rng, SIDE, 18)):
-                # Few scores, so that many are equal and the order of the file decides.
-                score = {"score": round(float(rng.random()), 1)}
-                predictions.append(shared | {"segmentation": rle.encode(guess)} | score)
+    truth, predictions = drawn_sides(n_images, crowds=True)
     if shuffled:
-        rng.shuffle(predictions)
-    truth = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "a"}]}
+        np.random.default_rng(1).shuffle(predictions)
     paths = folder / "gt.json", folder / "pred.json"
     paths[0].write_text(json.dumps(truth), encoding="utf-8")
     paths[1].write_text(json.dumps(predictions, **(layout or {})), encoding="utf-8")
