@@ -126,6 +126,15 @@ def test_plain_load_dataset_opens_the_export(
     same(source, read_parquet(folder, "entity", "train"))
 
 
+def test_the_card_of_another_data_set_claims_no_licence(tmp_path: Path) -> None:
+    write_parquet(dataset_of(from_map([[1]]), split="val"), tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "config_name: entity" in card
+    assert "EntitySeg" not in card
+    assert "icense" not in card
+    assert not (tmp_path / "LICENSE-NOTICE.txt").exists()
+
+
 def test_an_export_says_what_is_missing(tmp_path: Path) -> None:
     dataset = dataset_of(from_map([[1]]), split="val")
     write_parquet(dataset, tmp_path)

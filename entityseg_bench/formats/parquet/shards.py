@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from entityseg_bench import categories
 from entityseg_bench.categories import TASKS, Task
 from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.coco import category_row
@@ -56,31 +57,34 @@ The images belong to third parties. Whoever passes on an export with embedded im
 The code that wrote these files is under another licence and puts no terms on them.
 """
 
-CARD_HEAD = """\
----
+# Of a card that describes EntitySeg; other data sets have licences that are not known here.
+OF_ENTITYSEG = """\
 pretty_name: EntitySeg
 license: other
 license_name: adobe-research-license
 license_link: LICENSE-NOTICE.txt
-task_categories:
-- image-segmentation
-configs:
 """
 
-CARD_BODY = """\
+TERMS = """\
+
+High-quality entity segmentation (Qi et al., ICCV 2023). The annotations are under the Adobe
+Research License (non-commercial); see LICENSE-NOTICE.txt.
+"""
+
+CARD = """\
+---
+{head}task_categories:
+- image-segmentation
+configs:
+{configs}
 ---
 
-# EntitySeg
-
-High-quality entity segmentation (Qi et al., ICCV 2023), written by
-`entityseg convert --to parquet`.
+Written by `entityseg convert --to parquet`.
 
 One row is one image; `annotations` holds its segments with masks as COCO run-length codes.
 `category_id` is the id of the data set's table, `category` the same as a class label. Masks decode
 with `entity_api.rle.decode` or `pycocotools.mask.decode`. `extra` holds further fields as JSON.
-
-The annotations are under the Adobe Research License (non-commercial); see LICENSE-NOTICE.txt.
-"""
+{terms}"""
 
 
 class SplitImages(AnnotatedImages, Protocol):
@@ -154,8 +158,15 @@ def write_about(dataset: SplitImages, folder: Path, licences: Path | None) -> No
     if dataset.split is not None:
         path = folder / dataset.task / f"{dataset.split}.meta.json"
         write_json(path, _meta(dataset, dataset.split))
-    _write_card(folder)
+    _write_card(folder, _is_entityseg(dataset))
     _copy_licences(licences, folder)
+
+
+def _is_entityseg(dataset: SplitImages) -> bool:
+    """Tell whether all categories are of the published table of the annotation type."""
+    published = {row.id: row.name for row in categories.table(dataset.task)}
+    own = dataset.categories
+    return bool(own) and all(published.get(one.id) == one.name for one in own)
 
 
 def _meta(dataset: SplitImages, split: Split) -> Meta:
@@ -217,8 +228,8 @@ def _row(dataset: SplitImages, idx: int, embed_images: bool) -> dict[str, Any]:
     return row
 
 
-def _write_card(folder: Path) -> None:
-    """Write the card for all tasks and splits that are there, and the notice."""
+def _write_card(folder: Path, is_entityseg: bool) -> None:
+    """Write the card for all tasks and splits that are there, and EntitySeg's notice."""
     lines = []
     for task in TASKS:
         splits = [s for s in SPLITS if (folder / task / f"{s}.meta.json").is_file()]
@@ -226,8 +237,11 @@ def _write_card(folder: Path) -> None:
             lines += [f"- config_name: {task}", "  data_files:"]
             for split in splits:
                 lines += [f"  - split: {split}", f"    path: {task}/{split}-*.parquet"]
-    card = CARD_HEAD + "\n".join(lines) + "\n" + CARD_BODY
-    for name, text in (("README.md", card), ("LICENSE-NOTICE.txt", NOTICE)):
+    head, terms = (OF_ENTITYSEG, TERMS) if is_entityseg else ("", "")
+    texts = {"README.md": CARD.format(head=head, configs="\n".join(lines), terms=terms)}
+    if is_entityseg:
+        texts["LICENSE-NOTICE.txt"] = NOTICE
+    for name, text in texts.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
