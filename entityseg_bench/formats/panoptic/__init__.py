@@ -2,7 +2,6 @@
 
 from entityseg_bench.formats.panoptic.files import (
     PanopticMasks,
-    _write_map,
     open_dt,
     open_gt,
     read_panoptic,
@@ -11,7 +10,6 @@ from entityseg_bench.formats.panoptic.files import (
 
 __all__ = [
     "PanopticMasks",
-    "_write_map",
     "open_dt",
     "open_gt",
     "read_panoptic",
