@@ -62,6 +62,10 @@ class Masks:
         """Return its compressed counts in any form that `entity_api.counts.pack` reads."""
         return self.rle(idx, size)["counts"]
 
+    def take(self, rows: NDArray[np.int64]) -> "Masks":
+        """Return some of the masks; those that can be read together stay so."""
+        return PickedMasks(self, rows)
+
     def outlined(self, table: "Segments") -> frozenset[int]:
         """Return the positions of masks that are polygons: their stated area is the outline's."""
         return frozenset()
@@ -125,6 +129,10 @@ class CodedMasks(Masks):
         """Return mask ``idx``."""
         counts: Any = self._counts[idx]
         return {"size": list(size), "counts": counts}
+
+    def take(self, rows: NDArray[np.int64]) -> "CodedMasks":
+        """Return some of the masks."""
+        return CodedMasks([self._counts[row] for row in rows.tolist()])
 
     def read_all(self, table: "Segments") -> tuple[Codes | list[Any], Faults]:
         """Return the counts; none has a fault."""

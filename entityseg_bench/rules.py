@@ -31,11 +31,12 @@ Rule = Callable[[Segments], Iterator[Problem]]
 
 
 def _error(table: Segments, row: int, what: str, hint: str, code: str) -> Problem:
-    return Problem(table.where_from, table.where(row), what, hint, code=code)
+    return Problem(table.file_of(row), table.where(row), what, hint, code=code)
 
 
-def _warning(table: Segments, what: str, hint: str, code: str, where: str = "") -> Problem:
-    return Problem(table.where_from, where, what, hint, "warning", code)
+def _warning(table: Segments, what: str, hint: str, code: str, row: int | None = None) -> Problem:
+    file, where = (table.where_from, "") if row is None else (table.file_of(row), table.where(row))
+    return Problem(file, where, what, hint, "warning", code)
 
 
 def repeated_images(gt: Segments) -> Iterator[Problem]:
@@ -96,7 +97,7 @@ def negative_areas(gt: Segments) -> Iterator[Problem]:
     if len(rows):
         what = f"{len(rows)} annotations state an area below 0: they count as of no size."
         hint = "Leave area out, and that of the mask is taken."
-        yield _warning(gt, what, hint, "areas-negative", gt.where(int(rows[0])))
+        yield _warning(gt, what, hint, "areas-negative", int(rows[0]))
 
 
 def all_crowds(gt: Segments) -> Iterator[Problem]:
@@ -138,8 +139,7 @@ def unlike_boxes(table: Segments) -> Iterator[Problem]:
         hint = "Codes count column by column: pycocotools.mask.encode(np.asfortranarray(mask))."
         yield _error(table, elsewhere[0], what, hint, "masks-by-rows")
     else:
-        where = table.where(elsewhere[0])
-        yield _warning(table, f"{n}.", "Masks are scored.", "masks-unlike-boxes", where)
+        yield _warning(table, f"{n}.", "Masks are scored.", "masks-unlike-boxes", elsewhere[0])
 
 
 def torn_masks(table: Segments) -> Iterator[Problem]:
@@ -173,7 +173,7 @@ def torn_masks(table: Segments) -> Iterator[Problem]:
             "by row: they may have been coded in the wrong order."
         )
         hint = "Codes count column by column: pycocotools.mask.encode(np.asfortranarray(mask))."
-        yield _warning(table, what, hint, "masks-torn", table.where(torn[0]))
+        yield _warning(table, what, hint, "masks-torn", torn[0])
 
 
 def _joined(bounds: NDArray[np.int64], step: int) -> float:
@@ -334,11 +334,11 @@ def masks(
         said = float(table.areas[row])
         if area == 0:
             what = "its mask is empty."
-            yield _warning(table, what, "", "mask-empty", table.where(row))
+            yield _warning(table, what, "", "mask-empty", row)
         elif not table.predicted and abs(said - area) > 0.05 * area and row not in outlined:
             what = f"its area is {said:g}, but its mask has {area} pixels."
             hint = "The file's area decides whether it counts as small, medium or large."
-            yield _warning(table, what, hint, "area-unlike-mask", table.where(row))
+            yield _warning(table, what, hint, "area-unlike-mask", row)
 
 
 GT_RULES: tuple[Rule, ...] = (

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entityseg_bench.masks import JoinedExtras, JoinedMasks, PickedExtras, PickedMasks
+from entityseg_bench.masks import JoinedExtras, JoinedMasks, PickedExtras
 from entityseg_bench.table import Segments
-from entityseg_bench.types import ImageInfo
+from entityseg_bench.types import ImageInfo, Origin
 
 __all__ = ["join", "rows_of", "take"]
 
@@ -38,6 +38,7 @@ def take(
 
 def rows_of(table: Segments, rows: NDArray[np.int64]) -> Segments:
     """Return some segments of a table, of the same images."""
+    origin = table.origin.take(rows) if table.origin else Origin.in_file(table.where_from, rows)
     columns: dict[str, Any] = {name: getattr(table, name) for name in COLUMNS}
     unknown = {
         at: table.unknown[row] for at, row in enumerate(rows.tolist()) if row in table.unknown
@@ -49,9 +50,10 @@ def rows_of(table: Segments, rows: NDArray[np.int64]) -> Segments:
             else column[rows]
             for name, column in columns.items()
         },
-        masks=PickedMasks(table.masks, rows),
+        masks=table.masks.take(rows),
         extras=None if table.extras is None else PickedExtras(table.extras, rows),
         unknown=unknown,
+        origin=origin,
     )
 
 

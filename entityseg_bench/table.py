@@ -15,21 +15,10 @@ from entity_api.counts import Codes, RLEError, pack
 from entity_api.shown import Shown
 from entityseg_bench.categories import Task
 from entityseg_bench.io import InputError
-from entityseg_bench.masks import (
-    Extras,
-    Faults,
-    ListMasks,
-    Masks,
-    in_threads,
-)
-from entityseg_bench.types import RLE, Annotation, Category, ImageInfo
+from entityseg_bench.masks import Extras, Faults, ListMasks, Masks, in_threads
+from entityseg_bench.types import RLE, Annotation, Category, ImageInfo, Origin
 
-__all__ = [
-    "VOID_TASKS",
-    "AnnotatedImages",
-    "LazySegments",
-    "Segments",
-]
+__all__ = ["VOID_TASKS", "AnnotatedImages", "LazySegments", "Segments"]
 
 # The annotation types whose pixels of no segment are void: a map says so of every pixel.
 VOID_TASKS: tuple[Task, ...] = ("semantic", "panoptic")
@@ -79,6 +68,7 @@ class Segments(Shown):
         notes: What was done to read the file, where it was not quite of its format; a sentence
             each.
         score_from: Which fields of a prediction its score is made from.
+        origin: Where each segment stands, where the table is not one file as it is.
     """
 
     images: Sequence[ImageInfo]
@@ -100,6 +90,7 @@ class Segments(Shown):
     unknown: dict[int, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     score_from: str = "score"
+    origin: Origin | None = None
 
     @classmethod
     def make(
@@ -223,6 +214,12 @@ class Segments(Shown):
         """Return the fields of a segment that have no column."""
         return (self.extras[idx] if self.extras is not None else None) or {}
 
+    def file_of(self, idx: int) -> str:
+        """Return the name of the file that a segment stands in."""
+        origin = self.origin
+        name = origin.files[int(origin.file_idx[idx])] if origin else self.where_from
+        return name or "annotations"
+
     def where(self, idx: int) -> str:
         """Name a segment the way a person finds it in its file."""
         name = self.extra(idx).get("segment_id", self.ids[idx])
@@ -230,13 +227,14 @@ class Segments(Shown):
         if self.kind == "record":
             image_id = self.images[at].id if at >= 0 else self.unknown.get(idx)
             own = "" if name is None else f", id {plain(name)!r}"
-            return f"record {idx}{own} (image_id {image_id!r})"
+            row = int(self.origin.rows[idx]) if self.origin else idx
+            return f"record {row}{own} (image_id {image_id!r})"
         image = self.images[at]
         return f"image {image.id} ({image.file_name}), {self.kind} {name}"
 
     def error(self, idx: int, what: str, hint: str = "") -> InputError:
         """Make the error of one segment: it names file, image and record."""
-        return InputError(self.where_from or "annotations", self.where(idx), f"{what}.", hint)
+        return InputError(self.file_of(idx), self.where(idx), f"{what}.", hint)
 
     def annotation(self, idx: int) -> Annotation:
         """Build one annotation; area and bbox come from the mask where the file has none."""

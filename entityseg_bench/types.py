@@ -1,10 +1,13 @@
 """The records every format is read into and written from."""
 
-from typing import Any, Literal, TypedDict
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["RLE", "Annotation", "Category", "ImageInfo", "Prediction"]
+__all__ = ["RLE", "Annotation", "Category", "ImageInfo", "Origin", "Prediction"]
 
 
 class RLE(TypedDict):
@@ -70,3 +73,26 @@ class Prediction(msgspec.Struct, frozen=True):
     score: float
     category_id: int = 0
     bbox: tuple[float, float, float, float] | None = None
+
+
+class Origin(NamedTuple):
+    """Say where the segments of a table stand that is a part of a file, or made of several.
+
+    Attributes:
+        files: Names of the files.
+        file_idx: (N,) which of them each segment is of.
+        rows: (N,) position of each in its file.
+    """
+
+    files: Sequence[str]
+    file_idx: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    @classmethod
+    def in_file(cls, name: str, rows: NDArray[np.int64]) -> "Origin":
+        """Say that all are of one file."""
+        return cls([name], np.broadcast_to(np.int64(0), len(rows)), rows)
+
+    def take(self, rows: NDArray[np.int64]) -> "Origin":
+        """Return what is said of some of them."""
+        return Origin(self.files, self.file_idx[rows], self.rows[rows])

@@ -46,6 +46,10 @@ class SizedMasks(Masks):
         code = {"size": self._sizes[idx].tolist(), "counts": self._codes[idx]}
         return rle_codes.to_rle(code, *size)  # type: ignore[return-value]
 
+    def take(self, rows: NDArray[np.int64]) -> "SizedMasks":
+        """Return some of the masks."""
+        return SizedMasks([self._codes[row] for row in rows.tolist()], self._sizes[rows])
+
     def read_all(self, table: Segments) -> tuple[list[Any], Faults]:
         """Return the counts of all masks; the evaluator reads them as they are."""
         faults: Faults = {}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import EvalParams, RecordError
+from entity_api import EvalParams
 from entityseg_bench import formats
 from entityseg_bench.check import refuse, stop
 from entityseg_bench.errors.judgements import Judgements
@@ -32,8 +32,6 @@ __all__ = [
 ]
 
 Ints = NDArray[np.int64]
-# From a row, what is wrong and a hint to the error that names the row.
-DtError = Callable[[int, str, str], InputError]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +96,7 @@ def read_shard(truth: Truth, shard: Shard) -> Iterator[ReadShard]:
         yield ReadShard(sides, warnings, files, here.named)
 
 
-def score_part(
-    truth: Truth, shard: int, images: Ints, sides: Sides, dt_error: DtError | None = None
-) -> SavedScoring:
+def score_part(truth: Truth, shard: int, images: Ints, sides: Sides) -> SavedScoring:
     """Score some images of one shard of ground truth.
 
     Args:
@@ -108,32 +104,23 @@ def score_part(
         shard: Position of the shard.
         images: Positions of the images, rising; all of them are in the shard.
         sides: Predictions on all images, without ground truth.
-        dt_error: Names a prediction by its row; by default as their table does.
     """
     with at_hand(truth.shards[shard]) as here:
         opened = formats.open(here.path, truth.inputs, whole=False)
         gt = opened.segments.read()
         refuse(list(problems(gt, None, truth.params.class_aware)))
         files = here.described(opened.read)
-        gt_part, gt_rows = truth_part(truth, shard, images, gt)
-        dt_part, dt_rows = images_at(sides.dt, images)
-        own_error = dt_error or sides.dt.error
-
-        def named(error: RecordError) -> InputError:
-            rows, made = (gt_rows, gt.error) if error.side == "gt" else (dt_rows, own_error)
-            return made(int(rows[error.idx]), error.what, "entityseg validate lists every one.")
-
-        part = Sides(gt_part, dt_part, sides.classes, [], {})
-        scoring = score_sides(
-            part, truth.params, boundary=truth.boundary, is_part=True, named=named
+        part = Sides(
+            truth_part(truth, shard, images, gt), images_at(sides.dt, images), sides.classes, [], {}
         )
+        scoring = score_sides(part, truth.params, boundary=truth.boundary, is_part=True)
         removed = truth.params.remove_overlaps
         judged = Judgements.judge(scoring, removed) if truth.errors else None
     return dataclasses.replace(SavedScoring.of(scoring, judged), shards=[{"ground_truth": files}])
 
 
-def truth_part(truth: Truth, shard: int, images: Ints, gt: Segments) -> tuple[Segments, Ints]:
-    """Return what a shard of ground truth, read whole, says of some images, and in which rows.
+def truth_part(truth: Truth, shard: int, images: Ints, gt: Segments) -> Segments:
+    """Return what a shard of ground truth, read whole, says of some images.
 
     Args:
         truth: All images.
@@ -154,9 +141,9 @@ def truth_part(truth: Truth, shard: int, images: Ints, gt: Segments) -> tuple[Se
     renamed = list(gt.images)
     for at, image in zip(kept.tolist(), listed, strict=True):
         renamed[at] = image
-    part, rows = images_at(gt.replace(images=renamed), kept[images - start])
     # The categories of one shard may be some of those of all.
-    return part.replace(categories=truth.images.categories), rows
+    renamed_gt = gt.replace(images=renamed, categories=truth.images.categories)
+    return images_at(renamed_gt, kept[images - start])
 
 
 def described(
@@ -179,13 +166,12 @@ def image_shape(image: ImageInfo) -> tuple[str, int, int]:
     return image.file_name, image.height, image.width
 
 
-def images_at(table: Segments, images: Ints) -> tuple[Segments, Ints]:
-    """Return the segments of the images at some positions, and which rows of the table they are."""
+def images_at(table: Segments, images: Ints) -> Segments:
+    """Return the segments of the images at some positions."""
     where = np.full(len(table.images) + 1, -1, np.int64)
     where[images] = np.arange(len(images))
     rows = np.flatnonzero(where[table.image_idx] >= 0)
-    # Masks of a whole table are read much faster than picked ones.
     part = table if len(rows) == len(table) else rows_of(table, rows)
     return part.replace(
         images=[table.images[idx] for idx in images.tolist()], image_idx=where[part.image_idx]
-    ), rows
+    )

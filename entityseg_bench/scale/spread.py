@@ -21,6 +21,7 @@ from entityseg_bench.scale.saved import SavedScoring
 from entityseg_bench.scale.sources import Shard
 from entityseg_bench.score import Sides
 from entityseg_bench.table import Segments
+from entityseg_bench.types import Origin
 
 __all__ = ["COPY_HINT", "score_spread"]
 
@@ -162,6 +163,7 @@ def score_bucket(
     """Score the images of some shards of ground truth with what all shards of predictions say."""
     with collector_paused():
         owners = np.repeat(np.arange(len(pieces)), [len(piece.rows) for piece in pieces])
+        rows = np.concatenate([piece.rows for piece in pieces])
         _refuse_copies(truth, shards, owners, pieces)
         dt = Segments.make(
             truth.images.images,
@@ -170,7 +172,7 @@ def score_bucket(
                 [code for piece in pieces for code in piece.codes],
                 np.concatenate([piece.sizes for piece in pieces]),
             ),
-            np.concatenate([piece.rows for piece in pieces]),
+            [None] * len(rows),
             category_ids=np.concatenate([piece.category_ids for piece in pieces]),
             scores=np.concatenate([piece.scores for piece in pieces]),
             predicted=True,
@@ -178,18 +180,13 @@ def score_bucket(
             task=truth.images.task,
             where_from=", ".join(str(shard) for shard in shards[:3]),
             score_from=about.score_from,
+            origin=Origin(list(map(str, shards)), owners, rows),
         )
         sides = Sides(truth.images, dt, about.classes, [], {})
-
-        def error(row: int, what: str, hint: str) -> InputError:
-            image_id = truth.images.images[dt.image_idx[row]].id
-            place = f"record {dt.ids[row]} (image_id {image_id!r})"
-            return InputError(str(shards[owners[row]]), place, f"{what}.", hint)
-
         parts = []
         for k in range(*cuts.tolist()):
             images = np.arange(*truth.starts[k : k + 2].tolist())
-            part = score_part(truth, k, images, sides, error)
+            part = score_part(truth, k, images, sides)
             parts.append(described(part, about.files))
         return parts
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import EvalParams, RecordError
+from entity_api import EvalParams
 from entityseg_bench import formats
 from entityseg_bench.check import Problem, refuse
 from entityseg_bench.formats import Inputs
@@ -182,18 +182,9 @@ class _Work:
         found = list(mask_problems(part))
         refuse(found)
         self.noted += found
-        gt, gt_rows = images_at(self.gt, images)
-        # They are read already.
-        gt = gt.replace(masks=CodedMasks([self.gt.counts[row] for row in gt_rows.tolist()]))
-        dt, _ = images_at(part, images)
-
-        def named(error: RecordError) -> InputError:
-            hint = "entityseg validate lists every one."
-            if error.side == "gt":
-                return self.gt.error(int(gt_rows[error.idx]), error.what, hint)
-            return part.error(error.idx, error.what, hint)
-
-        sides = Sides(gt, dt, "some", [], {})
-        scoring = score_sides(sides, self.params, boundary=self.boundary, is_part=True, named=named)
+        # The masks of the ground truth are read already.
+        gt = images_at(self.gt.replace(masks=CodedMasks(self.gt.counts)), images)
+        sides = Sides(gt, images_at(part, images), "some", [], {})
+        scoring = score_sides(sides, self.params, boundary=self.boundary, is_part=True)
         self.n_on_void += int(scoring.result.on_void.sum())
         return SavedScoring.of(scoring)

@@ -198,8 +198,8 @@ def _count(truth: Truth, sides: Sides, report: Report) -> None:
         # What is wrong with the ground truth was told of its own shard.
         with reported(lambda _: None), at_hand(truth.shards[k]) as here:
             gt = formats.open(here.path, truth.inputs, whole=False).segments.read(lambda _: None)
-            gt_part, _ = truth_part(truth, k, images, gt)
-            dt_part, _ = images_at(sides.dt, images)
+            gt_part = truth_part(truth, k, images, gt)
+            dt_part = images_at(sides.dt, images)
             count_type(gt_part, dt_part, sides.classes, False, report, lambda done, total: None)
 
 

@@ -292,7 +292,6 @@ def _scorer(
     sides: Sides,
     params: EvalParams,
     progress: Callable[[int, int], None] | None,
-    named: Callable[[RecordError], InputError],
 ) -> Callable[..., EvalResult]:
     """Make what scores both sides, with some parameters changed."""
     columns = sides.gt.ground_truth(), sides.dt.detections()
@@ -310,7 +309,7 @@ def _scorer(
         try:
             return evaluate(*columns, dataclasses.replace(params, **changes), report)
         except RecordError as error:
-            raise named(error) from None
+            raise sides.error(error) from None
 
     return score
 
@@ -329,7 +328,6 @@ def score_sides(
     boundary: bool = False,
     is_part: bool = False,
     found: Sequence[Problem] = (),
-    named: Callable[[RecordError], InputError] | None = None,
 ) -> Scoring:
     """Score two sides that were checked; see `evaluate_files`.
 
@@ -341,7 +339,6 @@ def score_sides(
         boundary: As for `evaluate_files`.
         is_part: Likewise.
         found: What is unusual about the sides.
-        named: Names a record that cannot be scored; by default as the sides do.
 
     Raises:
         InputError: A record that cannot be scored.
@@ -353,7 +350,7 @@ def score_sides(
 
         read, only = progress or (lambda done, total: None), predicted_images_only
         counts = count_type(gt, dt, sides.classes, only, stop, read, is_part)
-    score = _scorer(sides, params, progress, named or sides.error)
+    score = _scorer(sides, params, progress)
     result = score()
     n_on_void = int(result.on_void.sum())
     if n_on_void:

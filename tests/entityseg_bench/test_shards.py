@@ -155,9 +155,11 @@ def test_equal_scores_rank_in_the_order_of_the_shards(tmp_path):
 
 
 @pytest.mark.parametrize("row", [0, 4])
-def test_a_bad_record_of_a_spread_image_is_named(tmp_path, row):
+@pytest.mark.parametrize("shard", ["0.json", "1.json", "2.json"])
+def test_a_bad_record_of_a_spread_image_is_named(tmp_path, shard, row):
+    """The first shards are refused when they are read, the last one when its images are scored."""
     shuffled(tmp_path)
-    name = poison(tmp_path, "pred", "1.json", row)
+    name = poison(tmp_path, "pred", shard, row)
     with pytest.raises(InputError, match=name):
         evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
 
@@ -250,9 +252,10 @@ class TestRay:
         killed = {path.name for path in tmp_path.glob("killed*")}
         assert {"killed in deal_out", "killed in score_bucket"} <= killed
 
-    def test_a_bad_record_of_a_shuffle_stops_with_its_file(self, tmp_path, on_ray):
+    @pytest.mark.parametrize("shard", ["1.json", "2.json"])
+    def test_a_bad_record_of_a_shuffle_stops_with_its_file(self, tmp_path, on_ray, shard):
         shuffled(tmp_path)
-        name = poison(tmp_path, "pred", "1.json", 3)
+        name = poison(tmp_path, "pred", shard, 3)
         with pytest.raises(InputError, match=name):
             evaluate_shards(tmp_path / "gt", tmp_path / "pred", on_ray)
 

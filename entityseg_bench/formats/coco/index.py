@@ -1,6 +1,5 @@
 """Where the records of a results file lie: a file larger than memory is read by its images."""
 
-import dataclasses
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -19,9 +18,9 @@ from entityseg_bench.formats.matching import names_beside, positions
 from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.masks import Faults, Masks
 from entityseg_bench.table import Segments
-from entityseg_bench.types import RLE
+from entityseg_bench.types import RLE, Origin
 
-__all__ = ["ResultsIndex", "ResultsPart", "index_results"]
+__all__ = ["ResultsIndex", "index_results"]
 
 # So much text is read at a time, and a record has no more.
 WINDOW, LONGEST = 1 << 21, 1 << 26
@@ -30,22 +29,6 @@ BLANKS = b" \t\r\n"
 FIRST_RECORDS = 100
 
 Ints = NDArray[np.int64]
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class ResultsPart(Segments):
-    """Hold some records of a results file.
-
-    Attributes:
-        record_idx: (N,) position of each in the file.
-    """
-
-    record_idx: Ints = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
-
-    def where(self, idx: int) -> str:
-        """Name a record by its position in the file."""
-        own = super().where(idx).removeprefix(f"record {idx}")
-        return f"record {self.record_idx[idx]}{own}"
 
 
 class ResultsIndex(NamedTuple):
@@ -89,7 +72,7 @@ class ResultsIndex(NamedTuple):
             notes=tuple(notes),
         )
 
-    def part(self, rows: Ints, table: Segments) -> ResultsPart:
+    def part(self, rows: Ints, table: Segments) -> Segments:
         """Read some records.
 
         Args:
@@ -101,7 +84,7 @@ class ResultsIndex(NamedTuple):
         """
         data = self.text(rows)
         columns = decode_results(self.path, data).columns
-        return ResultsPart.make(
+        return Segments.make(
             table.images,
             table.image_idx[rows],
             columns.masks(self.path, data),
@@ -112,8 +95,8 @@ class ResultsIndex(NamedTuple):
             predicted=True,
             categories=table.categories,
             where_from=str(self.path),
-            record_idx=rows,
-        )  # type: ignore[return-value]
+            origin=Origin.in_file(str(self.path), rows),
+        )
 
     def first(self) -> bytes:
         """Return the JSON list of the first records."""

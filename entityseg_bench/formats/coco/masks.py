@@ -16,7 +16,7 @@ from entityseg_bench.formats.json_files import needs_all, read_json
 from entityseg_bench.formats.tolerant.fields import Tally
 from entityseg_bench.formats.tolerant.shapes import NoMask, plain_shape
 from entityseg_bench.io import InputError, open_regular
-from entityseg_bench.masks import Masks
+from entityseg_bench.masks import Masks, PickedMasks
 from entityseg_bench.table import Segments
 from entityseg_bench.types import RLE
 
@@ -149,6 +149,13 @@ class JsonMasks(Masks):
         """Return mask ``idx`` as a checked RLE of the image's size."""
         parsed = self._parsed(idx, size, Tally())
         return rle_codes.to_rle(parsed, *size)  # type: ignore[return-value]
+
+    def take(self, rows: NDArray[np.int64]) -> Masks:
+        """Return some of the masks, where they lie."""
+        if isinstance(self._texts, Slices):
+            # In another process each text is fetched when it is asked for.
+            return PickedMasks(self, rows)
+        return JsonMasks(self._path, [self._texts[row] for row in rows.tolist()])
 
     def stated_size(self, idx: int) -> tuple[int, int] | None:
         """Return the (height, width) that mask ``idx`` states, None where it states none."""
