@@ -7,11 +7,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from entityseg_bench.categories import TASKS
 from entityseg_bench.formats import Inputs, gt_formats, prediction_formats
 from entityseg_bench.io import InputError, check_writable
 from entityseg_bench.layout import PARTS, RESOLUTIONS, SPLITS
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 __all__ = [
     "add_engine",
@@ -132,15 +136,15 @@ def check_draws(name: str, count: int, least: int = 1) -> None:
 
 def late_bar(unit: str = "image"):  # type: ignore[no-untyped-def]
     """Make a progress callback that shows a bar on a terminal once the work takes long."""
-    from tqdm import tqdm
-
     start = time.monotonic()
     bar: tqdm | None = None
 
     def show(done: int, total: int) -> None:
         nonlocal bar
-        if bar is None and time.monotonic() - start > SECONDS_BEFORE_BAR:
-            bar = tqdm(total=total, unit=unit, disable=not sys.stderr.isatty(), leave=False)
+        if bar is None and time.monotonic() - start > SECONDS_BEFORE_BAR and sys.stderr.isatty():
+            from tqdm import tqdm  # is as much to import as the rest of a short command
+
+            bar = tqdm(total=total, unit=unit, leave=False)
         if bar is not None:
             bar.update(done - bar.n)
             if done == total:
