@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from entity_api.coco import COCO
     from entity_api.coco_evaluator import CocoEvaluator
     from entity_api.cocoeval import COCOeval
+    from entity_api.columns import RecordError
     from entity_api.dropin import init_as_pycocotools
     from entity_api.evaluator import evaluate
     from entity_api.overlap import Overlap, overlapping_pairs, remove_overlaps
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from entity_api.rle import RLEError
     from entity_api.state import EvalState
     from entity_api.state_file import StateError
-    from entity_api.tables import Detections, GroundTruth, RecordError
+    from entity_api.tables import Detections, GroundTruth
 
 __all__ = [
     "COCO",
@@ -50,7 +51,7 @@ HOMES = {
     "GroundTruth": "tables",
     "Overlap": "overlap",
     "RLEError": "rle",
-    "RecordError": "tables",
+    "RecordError": "columns",
     "StateError": "state_file",
     "evaluate": "evaluator",
     "init_as_pycocotools": "dropin",

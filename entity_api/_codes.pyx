@@ -65,8 +65,12 @@ cdef class Codes:
             except UnicodeEncodeError:
                 counts = counts.encode("utf-8", "surrogatepass")
         # A memory view keeps what it looks at from moving; bytes never do.
-        owner = counts if isinstance(counts, bytes) else memoryview(counts)
-        PyObject_GetBuffer(owner, &view, PyBUF_SIMPLE)
+        try:
+            owner = counts if isinstance(counts, bytes) else memoryview(counts)
+            PyObject_GetBuffer(owner, &view, PyBUF_SIMPLE)
+        except (TypeError, BufferError):
+            what = f"counts are text or bytes, not {type(counts).__name__}"
+            raise ValueError(f"mask {idx}: {what}") from None
         self.texts[idx] = <const uint8_t*>view.buf
         self.lengths[idx] = view.len
         PyBuffer_Release(&view)

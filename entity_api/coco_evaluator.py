@@ -11,10 +11,10 @@ import numpy as np
 
 from entity_api.coco import COCO
 from entity_api.cocoeval import COCOeval
+from entity_api.columns import plain
 from entity_api.dense import array_of, code_masks, scores_of
 from entity_api.distributed import gather
 from entity_api.rle import RLEError
-from entity_api.tables import plain
 
 __all__ = ["CocoEvaluator"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from entity_api import mask as maskUtils
-from entity_api.tables import RecordError, Side
+from entity_api.columns import RecordError, Side
 
 if TYPE_CHECKING:
     from entity_api.coco import COCO

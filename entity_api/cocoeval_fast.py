@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from entity_api.columns import RecordError, Side
 from entity_api.evaluator import evaluate
 from entity_api.params import EvalParams
 from entity_api.result import EvalResult
-from entity_api.tables import Detections, GroundTruth, RecordError, Side
+from entity_api.tables import Detections, GroundTruth
 
 __all__ = ["FastResult", "is_ordinary", "run"]
 

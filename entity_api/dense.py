@@ -99,6 +99,8 @@ def _flat(pixels: NDArray[Any]) -> NDArray[Any]:
 
 def _two_valued(mask: NDArray[Any]) -> NDArray[Any]:
     """Check that a mask says of each pixel whether it is in, and nothing more."""
+    if isinstance(mask, np.ma.MaskedArray):
+        raise RLEError("it is a masked array: say with filled() what its masked pixels are")
     if mask.dtype.kind not in "biuf":
         raise RLEError(f"a mask's pixels are bool or numbers, not {mask.dtype}")
     if mask.dtype.kind == "b" or not mask.size:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _images, _match
+from entity_api.columns import Side
 from entity_api.counts import Codes, bare
 from entity_api.groups import Groups, Idx
 from entity_api.overlap import Overlap
@@ -19,7 +20,7 @@ from entity_api.plain_images import (
     size_of,
 )
 from entity_api.result import Matches
-from entity_api.tables import Detections, GroundTruth, Side
+from entity_api.tables import Detections, GroundTruth
 
 __all__ = ["Run"]
 

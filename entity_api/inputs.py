@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import PureWindowsPath
 from typing import Any
 
+from entity_api.columns import RecordError, check_positions, plain
 from entity_api.dense import array_of
 from entity_api.loading import loaded
-from entity_api.tables import Detections, GroundTruth, RecordError, plain
+from entity_api.tables import Detections, GroundTruth
 
 __all__ = ["check_names", "detections_of", "ground_truth_of"]
 
@@ -61,6 +62,7 @@ def detections_of(source: Any, gt: GroundTruth, boxes: bool = False) -> Detectio
     [0, 0]
     """
     if isinstance(source, Detections):
+        check_positions(source.image_idx, len(gt.image_ids), "dt")
         return source
     content = loaded(source, "detections")
     if isinstance(content, Mapping) and isinstance(content.get("annotations"), list | tuple):

@@ -1,16 +1,16 @@
 """Overlap between the predictions of an image: measure it and remove it."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import _cover, _rle
+from entity_api import _cover, _near, _rle
 from entity_api.counts import from_bounds, pack, runs_of, size_of
+from entity_api.dense import code_masks, scores_of
 from entity_api.params import OverlapRule
-from entity_api.rle import intersections
 from entity_api.shown import Shown
 
 __all__ = ["Overlap", "overlapping_pairs", "remove_overlaps", "visible_by"]
@@ -55,7 +55,7 @@ class Overlap(Shown):
 
 
 def remove_overlaps(
-    rles: Sequence[Mapping[str, Any]], scores: Sequence[float], rule: OverlapRule = "score"
+    masks: Any, scores: Sequence[float], rule: OverlapRule = "score"
 ) -> list[dict[str, Any]]:
     """Remove overlaps: each pixel goes to the mask with the highest score that covers it.
 
@@ -63,16 +63,16 @@ def remove_overlaps(
     ICCV 2023; the original applies it inside its models, before it writes predictions).
 
     Args:
-        rles: N masks of one image.
-        scores: (N,).
+        masks: N masks of one image: run-length codes, or dense arrays and tensors (H, W).
+        scores: (N,), higher is surer.
         rule: Another rule than the benchmark's; see `EvalParams.overlap_rule`.
 
     Returns:
-        N masks in the same order. A mask that keeps no pixel is empty.
+        N run-length codes in the same order. A mask that keeps no pixel is empty.
 
     Raises:
         RLEError: A broken mask, with its position.
-        ValueError: The number of scores is not that of the masks.
+        ValueError: Scores that are not N numbers.
 
     Examples:
         >>> from entity_api import remove_overlaps
@@ -82,12 +82,14 @@ def remove_overlaps(
         >>> rle.decode(left).astype(int).tolist(), rle.decode(top).astype(int).tolist()
         ([[0, 0], [1, 0]], [[1, 1], [0, 0]])
     """
-    if len(scores) != len(rles):
-        raise ValueError(f"there are {len(rles)} masks and {len(scores)} scores")
+    rles = code_masks(masks)
+    numbers = scores_of(scores, len(rles))
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"a score is not finite: {numbers.tolist()!r:.80}")
     if not rles:
         return []
     size = size_of(rles[0])
-    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    order = np.argsort(-numbers, kind="stable")
     # Decoded once in the caller's order, so that an error names the position the caller knows.
     runs_of(rles, size)
     visible, _ = visible_by(rule, runs_of([rles[idx] for idx in order], size), order, size)
@@ -129,14 +131,17 @@ def codes_of(masks: _rle.Runs, size: tuple[int, int]) -> list[dict[str, Any]]:
     return [from_bounds(masks.bounds_of(idx), size) for idx in range(masks.n)]
 
 
-def overlapping_pairs(rles: Sequence[Mapping[str, Any]]) -> list[tuple[int, int, int]]:
+def overlapping_pairs(masks: Any) -> list[tuple[int, int, int]]:
     """List the pairs of masks that overlap.
 
     Args:
-        rles: N masks of one image.
+        masks: N masks of one image: run-length codes, or dense arrays and tensors (H, W).
 
     Returns:
         (position, position, number of common pixels) of each pair, the most pixels first.
+
+    Raises:
+        RLEError: A broken mask, or one of another size, with its position.
 
     Examples:
         >>> from entity_api import overlapping_pairs
@@ -145,7 +150,19 @@ def overlapping_pairs(rles: Sequence[Mapping[str, Any]]) -> list[tuple[int, int,
         >>> overlapping_pairs([left, top])
         [(0, 1, 1)]
     """
-    common = np.triu(intersections(rles, rles), k=1)
-    first, second = np.nonzero(common)
-    order = np.argsort(-common[first, second], kind="stable")
-    return [(int(first[k]), int(second[k]), int(common[first[k], second[k]])) for k in order]
+    runs = runs_of(rles := code_masks(masks))
+    if not rles:
+        return []
+    one_group = np.zeros(runs.n, np.int64)
+    # Against a crowd a mask is measured by its own pixels, so that a share tells how many.
+    crowd = np.ones(runs.n, np.uint8)
+    height, least = size_of(rles[0])[0], np.finfo(np.float64).tiny
+    areas = runs.areas().tolist()
+    shares = _near.near(runs, runs, crowd, height, least, one_group, one_group).rows()
+    pairs = [
+        (first, second, round(share * areas[first]))
+        for first, row in enumerate(shares)
+        for second, share in row
+        if second > first
+    ]
+    return sorted(pairs, key=lambda pair: (-pair[2], *pair[:2]))

@@ -22,6 +22,8 @@ OverlapRule = Literal["score", "small-first", "large-first", "order"]
 USUAL_MAX_DET = 100
 # More than any image can have; the kernels count in 64 bits.
 MOST_DETS = 2**31 - 1
+# What ids to score may be.
+IDS = {"image_ids": int | str | np.integer, "category_ids": int | np.integer}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +123,13 @@ class EvalParams:
             raise ValueError("area_ranges must hold (smallest, largest) pairs in pixels")
         if self.iou_type not in get_args(IouType):
             raise ValueError(f"iou_type must be one of {get_args(IouType)}: {self.iou_type!r}")
+        for name, kinds in IDS.items():
+            given = getattr(self, name)
+            single = isinstance(given, str) or not hasattr(given, "__iter__")
+            if given is not None and (
+                single or not all(isinstance(i, kinds) and not isinstance(i, bool) for i in given)
+            ):
+                raise ValueError(f"{name} must be a list of ids: {given!r:.80}")
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1: {self.threads}")
 

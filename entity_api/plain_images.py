@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from entity_api import _events, _match, _near, _rle, _sweep
 from entity_api.borders import boundary_iou_of_runs
 from entity_api.boxes import iou_of_boxes
+from entity_api.columns import RecordError, Side
 from entity_api.counts import Codes, RLEError, pack
 from entity_api.groups import Groups, Idx
 from entity_api.overlap import visible_by
 from entity_api.params import EvalParams, OverlapRule
 from entity_api.rle import iou_of_counts
-from entity_api.tables import Detections, GroundTruth, RecordError, Side
+from entity_api.tables import Detections, GroundTruth
 
 __all__ = ["PlainImages", "Visible", "least_iou", "packed", "size_of"]
 

@@ -3,46 +3,34 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from entity_api.columns import (
+    RecordError,
+    Side,
+    areas_of,
+    boxes_of,
+    categories_of,
+    check_positions,
+    counts_of,
+    crowds_of,
+    locate,
+    plain,
+    rows_of,
+    settle,
+)
 from entity_api.counts import Codes, RLEError
-from entity_api.dense import array_of, code_mask, code_masks, scores_of
+from entity_api.dense import array_of, code_masks, scores_of
 from entity_api.loading import loaded
 from entity_api.shown import Shown
 
-__all__ = ["Detections", "GroundTruth", "RecordError"]
-
-Side = Literal["gt", "dt"]
+__all__ = ["Detections", "GroundTruth"]
 
 # Beyond it stand the infinities, and whole numbers that no float holds; nan compares with nothing.
 MAX_SCORE = float(np.finfo(np.float64).max)
-
-
-class RecordError(ValueError):
-    """Say which record of which side cannot be scored; ``idx`` is its position in the file.
-
-    Examples:
-        >>> from entity_api import RecordError, evaluate
-        >>> truth = {"images": [{"id": 7, "height": 2, "width": 2}], "annotations": []}
-        >>> try:
-        ...     evaluate(truth, [{"image_id": 8, "score": 0.9}])
-        ... except RecordError as error:
-        ...     print(error.side, error.idx, error.what, sep=": ")
-        dt: 0: image_id 8 is not among the images of the ground truth
-    """
-
-    def __init__(self, side: Side, idx: int, what: str) -> None:
-        super().__init__(f"{side} record {idx}: {what}")
-        self.side = side
-        self.idx = idx
-        self.what = what
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Without it an error of another process could not be read: it is made from its message.
-        return type(self), (self.side, self.idx, self.what)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -81,6 +69,16 @@ class GroundTruth(Shown):
     ids: Sequence[Any] | NDArray[np.int64]
     boxes: NDArray[np.float64] | None = None
     void: Sequence[Any] | None = None
+
+    def __post_init__(self) -> None:
+        settle(self, "ground truth", boxes=self.boxes is not None)
+        if not isinstance(self.image_ids, Sequence) and np.ndim(self.image_ids) != 1:
+            kind = type(self.image_ids).__name__
+            raise ValueError(f"ground truth: image_ids are a list, not {kind}")
+        n_images = len(self.image_ids)
+        if len(self.sizes) != n_images:
+            raise ValueError(f"ground truth has {n_images} image ids and {len(self.sizes)} sizes")
+        check_positions(self.image_idx, n_images, "gt")
 
     @classmethod
     def from_coco(
@@ -192,6 +190,12 @@ class Detections(Shown):
     boxes: NDArray[np.float64] | None = None
     areas: NDArray[np.float64] | None = None
 
+    def __post_init__(self) -> None:
+        settle(self, "detections", boxes=self.boxes is not None)
+        if not np.isfinite(self.scores).all():
+            idx = int(np.flatnonzero(~np.isfinite(self.scores))[0])
+            raise RecordError("dt", idx, f"score {self.scores[idx]} is not finite")
+
     @classmethod
     def from_coco(
         cls, records: Sequence[Mapping[str, Any]] | str | Path, gt: GroundTruth, boxes: bool = False
@@ -281,112 +285,3 @@ def _codes_of_image(
         what = f"image_id {image_id!r}, mask {error.idx}: {error}"
         raise RecordError(side, n_before + error.idx, what) from None
     return codes
-
-
-def plain(value: Any) -> Any:
-    """Return a number of an array's or a tensor's kind as Python's own, all else as it is."""
-    own = isinstance(value, int | float | str) and not isinstance(value, np.generic)
-    if value is None or own:
-        return value
-    found = array_of(value)
-    if found is None or found.size != 1 or found.dtype.hasobject:
-        return value
-    return found.reshape(-1)[0].item()
-
-
-def rows_of(rows: Any, what: str, side: Side | None = None) -> list[Mapping[str, Any]]:
-    """Return rows as a list, once each is seen to be a mapping.
-
-    Raises:
-        RecordError: One of a side's is none.
-        ValueError: They are no sequence, or one of another list is no mapping.
-    """
-    if isinstance(rows, str | bytes | Mapping) or not hasattr(rows, "__iter__"):
-        raise ValueError(f"{what} are a list, not {type(rows).__name__}")
-    listed = list(rows)
-    for idx, row in enumerate(listed):
-        if not isinstance(row, Mapping):
-            text = f"it is {type(row).__name__}, and not a mapping"
-            if side:
-                raise RecordError(side, idx, text)
-            raise ValueError(f"{what}, {idx}: {text}")
-    return listed
-
-
-def locate(image_ids: Sequence[Any], wanted: Sequence[Any], side: Side) -> NDArray[np.int64]:
-    """Return the position of each wanted id among the image ids."""
-    where = {image_id: idx for idx, image_id in enumerate(image_ids)}
-    wanted = [plain(image_id) for image_id in wanted]
-    if len(where) != len(image_ids):
-        raise ValueError("an image id stands twice among the images of the ground truth")
-    try:
-        # True is 1 as a key, and no id.
-        if bool not in set(map(type, wanted)):
-            return np.array([where[image_id] for image_id in wanted], np.int64)
-    except (KeyError, TypeError):  # unknown, or of a type that cannot be a key
-        pass
-    known = list(where)
-    idx = next(i for i, k in enumerate(wanted) if isinstance(k, bool) or k not in known)
-    what = f"image_id {wanted[idx]!r} is not among the images of the ground truth"
-    raise RecordError(side, idx, what)
-
-
-def counts_of(
-    records: Sequence[Mapping[str, Any]], sizes: NDArray[np.int64], side: Side
-) -> list[str]:
-    """Bring each record's segmentation to compressed counts of its image's size."""
-    out = []
-    for idx, (record, (height, width)) in enumerate(zip(records, sizes.tolist(), strict=True)):
-        try:
-            out.append(code_mask(record.get("segmentation"), (height, width))["counts"])
-        except RLEError as error:
-            what = f"{error} (image_id {record.get('image_id')!r})"
-            raise RecordError(side, idx, what) from None
-    return out
-
-
-def categories_of(records: Sequence[Mapping[str, Any]], side: Side) -> NDArray[np.int64]:
-    """Gather the category of each record, (N,), -1 where it names none."""
-    out = np.full(len(records), -1)
-    for idx, record in enumerate(records):
-        category_id = record.get("category_id")
-        if category_id is None:
-            continue
-        if not isinstance(category_id, int | np.integer) or abs(int(category_id)) >= 2**63:
-            raise RecordError(side, idx, f"category_id {category_id!r} is not a whole number")
-        out[idx] = category_id
-    return out
-
-
-def areas_of(records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Gather the area that each annotation states, (N,) in pixels, nan where it states none."""
-    out = np.full(len(records), np.nan)
-    for idx, record in enumerate(records):
-        area = record.get("area")
-        if area is None:
-            continue
-        if not isinstance(area, int | float | np.number):
-            raise RecordError("gt", idx, f"area {area!r} is not a number")
-        out[idx] = area if abs(area) != np.inf else np.nan
-    return out
-
-
-def crowds_of(records: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
-    """Gather which annotations are crowds, (N,); a missing flag, None and nan are none."""
-    out = np.zeros(len(records), bool)
-    for idx, record in enumerate(records):
-        flag = record.get("iscrowd")
-        if flag is None:
-            continue
-        if not isinstance(flag, int | float | np.number | np.bool_) or abs(flag) == np.inf:
-            raise RecordError("gt", idx, f"iscrowd {flag!r:.40} is not 0 or 1")
-        out[idx] = bool(flag) and flag == flag
-    return out
-
-
-def boxes_of(records: Sequence[Mapping[str, Any]], side: Side) -> NDArray[np.float64]:
-    """Gather the boxes of all records, (N, 4) xywh."""
-    for idx, record in enumerate(records):
-        if len(record.get("bbox") or ()) != 4:
-            raise RecordError(side, idx, "it has no bbox of four numbers")
-    return np.array([r["bbox"] for r in records], np.float64).reshape(-1, 4)

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _sweep
+from entity_api.columns import RecordError
 from entity_api.counts import Codes, RLEError, from_bounds, pack
-from entity_api.tables import Detections, GroundTruth, RecordError
+from entity_api.tables import Detections, GroundTruth
 
 __all__ = ["cut_to_labelled"]
 

@@ -279,7 +279,7 @@ def test_removal_names_the_callers_mask_and_wants_a_score_for_each():
     with pytest.raises(rle.RLEError) as error:
         remove_overlaps([sound, sound, broken], [0.1, 0.2, 0.9])
     assert error.value.idx == 2
-    with pytest.raises(ValueError, match="2 masks and 1 scores"):
+    with pytest.raises(ValueError, match="2 masks and scores of shape"):
         remove_overlaps([sound, sound], [0.5])
-    with pytest.raises(ValueError, match="0 masks and 1 scores"):
+    with pytest.raises(ValueError, match="0 masks and scores of shape"):
         remove_overlaps([], [0.5])

@@ -12,7 +12,7 @@ from datasets_read import read_coco
 from pycocotools.coco import COCO
 
 from entity_api import evaluate, rle
-from entity_api.tables import RecordError
+from entity_api.columns import RecordError
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats.coco import write_coco
 from entityseg_bench.io import InputError, cache_folder
