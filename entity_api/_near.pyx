@@ -91,9 +91,10 @@ cdef int64_t common_px(
 
     Where it cannot be ``least`` any more, what is returned is less than that.
     """
-    cdef int64_t common = 0, left_px, overlap
+    cdef int64_t common = 0, a_left, b_left, overlap
     cdef uint32_t a_start = a[0], a_stop = a_end[-1], start, end
-    cdef const uint32_t* passed
+    cdef const uint32_t* a_passed
+    cdef const uint32_t* b_passed
     cdef Py_ssize_t steps
     cdef bint a_ends, b_ends
     # Runs that lie before the other mask, or behind it, are not looked at.
@@ -101,12 +102,10 @@ cdef int64_t common_px(
     b += 2 * first_end_above(b, (b_end - b) // 2, a_start)
     a_end = a + 2 * min((a_end - a) // 2, first_end_above(a, (a_end - a) // 2, b_end[-1]) + 1)
     b_end = b + 2 * min((b_end - b) // 2, first_end_above(b, (b_end - b) // 2, a_stop) + 1)
-    left_px = pixels_in(a, a_end)
-    if left_px < least or pixels_in(b, b_end) < least:
-        return 0
-    while a < a_end and b < b_end and common + left_px >= least:
+    a_left, b_left = pixels_in(a, a_end), pixels_in(b, b_end)
+    while a < a_end and b < b_end and common + min(a_left, b_left) >= least:
         steps = min(STEPS_BETWEEN_LOOKS, min(a_end - a, b_end - b) // 2)
-        passed = a
+        a_passed, b_passed = a, b
         while steps:
             steps -= 1
             start = max(a[0], b[0])
@@ -118,7 +117,8 @@ cdef int64_t common_px(
             b_ends = b[1] <= a[1]
             a += 2 * a_ends
             b += 2 * b_ends
-        left_px -= pixels_in(passed, a)
+        a_left -= pixels_in(a_passed, a)
+        b_left -= pixels_in(b_passed, b)
     return common
 
 

@@ -37,6 +37,8 @@ MAX_SCORE = float(np.finfo(np.float64).max)
 class GroundTruth(Shown):
     """Hold the images of an evaluation and their G annotated segments.
 
+    Columns may be given as lists or tensors; they become arrays.
+
     Attributes:
         image_ids: (I,) ids from the file, each once.
         sizes: (I, 2) height and width in pixels.
@@ -51,6 +53,10 @@ class GroundTruth(Shown):
         void: (I,) counts of the pixels that belong to no segment and must not count against a
             detection, None where there are none. A detection is cut to the other pixels, and one
             that has none of those is ignored.
+
+    Raises:
+        RecordError: A segment of an image beyond the last one.
+        ValueError: Columns of other kinds or lengths.
 
     Examples:
         >>> from entity_api import GroundTruth
@@ -169,6 +175,8 @@ class GroundTruth(Shown):
 class Detections(Shown):
     """Hold D predicted segments.
 
+    Columns may be given as lists or tensors; they become arrays.
+
     Attributes:
         image_idx: (D,) position of each one's image in the ground truth.
         counts: (D,) as those of the ground truth.
@@ -176,6 +184,10 @@ class Detections(Shown):
         scores: (D,) finite, higher is surer.
         boxes: (D, 4) COCO xywh in pixels, for box AP only.
         areas: (D,) pixels that put each into its area range; the mask's own, or the box's, if None.
+
+    Raises:
+        RecordError: A score that is not finite.
+        ValueError: Columns of other kinds or lengths.
 
     Examples:
         >>> from entity_api import Detections
