@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams, EvalResult, EvalState, _resample
-from entity_api.groups import repeated
+from entity_api.groups import as_idx, repeated
 from entity_api.result import Matches
 
 __all__ = ["Columns", "Evidence", "image_precision", "matches_of", "precision_at_recall"]
@@ -109,6 +109,7 @@ def image_precision(
     """
     needed = hits_needed(np.array(params.rec_thrs), n_gt)
     curves = np.empty(needed.shape)
+    images, start = as_idx(images), as_idx(start)
     _resample.image_precision(images, start, hits, wrong.view(np.uint8), needed, curves)
     return curves
 
@@ -266,7 +267,7 @@ class Evidence:
             start=start.astype(np.int64),
             thr=thr.astype(np.int32),
             kind=kind[i, thr],
-            ties=of_all[np.argsort(-of_all[:, 2], kind="stable")],
+            ties=as_idx(of_all[np.argsort(-of_all[:, 2], kind="stable")]),
         )
 
     def precision(self, weights: Ints) -> Iterator[tuple[slice, Floats]]:
