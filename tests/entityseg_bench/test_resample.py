@@ -73,7 +73,7 @@ def squares(rng, n_images, n_gt, n_dt, shake, scores=None):
 
 def written_out(gt, dt, weights):
     """Write image i ``weights[i]`` times, under new ids in the order of the old ones."""
-    copies = np.repeat(np.arange(len(weights)), weights)
+    copies = np.repeat(np.arange(len(weights)), weights.astype(np.intp))
     sides = []
     for side in (gt, dt):
         rows = [np.flatnonzero(side.image_idx == idx) for idx in copies]
