@@ -92,7 +92,7 @@ cdef int64_t common_px(
     Where it cannot be ``least`` any more, what is returned is less than that.
     """
     cdef int64_t common = 0, a_left, b_left, overlap
-    cdef uint32_t a_start = a[0], a_stop = a_end[-1], start, end
+    cdef uint32_t a_start = a[0], a_stop = (a_end - 1)[0], start, end
     cdef const uint32_t* a_passed
     cdef const uint32_t* b_passed
     cdef Py_ssize_t steps
@@ -100,7 +100,7 @@ cdef int64_t common_px(
     # Runs that lie before the other mask, or behind it, are not looked at.
     a += 2 * first_end_above(a, (a_end - a) // 2, b[0])
     b += 2 * first_end_above(b, (b_end - b) // 2, a_start)
-    a_end = a + 2 * min((a_end - a) // 2, first_end_above(a, (a_end - a) // 2, b_end[-1]) + 1)
+    a_end = a + 2 * min((a_end - a) // 2, first_end_above(a, (a_end - a) // 2, (b_end - 1)[0]) + 1)
     b_end = b + 2 * min((b_end - b) // 2, first_end_above(b, (b_end - b) // 2, a_stop) + 1)
     a_left, b_left = pixels_in(a, a_end), pixels_in(b, b_end)
     while a < a_end and b < b_end and common + min(a_left, b_left) >= least:

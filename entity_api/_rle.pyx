@@ -112,7 +112,7 @@ cdef class Runs:
         cdef int code
         if pixels > MAX_PIXELS:
             raise ValueError("an image of 2**32 pixels or more cannot be held as runs")
-        every = np.arange(n) if rows is None else rows
+        every = np.arange(n, dtype=np.int64) if rows is None else rows
         cdef const int64_t[::1] chosen = np.ascontiguousarray(every)
         for i in range(n):
             if not 0 <= chosen[i] < codes.n:

@@ -108,7 +108,7 @@ def column_runs(mask: Mapping[str, Any]) -> NDArray[np.int64]:
     first, last = runs[:, 0] // height, (runs[:, 1] - 1) // height
     if (first == last).all():
         return runs
-    n_columns = last - first + 1
+    n_columns = (last - first + 1).astype(np.intp)
     owner = np.repeat(np.arange(len(runs)), n_columns)
     nth = np.arange(len(owner)) - np.repeat(np.cumsum(n_columns) - n_columns, n_columns)
     top = (first[owner] + nth) * height

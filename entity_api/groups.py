@@ -12,7 +12,7 @@ from entity_api.params import EvalParams
 from entity_api.shown import Shown
 from entity_api.tables import Detections, GroundTruth
 
-__all__ = ["Groups", "by_score_descending", "group", "rising"]
+__all__ = ["Groups", "as_idx", "by_score_descending", "group", "repeated", "rising"]
 
 Idx = NDArray[np.int64]
 
@@ -120,7 +120,8 @@ def _columns(ordered: Idx, dt_category: Idx, of: _Fixed | Groups) -> _Columns:
     """Cut ordered records to the ranks that count, and find where their groups begin."""
     keys = dt_category[ordered] * len(of.place) + of.dt_place[ordered]
     first = np.flatnonzero(np.diff(keys, prepend=-1))
-    ranks = np.arange(len(keys)) - np.repeat(first, np.diff(first, append=len(keys)))
+    ranks = np.arange(len(keys), dtype=np.int64)
+    ranks -= np.repeat(first, np.diff(first, append=len(keys)))
     kept = ranks < of.max_det
     records = ordered
     if not kept.all():
@@ -131,7 +132,7 @@ def _columns(ordered: Idx, dt_category: Idx, of: _Fixed | Groups) -> _Columns:
         ranks,
         _starts(dt_category[records], len(of.category_ids)),
         keys[first],
-        np.append(first, len(keys)),
+        as_idx(np.append(first, len(keys))),
     )
 
 
@@ -184,10 +185,10 @@ def group(
     of = _Fixed(place, dt_place, category_ids, max(params.max_dets))
     ordered = ordered[dt_category[ordered] >= 0]
     return Groups(
-        images=np.flatnonzero(scored),
+        images=as_idx(np.flatnonzero(scored)),
         dt_order=dt_order,
         dt_start=_starts(dt_place[dt_order], n_images),
-        gt_order=np.argsort(gt.image_idx, kind="stable"),
+        gt_order=as_idx(np.argsort(gt.image_idx, kind="stable")),
         gt_start=_starts(gt.image_idx, n_images),
         dt_category=dt_category,
         gt_category=gt_category,
@@ -199,7 +200,7 @@ def group(
 
 def by_score_descending(scores: NDArray[np.float64]) -> Idx:
     """Return positions sorted by score descending; of equal scores the earlier one comes first."""
-    order = np.argsort(-scores)
+    order = as_idx(np.argsort(-scores))
     ordered = scores[order]
     falls = ordered[1:] < ordered[:-1]
     if falls.all():
@@ -214,6 +215,16 @@ def by_score_descending(scores: NDArray[np.float64]) -> Idx:
     place.sort()
     place &= 2**32 - 1
     return place
+
+
+def as_idx(positions: NDArray[np.intp]) -> Idx:
+    """Return positions as the kernels read them; numpy finds them in the machine's width."""
+    return positions.astype(np.int64, copy=False)
+
+
+def repeated(values: NDArray[Any], n: Idx) -> NDArray[Any]:
+    """Repeat each value n times; numpy takes numbers of the machine's width only."""
+    return np.repeat(values, n.astype(np.intp, copy=False))
 
 
 def _stable(values: Idx, n: int) -> Idx:

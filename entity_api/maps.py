@@ -74,7 +74,7 @@ def map_overlaps(first: NDArray[Any], second: NDArray[Any]) -> MapOverlaps:
     # Before the first start of the second map the index would be -1. Such runs have length 0, so
     # any label will do.
     column = second_idx[np.maximum(np.cumsum(~is_first) - 1, 0)]
-    code = row * len(columns) + column
+    code = row.astype(np.int64, copy=False) * len(columns) + column
     n_codes = len(rows) * len(columns)
     if n_codes <= max(FEW_PAIRS, len(code)):
         counted = np.bincount(code, weights=lengths, minlength=n_codes)

@@ -80,7 +80,8 @@ def count(
     code *= span
     code += gt.astype(np.intp, copy=False)
     table = np.bincount(code.ravel(), minlength=span * span).reshape(span, span)
-    return np.vstack([table[:n_classes, :n_classes], table[ignore, :n_classes]])
+    counted = np.vstack([table[:n_classes, :n_classes], table[ignore, :n_classes]])
+    return counted.astype(np.int64, copy=False)
 
 
 def _check_labels(side: str, labels: NDArray[Any], n_classes: int, ignore: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api.curves import precision_and_recall
-from entity_api.groups import group, rising
+from entity_api.groups import as_idx, group, repeated, rising
 from entity_api.overlap import Overlap
 from entity_api.result import EvalResult, Matches, Scored, summarize
 from entity_api.state_arrays import ABSENT, KEYS, StateArrays, bare
@@ -85,7 +85,7 @@ class EvalState(StateArrays):
         records, rows = _outcomes(result)
         dt_key = groups.dt_category[records] * len(scored) + position[result.dt.image_idx[records]]
         gt_image = np.empty(len(groups.gt_order), np.int64)
-        gt_image[groups.gt_order] = np.repeat(np.arange(n_images), np.diff(groups.gt_start))
+        gt_image[groups.gt_order] = repeated(np.arange(n_images), np.diff(groups.gt_start))
         counted = groups.gt_category >= 0
         gt_key = groups.gt_category * len(scored) + position[gt_image]
         keys = np.union1d(dt_key, gt_key[counted])
@@ -107,7 +107,7 @@ class EvalState(StateArrays):
             group_category=category,
             group_image=image,
             n_gt=n_gt,
-            n_dt=np.bincount(np.searchsorted(keys, dt_key), minlength=len(keys)),
+            n_dt=as_idx(np.bincount(np.searchsorted(keys, dt_key), minlength=len(keys))),
             scores=result.dt.scores[records],
             codes=codes.astype(np.int32),
             patterns=patterns.reshape(len(patterns), 2, n_areas, len(params.iou_thrs)),
@@ -169,16 +169,17 @@ class EvalState(StateArrays):
             self,
             params=dataclasses.replace(self.params, category_ids=tuple(category_ids)),
             category_ids=list(category_ids),
-            group_category=where[self.group_category],
+            group_category=as_idx(where)[self.group_category],
         )
 
     def ranked(self, removed: bool) -> Pass:
         """Rank the detections of a pass, with overlaps ``removed`` or as submitted."""
-        group = np.repeat(np.arange(len(self.n_dt)), self.n_dt)
-        at = np.flatnonzero(self.patterns[:, int(removed), 0, 0][self.codes] != ABSENT)
+        group = repeated(np.arange(len(self.n_dt), dtype=np.int64), self.n_dt)
+        at = as_idx(np.flatnonzero(self.patterns[:, int(removed), 0, 0][self.codes] != ABSENT))
         group = group[at]
         first = np.flatnonzero(np.diff(group, prepend=-1))
-        ranks = np.arange(len(at)) - np.repeat(first, np.diff(first, append=len(at)))
+        ranks = np.arange(len(at), dtype=np.int64)
+        ranks -= np.repeat(first, np.diff(first, append=len(at)))
         return Pass(at, ranks, group)
 
     def finish(self) -> EvalResult:
@@ -276,8 +277,10 @@ def _distinct(rows: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Ints]:
     # Words of 31 numbers sort much faster than rows.
     for start in range(0, rows.shape[1], 31):
         part = rows[:, start : start + 31].astype(np.int64)
-        _, word = np.unique(part @ 4 ** np.arange(part.shape[1]), return_inverse=True)
-        _, code = np.unique(code * (word.max(initial=0) + 1) + word, return_inverse=True)
+        digits = 4 ** np.arange(part.shape[1], dtype=np.int64)
+        _, word = np.unique(part @ digits, return_inverse=True)
+        code = as_idx(code) * (word.max(initial=0) + 1) + word
+        _, code = np.unique(code, return_inverse=True)
     _, first = np.unique(code, return_index=True)
     table, place = np.unique(rows[first], axis=0, return_inverse=True)
     return table, place.reshape(-1)[code]
@@ -286,7 +289,7 @@ def _distinct(rows: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Ints]:
 def _spread(starts: Ints, lengths: Ints) -> Ints:
     """List the members of groups that begin at some positions, group after group."""
     ends = np.cumsum(lengths)
-    return np.arange(int(lengths.sum())) + np.repeat(starts - (ends - lengths), lengths)
+    return np.arange(int(lengths.sum())) + repeated(starts - (ends - lengths), lengths)
 
 
 def _rows(patterns: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from entity_api.groups import repeated
 from entity_api.params import EvalParams
 from entity_api.state_file import StateError, read_arrays, write_arrays
 
@@ -165,7 +166,7 @@ class StateArrays:
     def _n_matched(self) -> Ints:
         """Count the true positives of each category, (K, 2, A, T)."""
         n_codes = max(len(self.patterns), 1)
-        keys = np.repeat(self.group_category, self.n_dt) * n_codes + self.codes
+        keys = repeated(self.group_category, self.n_dt) * n_codes + self.codes
         n = np.zeros((len(self.category_ids), *self.patterns.shape[1:]), np.int64)
         found, often = np.unique(keys, return_counts=True)
         for key, count in zip(found.tolist(), often.tolist(), strict=True):

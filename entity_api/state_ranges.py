@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api.curves import Ranked
-from entity_api.groups import Idx, by_score_descending
+from entity_api.groups import Idx, by_score_descending, repeated
 from entity_api.state_arrays import ABSENT, StateArrays
 
 __all__ = ["AT_ONCE", "RankedState"]
@@ -77,7 +77,7 @@ def pass_ranks(state: StateArrays, removed: bool) -> NDArray[np.integer]:
         own = has_rank[state.codes[at]]
         seen = np.concatenate([[0], np.cumsum(own)])
         before = seen[starts[first:last] - starts[first]]
-        rank = seen[:-1] - np.repeat(before, state.n_dt[first:last])
+        rank = seen[:-1] - repeated(before, state.n_dt[first:last])
         ranks[at] = np.where(own, np.minimum(rank, most), most)
     return ranks
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from entity_api import _sweep
 from entity_api.columns import RecordError
 from entity_api.counts import Codes, RLEError, from_bounds, pack
+from entity_api.groups import as_idx
 from entity_api.tables import Detections, GroundTruth
 
 __all__ = ["cut_to_labelled"]
@@ -49,7 +50,7 @@ def cut_to_labelled(gt: GroundTruth, dt: Detections) -> tuple[Detections, NDArra
         return dt, on_void
     counts = [dt.counts[idx] for idx in range(len(dt.image_idx))]
     codes = Codes(counts)
-    order = np.argsort(dt.image_idx, kind="stable")
+    order = as_idx(np.argsort(dt.image_idx, kind="stable"))
     starts = np.searchsorted(dt.image_idx[order], np.arange(len(gt.image_ids) + 1))
     for image_idx, void in enumerate(gt.void):
         rows = order[starts[image_idx] : starts[image_idx + 1]]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from entity_api import Detections, GroundTruth
 from entity_api import rle as rle_codes
 from entity_api.counts import Codes, RLEError, pack
+from entity_api.groups import as_idx
 from entity_api.shown import Shown
 from entityseg_bench.categories import Task
 from entityseg_bench.io import InputError
@@ -149,7 +150,7 @@ class Segments(Shown):
 
     @functools.cached_property
     def _by_image(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        order = np.argsort(self.image_idx, kind="stable")
+        order = as_idx(np.argsort(self.image_idx, kind="stable"))
         return order, np.searchsorted(self.image_idx[order], np.arange(len(self.images) + 1))
 
     def of_image(self, image_idx: int) -> NDArray[np.int64]:
@@ -171,7 +172,7 @@ class Segments(Shown):
     @functools.cached_property
     def n_per_image(self) -> NDArray[np.int64]:
         """(I,) number of segments of each image."""
-        return np.bincount(self.image_idx[self.image_idx >= 0], minlength=len(self.images))
+        return as_idx(np.bincount(self.image_idx[self.image_idx >= 0], minlength=len(self.images)))
 
     @functools.cached_property
     def counts_and_faults(self) -> tuple[Codes | list[Any], Faults]:

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from entity_api import _borders, _cover, _rle, _sweep, rle
 from entity_api.borders import inner_borders, reach_of
+from entity_api.groups import as_idx
 from entity_api.overlap import codes_of
 from entityseg_bench.resampling.weighted import IGNORED, TRUE_POSITIVE
 
@@ -140,7 +141,7 @@ class Judged:
         if image.submitted is not image.judged:
             _, _, submitted_iou = _compare(image, spans, image.submitted, gt_area)
         covers = (common >= HALF * gt_area) & (common > 0)
-        best = iou.argmax(axis=1) if len(gt_area) else np.zeros(len(dt_area), np.int64)
+        best = as_idx(iou.argmax(axis=1)) if len(gt_area) else np.zeros(len(dt_area), np.int64)
         best_iou = iou.max(axis=1, initial=0)
         wrong = (outcome == 0).any(axis=0)
         near = np.flatnonzero(wrong & (best_iou >= LEAST_IOU))
@@ -276,8 +277,8 @@ def pixels_by_outline(image: Image, rows: Ints, entities: Ints) -> Ints:
     compared, which = np.unique(entities, return_inverse=True)
     dt_bands = inner_borders(image.judged, image.size, reach, rows)
     gt_bands = inner_borders(image.gt, image.size, reach, compared)
-    at = np.arange(len(rows))
+    at = np.arange(len(rows), dtype=np.int64)
     of_dt = dt_bands.areas() - _borders.common_pixels(dt_bands, at, image.gt, entities)
     of_gt = gt_bands.areas()[which]
-    of_gt -= _borders.common_pixels(image.judged, rows, gt_bands, which)
+    of_gt -= _borders.common_pixels(image.judged, rows, gt_bands, as_idx(which))
     return np.asarray(of_dt + of_gt)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from entity_api import Detections, EvalResult, GroundTruth, _cover
 from entity_api.counts import Codes, pack
+from entity_api.groups import as_idx
 from entityseg_bench.errors.kinds import LEAST_IOU, MERGED, NONE, Image, Judged
 from entityseg_bench.resampling.weighted import matches_of
 
@@ -157,7 +158,7 @@ class _Masks:
             size=size,
             submitted=submitted,
             judged=judged,
-            rows=by_record[np.searchsorted(all_rows, records, sorter=by_record)],
+            rows=as_idx(by_record[np.searchsorted(all_rows, records, sorter=by_record)]),
             gt=pack(self.gt_codes, size, gt_rows),
             crowd=self.gt.iscrowd[gt_rows],
             disjoint=self.removed or not overlaps,

@@ -14,6 +14,7 @@ import msgspec
 from entityseg_bench.io import InputError, decode_json, read_bytes
 
 __all__ = [
+    "IMAGE",
     "as_utf8",
     "decoded",
     "encoded",
@@ -42,6 +43,8 @@ UNMARKED = {
 
 EXCHANGED = "Predictions are read from such files; are GT and PRED exchanged? GT comes first."
 ARCHIVES = {b"7z\xbc\xaf": "7z", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "Zstandard"}
+# What `foreign` is told where a picture is wanted.
+IMAGE = "an image"
 PICTURES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF"}
 # Keys that no format has which is read -> whose they are.
 OTHER_TOOLS = {
@@ -222,7 +225,7 @@ def _told(head: bytes, data: bytes, wanted: str) -> tuple[str, str] | None:
         )
         return "this is a NumPy array (.npy).", hint
     for magic, name in PICTURES.items():
-        if head.startswith(magic):
+        if head.startswith(magic) and wanted != IMAGE:
             return f"this is a picture ({name}).", "Name the folder of the maps, or the JSON file."
     if PYTHON.match(head):
         return f"this is what Python's print shows, not {wanted}.", "Write it with json.dump."

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entityseg_bench.formats.json_files import foreign
+from entityseg_bench.formats.json_files import IMAGE, foreign
 from entityseg_bench.io import InputError, atomic_path, open_regular, read_bytes
 
 __all__ = [
@@ -88,7 +88,7 @@ def _other(path: Path, head: bytes) -> tuple[str, str] | None:
     """Say what a file is that should be a picture, and what to do; None where it cannot be told."""
     if not head or head.startswith(SIGNATURE) or path.stat().st_size > MOST_TEXT:
         return None
-    fault = foreign(path, read_bytes(path), "an image")
+    fault = foreign(path, read_bytes(path), IMAGE)
     return (fault.what, fault.hint) if fault else None
 
 

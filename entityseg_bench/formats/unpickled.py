@@ -230,8 +230,14 @@ def _read_zip(data: bytes) -> Any:
                 raise Refused("a packed file (torch.save packs none)")
             return archive.read(name)
 
+        # A file says where it was written by a big-endian machine; old files say nothing.
+        told = f"{folder}byteorder"
+        is_big = told in archive.namelist() and member(told) == b"big"
+
         def storage(key: str, kind: Storage, n: int) -> NDArray[Any]:
-            flat = np.frombuffer(member(f"{folder}data/{key}"), kind.dtype)
+            stored = np.dtype(kind.dtype)
+            stored = stored.newbyteorder(">") if is_big else stored
+            flat = np.frombuffer(member(f"{folder}data/{key}"), stored)
             if n > flat.size:
                 raise Refused(f"a storage of {flat.size} values that should have {n}")
             return flat

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import _rle
+from entity_api.groups import as_idx
 from entityseg_bench.report import _outlines
 
 __all__ = ["grid_size", "sample", "trace"]
@@ -37,7 +38,7 @@ def _cells(size: tuple[int, int], grid: tuple[int, int]) -> Cells:
     at = ((np.arange(grid[1]) + 0.5) * width / grid[1]).astype(np.int64)
     column_of[at] = np.arange(grid[1])
     middles = ((np.arange(grid[0]) + 0.5) * height / grid[0]).astype(np.int64)
-    return Cells(column_of, np.searchsorted(middles, np.arange(height + 1)))
+    return Cells(column_of, as_idx(np.searchsorted(middles, np.arange(height + 1))))
 
 
 def sample(
@@ -55,7 +56,7 @@ def sample(
         (height, width) position of the mask on top, -1 where none is.
     """
     owner = np.full(grid[::-1], -1, np.int32)
-    _outlines.sample(masks, order, size[0], *_cells(size, grid), owner)
+    _outlines.sample(masks, as_idx(order), size[0], *_cells(size, grid), owner)
     return np.ascontiguousarray(owner.T)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams, EvalResult, EvalState, _resample
+from entity_api.groups import as_idx, repeated
 from entity_api.result import Matches
 
 __all__ = ["Columns", "Evidence", "image_precision", "matches_of", "precision_at_recall"]
@@ -108,6 +109,7 @@ def image_precision(
     """
     needed = hits_needed(np.array(params.rec_thrs), n_gt)
     curves = np.empty(needed.shape)
+    images, start = as_idx(images), as_idx(start)
     _resample.image_precision(images, start, hits, wrong.view(np.uint8), needed, curves)
     return curves
 
@@ -139,9 +141,9 @@ class Columns:
         n_images = len(groups.place)
         own = slice(int(groups.category_start[k]), int(groups.category_start[k + 1]))
         lengths = np.diff(groups.group_start)
-        place = np.repeat(groups.group_keys, lengths)[own] % max(n_images, 1)
+        place = repeated(groups.group_keys, lengths)[own] % max(n_images, 1)
         gt_image = np.empty(len(groups.gt_order), np.int64)
-        gt_image[groups.gt_order] = np.repeat(np.arange(n_images), np.diff(groups.gt_start))
+        gt_image[groups.gt_order] = repeated(np.arange(n_images), np.diff(groups.gt_start))
         counts = ~matches.gt_ignored[area] & (groups.gt_category == k)
         return cls(
             records=groups.records[own],
@@ -265,7 +267,7 @@ class Evidence:
             start=start.astype(np.int64),
             thr=thr.astype(np.int32),
             kind=kind[i, thr],
-            ties=of_all[np.argsort(-of_all[:, 2], kind="stable")],
+            ties=as_idx(of_all[np.argsort(-of_all[:, 2], kind="stable")]),
         )
 
     def precision(self, weights: Ints) -> Iterator[tuple[slice, Floats]]:
@@ -305,7 +307,7 @@ class Evidence:
         group = np.cumsum(~self.tied)
         sets = []
         for weight in weights:
-            n_copies = weight[self.source]
+            n_copies = weight[self.source].astype(np.intp)
             written = np.repeat(np.arange(len(n_copies)), n_copies)
             copy = np.arange(len(written)) - np.repeat(np.cumsum(n_copies) - n_copies, n_copies)
             written = written[np.lexsort((written, copy, group[written]))]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams
+from entity_api.groups import repeated
 from entityseg_bench import formats
 from entityseg_bench.check import Collector, Problem, Report, problem_of, reported, stop
 from entityseg_bench.formats import Inputs, Opened
@@ -220,7 +221,7 @@ def _joined(
 
 def _counted(truth: Truth, n_per_image: Ints, path: str | Path) -> Segments:
     """Return a table with so many segments of each image, for rules that only count them."""
-    image_idx = np.repeat(np.arange(len(n_per_image)), n_per_image)
+    image_idx = repeated(np.arange(len(n_per_image)), n_per_image)
     about = {"task": truth.images.task, "where_from": str(path)}
     ids = np.arange(len(image_idx))
     return Segments.make(truth.images.images, image_idx, ListMasks([]), ids, **about)

@@ -100,7 +100,7 @@ def test_runs_take_every_kind_of_text():
     with pytest.raises(IndexError):
         codes[len(codes)]
     with pytest.raises(IndexError):
-        _rle.Runs(codes, 6, np.array([len(codes)]))
+        _rle.Runs(codes, 6, np.array([len(codes)], np.int64))
     # In a JSON literal the one character that JSON escapes stands doubled; it codes 32 + 12.
     counts = [12 + 32 * 3]
     assert write_counts(counts) == b"\\3"
@@ -134,7 +134,7 @@ def test_segmentations_are_split():
         b'{"size": [3, 2], "counts": "2", "size": [2, 3]}',
         b'{"size": [2, 3], "counts": "231"}',
     ]  # fmt: skip
-    slots = np.array([0, 1] * 3 + [0] * 5)
+    slots = np.array([0, 1] * 3 + [0] * 5, np.int64)
     raws = [msgspec.Raw(text) for text in texts]
     codes, sizes, odd = _codes.split_segmentations(raws, slots, parse)
     assert odd == [6, 7]

@@ -18,7 +18,7 @@ def disjoint_masks(draw, pixels):
     """Cut some pixels in a row into masks (N, P), each of many runs in any order."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n, of_many = draw(st.integers(0, 8)), draw(st.integers(1, 4))
-    ids = rng.integers(-of_many, n + 1, pixels).repeat(rng.integers(1, 4, pixels))[:pixels]
+    ids = rng.integers(-of_many, n + 1, pixels).repeat(rng.integers(1, 4, pixels, np.intp))[:pixels]
     # Nothing in the rest: all runs in few of the blocks that an image is divided into.
     ids[rng.integers(0, pixels + 1) :] = 0
     return np.array([ids == mask for mask in range(1, n + 1)], bool).reshape(n, pixels)
@@ -101,7 +101,7 @@ def test_near_among_many():
     at = rng.permutation(200)
     gt = (np.arange(2000) // 10) == at[:, None]
     dt = np.roll(gt, 2, axis=1)[:150]
-    no_crowd, groups = np.zeros(200, np.uint8), np.zeros(200, int)
+    no_crowd, groups = np.zeros(200, np.uint8), np.zeros(200, np.int64)
     found = _near.near(runs_of(dt), runs_of(gt), no_crowd, 5, 0.5, groups[:150], groups)
     # Of 10 pixels each, 8 are shared: 8 of 12.
     assert found.rows() == [[(d, 8 / 12)] for d in range(150)]
@@ -211,9 +211,10 @@ def test_match_image(seed, n_dt, n_gt):
     dt_area, gt_area = (rng.integers(0, 12, n).astype(float) for n in (n_dt, n_gt))
     crowd = (rng.random(n_gt) < 0.3).astype(np.uint8)
     dt_group, gt_group = (rng.integers(-1, rng.integers(1, 3), n) for n in (n_dt, n_gt))
-    dt_records, gt_records = rng.permutation(n_dt + 4)[:n_dt], rng.permutation(n_gt + 3)[:n_gt]
+    dt_records = rng.permutation(np.arange(n_dt + 4, dtype=np.int64))[:n_dt]
+    gt_records = rng.permutation(np.arange(n_gt + 3, dtype=np.int64))[:n_gt]
     # By group, or in any order.
-    columns = np.full(n_dt, -1)
+    columns = np.full(n_dt, -1, np.int64)
     rows = np.flatnonzero(dt_group >= 0)
     rows = rows[np.argsort(dt_group[rows], kind="stable")] if seed % 2 else rng.permutation(rows)
     columns[rows] = 2 + np.arange(len(rows))
@@ -257,15 +258,15 @@ def test_match_image(seed, n_dt, n_gt):
 def test_of_equal_ious_the_later_ground_truth_matches():
     """A quirk of cocoapi that parity rests on."""
     outcome, dt_gt = np.zeros((1, 1, 1), np.int8), np.zeros((1, 1, 1), np.int32)
-    gt_dt, one, two = np.full((1, 1, 2), -1, np.int32), np.zeros(1, int), np.array([0, 1])
+    gt_dt, one, two = np.full((1, 1, 2), -1, np.int32), np.zeros(1, np.int64), np.zeros(2, np.int64)
     _match.match_image(
-        _near.of_dense(np.array([[0.8, 0.8]]), 0.5, one, np.zeros(2, int)),
+        _near.of_dense(np.array([[0.8, 0.8]]), 0.5, one, two),
         _match.Target(
             np.array([0.5]), np.array([[0.0, 99.0]]), outcome, dt_gt, gt_dt,
             np.zeros((1, 2), np.uint8), np.zeros((1, 1), np.int8),
         ),
-        one, one, two, np.array([4.0]), np.array([4.0, 4.0]), np.zeros(2, np.uint8),
-        np.zeros(2, int),
+        one, one, np.array([0, 1], np.int64), np.array([4.0]), np.array([4.0, 4.0]),
+        np.zeros(2, np.uint8), two,
     )  # fmt: skip
     assert dt_gt.item() == 1
     assert gt_dt.tolist() == [[[-1, 0]]]
@@ -283,7 +284,7 @@ def curve(outcome, order, score, n_gt, thrs, cuts=()):
 def test_precision_of_four_detections():
     """Right, wrong, right, ignored; three entities: recall 1/3 at precision 1, 2/3 at 2/3."""
     precision, score_at, recall = curve(
-        np.array([2, 1, 0, 1], np.int8), np.array([1, 2, 3, 0]),
+        np.array([2, 1, 0, 1], np.int8), np.array([1, 2, 3, 0], np.int64),
         np.array([0.9, 0.8, 0.7, 0.1]), 3, np.array([0.0, 0.3, 0.5, 0.9]),
     )  # fmt: skip
     assert recall == 2 / 3
@@ -299,7 +300,7 @@ def test_precision_at_recall(outcome, n_gt, data):
     score = np.linspace(1, 0, len(outcome)) if outcome else np.zeros(0)
     thrs = np.array([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
     # Stored from the lowest score to the highest; added at once, or in parts.
-    order = np.arange(len(outcome))[::-1].copy()
+    order = np.arange(len(outcome), dtype=np.int64)[::-1].copy()
     stored, cuts = np.array(outcome[::-1], np.int8), st.lists(st.integers(0, len(outcome)))
     found = curve(stored, order, score, n_gt, thrs)
     precision, score_at, reached = found

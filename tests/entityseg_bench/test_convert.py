@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets_read import read_coco, read_panoptic
+from squares import square
 
 from entityseg_bench import convert as conversion
 from entityseg_bench.categories import table
@@ -103,12 +104,6 @@ def test_a_broken_run_goes_on(demo: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert written == [0, 1, 2, 1, *range(2, len(source))]
     assert not journal.exists()
     assert filecmp.cmp(tmp_path / "p.json", tmp_path / "whole.json", shallow=False)
-
-
-def square(idx: int) -> int:
-    if idx == 7:
-        raise InputError("f", "w", "seven", "do not")
-    return idx * idx
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -13,6 +13,7 @@ import pytest
 from entityseg_bench import cli, parser
 from entityseg_bench.completion import SHELLS, completion, words_of
 
+ROOT = Path(__file__).parents[2]
 GT = {
     "images": [{"id": 1, "file_name": "a.jpg", "height": 2, "width": 2}],
     "annotations": [
@@ -53,10 +54,12 @@ def test_a_verb_of_the_models_names_the_extra_that_it_needs(verb, monkeypatch, c
 @pytest.mark.parametrize("command", ["baselines.predict", "baselines.train"])
 def test_a_module_of_the_models_says_in_a_sentence_that_torch_is_missing(command):
     """Without `site` no installed library is found, torch least of all."""
+    if not (ROOT / "baselines").is_dir():
+        pytest.skip("the packages are not beside the installed tests")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-S", "-m", command, "--help"],
-        cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True,
+        cwd=ROOT, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2
     hint = "run: pip install 'entityseg-bench[baselines]'"

@@ -33,11 +33,11 @@ def squares(rng, n_images, n_gt, n_dt, shake, scores=None):
 
     Some images have no entities, some no detections; one entity of ten is a crowd.
     """
-    gt_image = np.repeat(np.arange(n_images), rng.integers(0, n_gt + 1, n_images))
+    gt_image = np.repeat(np.arange(n_images), rng.integers(0, n_gt + 1, n_images, np.intp))
     gt_boxes = np.hstack(
         [rng.uniform(0, 300, (len(gt_image), 2)), rng.lognormal(4, 0.8, (len(gt_image), 2))]
     )
-    n_each = rng.integers(0, n_dt + 1, n_images)
+    n_each = rng.integers(0, n_dt + 1, n_images, np.intp)
     dt_image = np.repeat(np.arange(n_images), n_each)
     boxes = np.hstack(
         [rng.uniform(0, 300, (len(dt_image), 2)), rng.lognormal(4, 0.8, (len(dt_image), 2))]
@@ -73,7 +73,7 @@ def squares(rng, n_images, n_gt, n_dt, shake, scores=None):
 
 def written_out(gt, dt, weights):
     """Write image i ``weights[i]`` times, under new ids in the order of the old ones."""
-    copies = np.repeat(np.arange(len(weights)), weights)
+    copies = np.repeat(np.arange(len(weights)), weights.astype(np.intp))
     sides = []
     for side in (gt, dt):
         rows = [np.flatnonzero(side.image_idx == idx) for idx in copies]
@@ -184,7 +184,7 @@ def test_copies_of_an_image_have_their_ties_in_turn():
         params=EvalParams(iou_thrs=(0.5,)),
     )
     # Hit, miss, hit, miss: 1 up to recall 1/2, then 2/3; not hit, hit, miss, miss.
-    ((_, precision),) = evidence.precision(np.array([[2]]))
+    ((_, precision),) = evidence.precision(np.array([[2]], np.int64))
     assert precision[0, 0] == pytest.approx([1.0] * 51 + [2 / 3] * 50, abs=1e-12)
 
 

@@ -118,6 +118,15 @@ def tensor_pickle(size, stride, kind="FloatStorage", key="0", n=6):
     return out.getvalue()
 
 
+@pytest.mark.parametrize(("order", "kind"), [("little", "<f4"), ("big", ">f4")])
+def test_a_file_says_how_its_numbers_stand(order, kind, tmp_path):
+    numbers = np.arange(6, dtype=kind).tobytes()
+    path = torch_file(tmp_path / "t.pth", tensor_pickle((2, 3), (3, 1)), [numbers])
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/byteorder", order)
+    assert read_pickle(path).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
 def test_a_tensor_stays_within_its_storage(tmp_path):
     numbers = np.arange(6, dtype="<f4").tobytes()
     path = torch_file(tmp_path / "t.pth", tensor_pickle((2, 3), (3, 1)), [numbers])
