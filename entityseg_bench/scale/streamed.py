@@ -94,7 +94,6 @@ def evaluate_streamed(
         SavedScoring.merge(scored),
         shards=[files],
         warnings=[str(one) for one in found],
-        score_from=dt.score_from,
     )
 
 

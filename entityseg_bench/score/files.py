@@ -16,6 +16,7 @@ from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.formats.opened import Classes
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.rules import problems
+from entityseg_bench.set_rules import Counted
 from entityseg_bench.table import VOID_TASKS, Segments
 
 if TYPE_CHECKING:
@@ -314,7 +315,7 @@ def _scorer(
     return score
 
 
-def on_void(dt: Segments, n: int) -> Problem:
+def on_void(dt: Counted, n: int) -> Problem:
     """Say that some predictions are not scored."""
     what = f"{n} predictions lie on unlabelled pixels alone and are left out."
     return Problem(dt.where_from, "", what, "", "warning", "on-void")
