@@ -18,6 +18,7 @@ from entityseg_bench.formats.webdataset import write_webdataset
 from entityseg_bench.io import InputError, atomic_path, collector_paused
 from entityseg_bench.layout import ImageFiles, Split
 from entityseg_bench.names import real_path
+from entityseg_bench.numbered import Numbered
 from entityseg_bench.parallel import Journal
 from entityseg_bench.scale.addresses import is_address
 from entityseg_bench.scale.engines import Engine, in_order
@@ -112,21 +113,17 @@ def convert_shards(
     kept = [at for at in range(len(shards)) if len(found[at].hashes)] or [0]
     own = folder / task if wanted.target == "parquet" else folder
     own.mkdir(parents=True, exist_ok=True)
-    names = [
-        f"{wanted.split}-{k:05d}-of-{len(kept):05d}{TARGETS[wanted.target]}"
-        for k in range(len(kept))
-    ]
-    with Journal(own / f".{wanted.split}.shards", _identity(shards, wanted)) as journal:
-        before = {int(k) for k in journal.results()}
-        if not before:
-            for stale in own.glob(f"{wanted.split}-*-of-*{TARGETS[wanted.target]}"):
-                stale.unlink()
-        left = [k for k, name in enumerate(names) if k not in before or not (own / name).is_file()]
-        items = [(shards[kept[k]], wanted, categories, own / names[k]) for k in left]
+    files = Numbered(own, f"{wanted.split}-", TARGETS[wanted.target], len(kept))
+    files.refuse_sources(path for shard in shards for path in shard.paths())
+    with Journal(own / f".{wanted.split}.shards", _identity(shards, wanted), int) as journal:
+        before = set(journal.results())
+        left = [k for k, path in enumerate(files.paths) if k not in before or not path.is_file()]
+        items = [(shards[kept[k]], wanted, categories, files.paths[k]) for k in left]
         for at, _ in engine.run(write, items):
             journal.append(left[at])
             done()
         _write_about(folder, source, shards[kept[0]], wanted, categories)
+        files.remove_others()
         journal.finish()
     n = sum(len(seen.hashes) for seen in found)
     report(f"{task} {wanted.split}: {n} image{'s' * (n != 1)} -> {folder}")
@@ -134,11 +131,12 @@ def convert_shards(
 
 def _identity(shards: Sequence[Shard], wanted: Wanted) -> dict[str, object]:
     """Say what makes two runs the same: files by name, size and time, addresses by name alone."""
-    names = [
-        shard if is_address(shard.address) else (Path(shard.address), shard.files)
-        for shard in shards
-    ]
-    return {"source": digest((names, wanted)), "shards": len(shards), "version": __version__}
+    files = [path for shard in shards for path in shard.paths()]
+    return {
+        "source": digest((shards, files, wanted)),
+        "shards": len(shards),
+        "version": __version__,
+    }
 
 
 def _agreed(

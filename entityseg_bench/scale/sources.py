@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from entityseg_bench.formats import Inputs, sam
 from entityseg_bench.formats.opened import INDEX
 from entityseg_bench.io import InputError, fingerprint, open_regular
+from entityseg_bench.numbered import check_complete
 from entityseg_bench.scale.addresses import download, is_address, list_addresses, read_head
 
 __all__ = ["AtHand", "Shard", "at_hand", "find_shards", "list_paths"]
@@ -44,6 +45,15 @@ class Shard:
         """Its name without folders."""
         own = PurePosixPath(self.address.replace(os.sep, "/")).name
         return f"{own}/{self.files[0]} to {self.files[-1]}" if self.files else own
+
+    def paths(self) -> list[Path]:
+        """List its files on this machine: none of an address, all that are below a folder."""
+        path = Path(self.address)
+        if is_address(self.address):
+            return []
+        if self.files:
+            return [path / name for name in self.files]
+        return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
 
     def __str__(self) -> str:
         return self.address
@@ -86,12 +96,14 @@ def find_shards(path: str | Path, inputs: Inputs | None = None) -> list[Shard]:
         inputs: Says which type and split of an export are meant.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none; or it is a folder of a numbered set, and some are missing.
     """
     text = str(path)
     found = list_addresses(text) if is_address(text) else list(map(str, list_paths(text, inputs)))
     names = [PurePosixPath(one.replace(os.sep, "/")).name for one in found]
     folders = {one.removesuffix(name) for one, name in zip(found, names, strict=True)}
+    if not glob.has_magic(text):
+        check_complete(text, names)
     is_split = len(found) > 1 and len(folders) == 1 and all(map(ONE_IMAGE, names))
     if is_split and sam.says_masks(_head(found[0])):
         folder = folders.pop().rstrip("/" + os.sep)

@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,8 +92,7 @@ def score_spread(
 def _size_of(shard: Shard) -> int:
     if is_address(shard.address):
         return FAR_BYTES
-    paths = [Path(shard.address, name) for name in shard.files] or [Path(shard.address)]
-    return sum(path.stat().st_size for path in paths)
+    return sum(path.stat().st_size for path in shard.paths())
 
 
 def _joined(shards: Sequence[Shard], heads: Sequence[Head]) -> Head:

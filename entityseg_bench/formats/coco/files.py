@@ -214,7 +214,9 @@ def write_coco(
     from entityseg_bench.parallel import Journal
 
     path = Path(path)
-    with Journal(path.with_name(f".{path.name}.journal"), identity(dataset, "coco")) as journal:
+    with Journal(
+        path.with_name(f".{path.name}.journal"), identity(dataset, "coco"), list
+    ) as journal:
         journal.run(functools.partial(_rows, dataset), len(dataset.images), jobs, label)
         _write_joined(dataset, path, journal)
         journal.finish()
