@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from drawn_sides import drawn_sides
 
-from entityseg_bench import cli
+from entityseg_bench import EntityMetric, cli
+from entityseg_bench.formats import Inputs
+from entityseg_bench.score import evaluate_files
 
 N_IMAGES = 24
 # Three shards of eight images, and an empty one.
@@ -139,3 +141,33 @@ def test_annotations_of_no_image_are_refused_wherever_they_stand(sides, capsys):
     Path("gt/1.json").write_text(json.dumps(shard))
     assert cli.main(["evaluate", "gt", "pred", "--engine", "local"]) == 2
     assert "gt/1.json: record 0, id" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["results", "parquet", "npz"])
+def test_a_class_that_nobody_named_is_none_after_a_conversion(sides, capsys, target):
+    """Not the class 0, which the published tables have."""
+    truth, predictions = sides
+    truth["categories"] = [{"id": 0, "name": "sky"}, {"id": 1, "name": "sea"}]
+    del predictions[3]["category_id"]
+    write(truth, predictions)
+    out = "out" if target == "npz" else f"out.{target}.json"
+    wanted = ["convert", "pred.json", out, "--to", target, "--gt", "gt.json", "--jobs", "1"]
+    assert cli.main(wanted) == 0
+    found = []
+    for path in ("pred.json", out):
+        options = ["--task", "instance", "--quiet", "--json", "r.json"]
+        assert cli.main(["evaluate", "gt.json", path, *options]) == 0
+        record = json.loads(Path("r.json").read_text())
+        found.append([record[key] for key in NUMBERS])
+        assert cli.main(["evaluate", "gt.json", path, "--class-aware"]) == 2
+    assert found[0] == found[1]
+    assert "category_id none" in found[0][-1]["left_out"]
+
+
+def test_no_predictions_are_the_same_in_a_metric(sides):
+    write(sides[0], [])
+    metric = EntityMetric("gt.json", task="instance")
+    inputs = Inputs(task="instance")
+    whole = evaluate_files("gt.json", "pred.json", inputs=inputs).own
+    assert repr(metric.compute().own.record()) == repr(whole.record())
+    assert not whole.left_out
