@@ -23,6 +23,7 @@ from entityseg_bench.parallel import Journal
 from entityseg_bench.scale.addresses import is_address
 from entityseg_bench.scale.engines import Engine, in_order
 from entityseg_bench.scale.ids import hashes_of, shards_that_share
+from entityseg_bench.scale.shards import one_table, one_type
 from entityseg_bench.scale.sources import Shard, at_hand, find_shards
 from entityseg_bench.types import Category
 
@@ -147,12 +148,8 @@ def _agreed(
     Raises:
         InputError: They are of several types, or do not go together.
     """
-    task, kinds = found[0].task, set[type]()
-    for shard, seen in zip(shards, found, strict=True):
-        if seen.task != task:
-            what = f"this is {seen.task} ground truth, and {shards[0].name} is {task}."
-            raise InputError(str(shard), "", what)
-        kinds |= seen.kinds
+    task = one_type(shards, [seen.task if len(seen.hashes) else None for seen in found])
+    kinds = set[type]().union(*(seen.kinds for seen in found))
     if len(kinds) > 1:
         raise InputError(str(shards[0]), "", "image ids are both numbers and text.", "Use one.")
     for one, other in shards_that_share([seen.hashes for seen in found]):
@@ -160,8 +157,7 @@ def _agreed(
         if ids or one == other:
             what = f"{shards[one].name} holds image {min(ids, key=str)!r}, too."
             raise InputError(str(shards[other]), "", what, "Each image is in one shard.")
-    table = {row.id: row for seen in found for row in seen.categories}
-    return task, [table[key] for key in sorted(table)]
+    return task, one_table(shards, [seen.categories for seen in found])
 
 
 def _ids(shard: Shard, wanted: Wanted) -> list[int | str]:

@@ -186,8 +186,9 @@ def truth_part(truth: Truth, shard: int, images: Ints, gt: Segments) -> Segments
     renamed = list(gt.images)
     for at, image in zip(kept.tolist(), listed, strict=True):
         renamed[at] = image
-    # The categories of one shard may be some of those of all.
-    renamed_gt = gt.replace(images=renamed, categories=truth.images.categories)
+    # The categories of one shard may be some of those of all; without images it is of any type.
+    table = truth.images
+    renamed_gt = gt.replace(images=renamed, categories=table.categories, task=table.task)
     return images_at(renamed_gt, kept[images - start])
 
 

@@ -48,6 +48,8 @@ __all__ = [
     "annotated",
     "evaluate_shards",
     "join_truth",
+    "one_table",
+    "one_type",
     "predicted",
 ]
 
@@ -198,14 +200,10 @@ def join_truth(
     errors: bool = False,
 ) -> Truth:
     """Put the images of all shards into one table without segments."""
-    first = listed[0]
-    for shard, other in zip(shards, listed, strict=True):
-        if other.task != first.task:
-            what = f"this is {other.task} ground truth, and {shards[0].name} is {first.task}."
-            raise InputError(str(shard), "", what)
-    by_class = params.class_aware or first.task != "entity"
-    categories = _one_table(shards, [own.categories for own in listed], by_class)
-    images = numbered([own.images for own in listed], first.task)
+    task = one_type(shards, [own.task if own.images else None for own in listed])
+    by_class = params.class_aware or task != "entity"
+    categories = one_table(shards, [own.categories for own in listed], by_class)
+    images = numbered([own.images for own in listed], task)
     kept = _kept(shards, images, listed)
     starts = np.cumsum([0, *(len(own.images) for own in listed)])
     table = Segments.make(
@@ -213,7 +211,7 @@ def join_truth(
         [],
         ListMasks([]),
         [],
-        task=first.task,
+        task=task,
         categories=categories,
         where_from=", ".join(map(str, shards[:3])),
     )
@@ -224,8 +222,23 @@ def join_truth(
     return Truth(shards, kept, starts, table, params, inputs, boundary, errors)
 
 
-def _one_table(
-    shards: Sequence[Shard], tables: Sequence[Sequence[Category]], by_class: bool
+def one_type(shards: Sequence[Shard], tasks: Sequence[Task | None]) -> Task:
+    """Return the annotation type of shards; None stands for one without images, of any type.
+
+    Raises:
+        InputError: There are several.
+    """
+    found = [(shard, task) for shard, task in zip(shards, tasks, strict=True) if task]
+    for shard, task in found:
+        first, other = found[0]
+        if task != other:
+            what = f"this is {task} ground truth, and {first.name} is {other}."
+            raise InputError(str(shard), "", what)
+    return found[0][1] if found else "entity"
+
+
+def one_table(
+    shards: Sequence[Shard], tables: Sequence[Sequence[Category]], by_class: bool = True
 ) -> list[Category]:
     """Join the category tables of shards, by rising id.
 
@@ -241,8 +254,15 @@ def _one_table(
     for shard, table in zip(shards, tables, strict=True):
         for row in table:
             first, other = found.setdefault(row.id, (row, shard))
-            if by_class and first.name != row.name:
-                what = f"it is {row.name!r}, and {first.name!r} in {other.name}."
+            if first.type is None and row.type is not None:
+                # A file without images may be of another type, whose tables know no things.
+                found[row.id] = row, shard
+            types = {first.type, row.type} - {None}
+            if by_class and (first.name != row.name or len(types) > 1):
+                said = [
+                    f"{one.name!r}" + f" ({one.type})" * (len(types) > 1) for one in (row, first)
+                ]
+                what = f"it is {said[0]}, and {said[1]} in {other.name}."
                 hint = "Shards of one set have one table."
                 raise InputError(str(shard), f"category {row.id}", what, hint)
     return [found[key][0] for key in sorted(found)]

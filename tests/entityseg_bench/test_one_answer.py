@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from drawn_sides import drawn_sides
+from typed_shards import SPLITS, write_typed
 
 from entityseg_bench import EntityMetric, cli
 from entityseg_bench.formats import Inputs
@@ -131,6 +132,15 @@ def test_a_category_of_two_names_is_refused_where_it_matters(sides, capsys):
     assert cli.main(["evaluate", *options, "--class-aware"]) == 2
     said = capsys.readouterr().err
     assert "gt/2.json: category 1: it is 'other', and 'entity' in 0.json." in said
+
+
+def test_a_thing_that_is_stuff_elsewhere_is_refused(tmp_path, capsys):
+    _, patterns = write_typed(tmp_path, "panoptic", SPLITS["alike"])
+    path = tmp_path / "gt" / "001.json"
+    path.write_text(path.read_text().replace('"cat", "isthing": 1', '"cat", "isthing": 0'))
+    assert cli.main(["evaluate", *map(str, patterns), "--engine", "local", "--quiet"]) == 2
+    words = "category 3: it is 'cat' (stuff), and 'cat' (thing) in 000.json."
+    assert words in capsys.readouterr().err
 
 
 def test_annotations_of_no_image_are_refused_wherever_they_stand(sides, capsys):
