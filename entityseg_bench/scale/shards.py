@@ -33,7 +33,7 @@ from entityseg_bench.scale.parts import (
     score_part,
 )
 from entityseg_bench.scale.saved import SavedScoring
-from entityseg_bench.scale.sources import Shard, at_hand, find_shards
+from entityseg_bench.scale.sources import Shard, at_hand, find_predictions, find_shards
 from entityseg_bench.scale.spread import score_spread
 from entityseg_bench.score import Sides, on_void
 from entityseg_bench.score.type_counts import class_ids
@@ -121,7 +121,7 @@ def evaluate_shards(
             prediction that stands in two.
     """
     inputs = inputs or Inputs()
-    shards, dt_shards = find_shards(gt_path, inputs), find_shards(dt_path)
+    shards, dt_shards = find_shards(gt_path, inputs), find_predictions(dt_path, inputs)
     n_done, n_steps = 0, len(shards) + len(dt_shards)
 
     def done() -> None:

@@ -17,7 +17,7 @@ from entityseg_bench.io import InputError, fingerprint, open_regular
 from entityseg_bench.numbered import check_complete
 from entityseg_bench.scale.addresses import download, is_address, list_addresses, read_head
 
-__all__ = ["AtHand", "Shard", "at_hand", "find_shards", "list_paths"]
+__all__ = ["AtHand", "Shard", "at_hand", "find_predictions", "find_shards", "list_paths"]
 
 # Files of a shard where there is one an image, as in SA-1B.
 FILES_A_SHARD = 512
@@ -110,6 +110,19 @@ def find_shards(path: str | Path, inputs: Inputs | None = None) -> list[Shard]:
         starts = range(0, len(names), FILES_A_SHARD)
         return [Shard(folder, tuple(names[k : k + FILES_A_SHARD])) for k in starts]
     return [Shard(one) for one in found]
+
+
+def find_predictions(path: str | Path, inputs: Inputs) -> list[Shard]:
+    """List the shards of predictions, as `find_shards` does.
+
+    Raises:
+        InputError: As it does; or the user says one image for the records of several shards.
+    """
+    shards = find_shards(path)
+    if inputs.image_id is not None and len(shards) > 1:
+        what = f"there are {len(shards)} shards, and --image-id says one image of their records."
+        raise InputError(path, "", what, "Score the file of this image alone.")
+    return shards
 
 
 def list_paths(path: str | Path, inputs: Inputs | None = None) -> list[Path]:

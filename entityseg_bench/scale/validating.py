@@ -19,7 +19,7 @@ from entityseg_bench.scale.counted import Share
 from entityseg_bench.scale.engines import Engine, in_order
 from entityseg_bench.scale.parts import Head, Truth, images_at, refuse_kinds, truth_part
 from entityseg_bench.scale.shards import Listed, annotated, join_truth, predicted
-from entityseg_bench.scale.sources import Shard, at_hand, find_shards
+from entityseg_bench.scale.sources import Shard, at_hand, find_predictions, find_shards
 from entityseg_bench.scale.spread import COPY_HINT
 from entityseg_bench.score import Sides, read_predictions
 from entityseg_bench.score.type_counts import class_ids, count_type
@@ -82,7 +82,8 @@ def validate_shards(
         InputError: There is no shard.
     """
     inputs = inputs or Inputs()
-    shards, dt_shards = find_shards(gt_path, inputs), find_shards(dt_path) if dt_path else []
+    shards = find_shards(gt_path, inputs)
+    dt_shards = find_predictions(dt_path, inputs) if dt_path else []
     n_done, n_steps = 0, len(shards) + len(dt_shards)
 
     def done() -> None:

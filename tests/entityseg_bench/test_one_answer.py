@@ -181,3 +181,20 @@ def test_no_predictions_are_the_same_in_a_metric(sides):
     whole = evaluate_files("gt.json", "pred.json", inputs=inputs).own
     assert repr(metric.compute().own.record()) == repr(whole.record())
     assert not whole.left_out
+
+
+def test_one_image_is_not_said_of_several_shards(sides, capsys):
+    """Whose masks are in a folder for each image, as amg.py writes them, would be of one image."""
+    truth, predictions = sides
+    write(truth, predictions)
+    for k in range(N_SHARDS):
+        rows = [{k: v for k, v in row.items() if k != "image_id"} for row in predictions[k::4]]
+        Path(f"pred/{k}.json").write_text(json.dumps(rows))
+    for verb in ("evaluate", "validate", "errors"):
+        assert cli.main([verb, "gt.json", "pred", "--engine", "local", "--image-id", "1"]) == 2
+        assert "pred: there are 4 shards, and --image-id says" in capsys.readouterr().err
+    one = ["gt.json", "pred/0.json", "--image-id", "1", "--quiet"]
+    assert cli.main(["evaluate", *one, "--engine", "local"]) == 0
+    alone = capsys.readouterr().out
+    assert cli.main(["evaluate", *one]) == 0
+    assert capsys.readouterr().out == alone
