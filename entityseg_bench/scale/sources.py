@@ -16,6 +16,7 @@ from entityseg_bench.formats.opened import INDEX
 from entityseg_bench.io import InputError, fingerprint, open_regular
 from entityseg_bench.numbered import check_complete
 from entityseg_bench.scale.addresses import download, is_address, list_addresses, read_head
+from entityseg_bench.tars import open_tar, plain, whole_members
 
 __all__ = ["AtHand", "Shard", "at_hand", "find_predictions", "find_shards", "list_paths"]
 
@@ -226,11 +227,14 @@ def _bring(source: str, far: bool, target: Path) -> None:
 def _unpack(archive: Path, shard: Shard, place: Path, images: bool) -> None:
     """Unpack the annotations of an archive: its JSON, or all files where there is none."""
     try:
-        with open_regular(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            files = [one for one in tar if one.isreg() and not Path(one.name).name.startswith(".")]
+        with open_regular(archive) as file, open_tar(file) as tar:
+            found = [one for one in whole_members(tar) if not one.isdir()]
+            files = [one for one in found if not Path(one.name).name.startswith(".")]
             annotations = [one for one in files if sam.JSON.search(one.name)]
             for member in files if images else annotations or files:
-                tar.extract(member, place, filter="data")
+                if (place / member.name.lstrip("/")).exists():
+                    raise tarfile.ReadError(f"{member.name} is in it twice")
+                tar.extract(plain(member), place, filter="data")
     except (tarfile.TarError, OSError, EOFError) as error:
         hint = "A packed archive (.tar.gz) has to be unpacked once: gunzip."
         reason = str(error).replace(str(place), "").rstrip(".")
