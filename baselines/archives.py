@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from entityseg_bench.formats.parquet.size import check_footer
 from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.scale.sources import list_paths
-from entityseg_bench.tars import open_tar, plain, whole_members
+from entityseg_bench.tars import hint_of, open_tar, plain, whole_members
 
 __all__ = ["Found", "Member", "archives_of", "members_of"]
 
@@ -127,8 +127,7 @@ def _tar_members(archive: Path, suffixes: Collection[str]) -> Iterator[Found]:
     except (tarfile.TarError, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        hint = "A packed archive (.tar.gz) has to be unpacked once: gunzip."
-        raise InputError(archive, "", f"it is no tar archive: {error}.", hint) from None
+        raise InputError(archive, "", f"it is no tar archive: {error}.", hint_of(archive)) from None
 
 
 def _parquet_rows(archive: Path, suffixes: Collection[str]) -> Iterator[Found]:

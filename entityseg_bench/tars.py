@@ -3,11 +3,14 @@
 import contextlib
 import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["open_tar", "plain", "whole_members"]
+__all__ = ["hint_of", "open_tar", "plain", "whole_members"]
 
 BYTES = 1 << 20
+# How gzip, bzip2, xz and zstd begin.
+PACKED = (b"\x1f\x8b\x08", b"BZh", b"\xfd7z", b"(\xb5/")
 # Types of members that only tell of the next one, and how large those are at most.
 HEADS = (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 MOST_OF_A_HEAD = 1 << 20
@@ -70,6 +73,15 @@ def whole_members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
             )
     if n < tarfile.BLOCKSIZE:
         raise tarfile.ReadError("it breaks off: the mark of its end is not there")
+
+
+def hint_of(archive: Path) -> str:
+    """Say what to do about an archive that cannot be read."""
+    # It may not be there at all.
+    with contextlib.suppress(OSError), archive.open("rb") as file:
+        if file.read(3) in PACKED:
+            return "A packed archive (.tar.gz) has to be unpacked once: gunzip."
+    return "Copy it again, or pack its files anew."
 
 
 def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:

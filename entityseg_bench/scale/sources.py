@@ -16,7 +16,7 @@ from entityseg_bench.formats.opened import INDEX
 from entityseg_bench.io import InputError, fingerprint, open_regular
 from entityseg_bench.numbered import check_complete
 from entityseg_bench.scale.addresses import download, is_address, list_addresses, read_head
-from entityseg_bench.tars import open_tar, plain, whole_members
+from entityseg_bench.tars import hint_of, open_tar, plain, whole_members
 
 __all__ = ["AtHand", "Shard", "at_hand", "find_predictions", "find_shards", "list_paths"]
 
@@ -211,7 +211,9 @@ def _brought(shard: Shard, far: bool, place: Path, images: bool) -> AtHand:
     if whole.suffix != TAR:
         return AtHand(whole, whole, shard, str(whole))
     _unpack(whole, shard, place, images)
-    return AtHand(place, whole, shard, str(place))
+    files = [one for one in place.rglob("*") if one.is_file()]
+    # A file alone is what it would be without the archive.
+    return AtHand(files[0] if len(files) == 1 else place, whole, shard, str(place))
 
 
 def _bring(source: str, far: bool, target: Path) -> None:
@@ -236,8 +238,9 @@ def _unpack(archive: Path, shard: Shard, place: Path, images: bool) -> None:
                     raise tarfile.ReadError(f"{member.name} is in it twice")
                 tar.extract(plain(member), place, filter="data")
     except (tarfile.TarError, OSError, EOFError) as error:
-        hint = "A packed archive (.tar.gz) has to be unpacked once: gunzip."
         reason = str(error).replace(str(place), "").rstrip(".")
-        raise InputError(str(shard), "", f"it cannot be unpacked: {reason}.", hint) from None
+        raise InputError(
+            str(shard), "", f"it cannot be unpacked: {reason}.", hint_of(archive)
+        ) from None
     if not files:
         raise InputError(str(shard), "", "there is no file in it.")

@@ -171,3 +171,16 @@ def test_downloads_are_unpacked_whole_or_not_at_all(members, tmp_path, make):
     with pytest.raises(InputError, match="the archive is broken"):
         unpack(path, tmp_path / "out", lambda inner: inner)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_alone_is_what_it_is_without_its_archive(members, capsys):
+    truth, _ = drawn_sides(N_IMAGES)
+    Path("gt.json").write_text(json.dumps(truth))
+    predictions = Path("pred.json").read_bytes()
+    Path("gt.tar").write_bytes(packed({"set/gt.json": Path("gt.json").read_bytes()}))
+    Path("pred.tar").write_bytes(packed({"pred.json": predictions}))
+    printed = []
+    for gt, dt in (("gt.json", "pred.json"), ("gt.tar", "pred.tar")):
+        assert cli.main(["evaluate", gt, dt, "--engine", "local", "--quiet"]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
