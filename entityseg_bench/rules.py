@@ -293,9 +293,8 @@ def listed_problems(gt: Segments) -> Iterator[Problem]:
 
 
 def mask_problems(part: Segments) -> Iterator[Problem]:
-    """Run the rules that look at every mask on a part of a file; `problems` has seen the file."""
+    """Find the masks that cannot be read in a part of a file; `problems` has seen the file."""
     yield from broken_masks(part)
-    yield from noted(part)
 
 
 def problems(
