@@ -44,8 +44,9 @@ class Numbered:
 
     def remove_others(self) -> None:
         """Remove the files of an earlier set: once this one is written, so that none is lost."""
+        own = set(self.paths)
         for path in self._folder.iterdir():
-            if self._is_alike(path.name) and path not in self.paths:
+            if self._is_alike(path.name) and path not in own:
                 path.unlink()
 
     def _is_alike(self, name: str) -> bool:
