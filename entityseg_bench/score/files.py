@@ -257,7 +257,8 @@ def _scored(dt: Segments, notes: list[str], report: Report) -> tuple[Segments, l
         what = f"{n_missing} of {n} predictions have no score, the others do."
         report(InputError(dt.where_from, "", what, "Write a score for each, or for none."))
     notes.append("the predictions have no scores: each gets 1.")
-    return dt.replace(scores=np.nan_to_num(dt.scores, nan=1.0)), notes
+    # Named, so that parts of a set with and without scores are not ranked together.
+    return dt.replace(scores=np.nan_to_num(dt.scores, nan=1.0), score_from="none"), notes
 
 
 def evaluate_sides(

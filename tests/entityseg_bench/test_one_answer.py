@@ -4,8 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from drawn_sides import drawn_sides
+from PIL import Image
 from typed_shards import SPLITS, write_typed
 
 from entityseg_bench import EntityMetric, cli
@@ -120,6 +122,22 @@ def test_shards_of_several_kinds_are_refused_by_name(sides, capsys, spread):
         assert cli.main([verb, "gt", "pred", "--engine", "local"]) == code
         said = "".join(capsys.readouterr())
         assert "pred/1.json: its scores are `confidence`, those of 0.json `score`." in said
+
+
+def test_shards_without_scores_are_not_ranked_with_others(sides, capsys):
+    """Each would get 1, and be surer than all that have one."""
+    truth, predictions = sides
+    write(truth, predictions)
+    Path("pred/1.json").unlink()
+    Path("pred/1").mkdir()
+    for image in truth["images"][8:16]:
+        pixels = np.zeros((image["height"], image["width"]), np.uint16)
+        pixels[:9] = 1
+        Image.fromarray(pixels).save(f"pred/1/{image['id']}.png")
+    for verb, code in (("evaluate", 2), ("validate", 1)):
+        assert cli.main([verb, "gt", "pred", "--engine", "local"]) == code
+        said = "".join(capsys.readouterr())
+        assert "pred/1: its scores are `none`, those of 0.json `score`." in said
 
 
 def test_a_category_of_two_names_is_refused_where_it_matters(sides, capsys):
