@@ -8,9 +8,13 @@ from pathlib import Path
 from entityseg_bench.io import InputError
 from entityseg_bench.names import real_path
 
-__all__ = ["Numbered", "check_complete"]
+__all__ = ["Numbered", "check_complete", "check_finished"]
 
 NAME = re.compile(r"(.*?)(\d{5,})-of-(\d{5,})(\.\D*)", re.DOTALL)
+
+
+# The journal of a run that writes such files.
+JOURNAL = re.compile(r"\.\w+\.(shards|journal)")
 
 
 class Numbered:
@@ -52,6 +56,20 @@ class Numbered:
     def _is_alike(self, name: str) -> bool:
         found = NAME.fullmatch(name)
         return found is not None and (found[1], found[4]) == self._key
+
+
+def check_finished(folder: Path) -> None:
+    """See that no run which writes numbered files into a folder was broken off.
+
+    Its files may stand there beside those of an earlier set.
+
+    Raises:
+        InputError: One was.
+    """
+    for path in folder.iterdir():
+        if JOURNAL.fullmatch(path.name):
+            what = f"what writes it is not finished ({path.name})."
+            raise InputError(folder, "", what, "Repeat its command.")
 
 
 def check_complete(folder: str | Path, names: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from entityseg_bench.formats import Inputs, sam
 from entityseg_bench.formats.opened import INDEX
 from entityseg_bench.io import InputError, fingerprint, open_regular
-from entityseg_bench.numbered import check_complete
+from entityseg_bench.numbered import check_complete, check_finished
 from entityseg_bench.scale.addresses import download, is_address, list_addresses, read_head
 from entityseg_bench.tars import hint_of, open_tar, plain, whole_members
 
@@ -103,8 +103,10 @@ def find_shards(path: str | Path, inputs: Inputs | None = None) -> list[Shard]:
     found = list_addresses(text) if is_address(text) else list(map(str, list_paths(text, inputs)))
     names = [PurePosixPath(one.replace(os.sep, "/")).name for one in found]
     folders = {one.removesuffix(name) for one, name in zip(found, names, strict=True)}
-    if not glob.has_magic(text):
+    if found != [text] and not glob.has_magic(text):
         check_complete(text, names)
+        for place in {Path(one).parent for one in found if not is_address(one)}:
+            check_finished(place)
     is_split = len(found) > 1 and len(folders) == 1 and all(map(ONE_IMAGE, names))
     if is_split and sam.says_masks(_head(found[0])):
         folder = folders.pop().rstrip("/" + os.sep)

@@ -147,3 +147,24 @@ def test_a_line_of_another_kind_in_a_journal_is_torn(shards, capsys, line):
     Path("gt/2.json").write_text(content)
     assert cli.main(wanted) == 0
     assert contents("out") == whole
+
+
+def test_two_sets_are_not_mixed_while_one_is_written(shards, capsys):
+    """The second run replaces the files of the first one by one."""
+    Path("tars").mkdir()
+    for target, folder in (("webdataset", "tars"), ("parquet", "out")):
+        wanted = ["convert", "gt", folder, "--to", target, *SHARDS]
+        assert cli.main(wanted) == 0
+        content = Path("gt/2.json").read_text()
+        Path("gt/2.json").write_text(content.replace('"counts": "', '"counts": "~'))
+        said(capsys, *wanted)
+        options = ["pred.json", "--quiet", "--engine", "local"]
+        assert "what writes it is not finished" in said(capsys, "evaluate", folder, *options)
+        if target == "parquet":
+            error = said(capsys, "evaluate", folder, *options[:2])
+            assert "what writes it is not finished" in error
+        Path("gt/2.json").write_text(content)
+        for journal in Path(folder).rglob(".val.shards"):
+            journal.unlink()
+        assert cli.main(wanted) == 0
+        assert cli.main(["evaluate", folder, *options]) == 0

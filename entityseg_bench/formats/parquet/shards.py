@@ -26,7 +26,7 @@ from entityseg_bench.io import (
     write_json,
 )
 from entityseg_bench.layout import SPLITS, Resolution, Split
-from entityseg_bench.numbered import Numbered, check_complete
+from entityseg_bench.numbered import Numbered, check_complete, check_finished
 from entityseg_bench.parallel import Journal
 from entityseg_bench.table import AnnotatedImages, Segments
 from entityseg_bench.types import Annotation, ImageInfo
@@ -343,6 +343,7 @@ def _rows(folder: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     shards = sorted(folder.glob(f"{split}-*-of-*.parquet"))
     if not shards:
         raise InputError(folder, split, "0 of 1 shards are here.", "Copy the others too.")
+    check_finished(folder)
     check_complete(folder, [path.name for path in shards])
     for path in shards:
         yield from _rows_of(path)
