@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from entityseg_bench.formats.parquet.size import check_footer
 from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.scale.sources import list_paths
+from entityseg_bench.tars import hint_of, open_tar, plain, whole_members
 
 __all__ = ["Found", "Member", "archives_of", "members_of"]
 
@@ -117,16 +118,16 @@ def members_of(archive: Path, suffixes: Collection[str]) -> Iterator[Found]:
 
 def _tar_members(archive: Path, suffixes: Collection[str]) -> Iterator[Found]:
     try:
-        with open_regular(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                if member.isreg() and Path(member.name).suffix.lower() in suffixes:
+        with open_regular(archive) as file, open_tar(file) as tar:
+            for member in whole_members(tar):
+                if not member.isdir() and Path(member.name).suffix.lower() in suffixes:
+                    plain(member)
                     span = Span(archive, member.offset_data, member.size)
                     yield Found(member.name, member.name, span)
     except (tarfile.TarError, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        hint = "A packed archive (.tar.gz) has to be unpacked once: gunzip."
-        raise InputError(archive, "", f"it is no tar archive: {error}.", hint) from None
+        raise InputError(archive, "", f"it is no tar archive: {error}.", hint_of(archive)) from None
 
 
 def _parquet_rows(archive: Path, suffixes: Collection[str]) -> Iterator[Found]:

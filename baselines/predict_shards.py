@@ -17,6 +17,7 @@ from baselines.predictor import Predictor
 from baselines.progress import Finished
 from entityseg_bench.formats.arrow import write_arrow
 from entityseg_bench.io import InputError
+from entityseg_bench.numbered import Numbered
 from entityseg_bench.parallel import Journal
 from entityseg_bench.scale.engines import Engine, in_order
 from entityseg_bench.scale.ids import hashes_of, shards_that_share
@@ -116,14 +117,16 @@ def predict_shards(
             unfinished run of other settings is in the folder.
     """
     n_images = _check_ids(shards, engine)
-    paths = [job.out / f"{k:05}-of-{len(shards):05}.parquet" for k in range(len(shards))]
     job.out.mkdir(parents=True, exist_ok=True)
-    with Journal(job.out / ".predict.journal", dict(settings)) as journal:
-        if journal.n_done == 0:
-            for stale in job.out.glob("[0-9]*-of-[0-9]*.parquet"):
-                stale.unlink()
-        before = [msgspec.json.decode(line, type=Done) for line in journal.lines()]
-        done = {one.shard for one in before if not one.failures and paths[one.shard].is_file()}
+    files = Numbered(job.out, "", ".parquet", len(shards))
+    files.refuse_sources(shard.archive for shard in shards if shard.archive)
+    paths = files.paths
+    with Journal(job.out / ".predict.journal", dict(settings), Done) as journal:
+        done = {
+            one.shard
+            for one in journal.results()
+            if not one.failures and paths[one.shard].is_file()
+        }
         left = [k for k in range(len(shards)) if k not in done]
         failures: dict[int, dict[str, str]] = {}
         results = engine.run_made(
@@ -143,6 +146,7 @@ def predict_shards(
                 journal.append(Done(left[at], failed))
                 failures[left[at]] = failed
                 bar.update(n_images[left[at]])
+        files.remove_others()
         journal.finish()
     return {name: why for k in sorted(failures) for name, why in failures[k].items()}
 

@@ -336,9 +336,7 @@ def _numbered(segments: Segments) -> Segments:
         InputError: The id of an annotation is not a whole number, or it has no category.
     """
     if segments.predicted and segments.kind == "record":
-        ids = np.arange(1, len(segments) + 1, dtype=np.int64)
-        category_ids = np.maximum(segments.category_ids, 0)
-        return segments.replace(ids=ids, category_ids=category_ids)
+        return segments.replace(ids=np.arange(1, len(segments) + 1, dtype=np.int64))
     if not isinstance(segments.ids, np.ndarray):
         fits = [type(own) is int and -(2**63) <= own < 2**63 for own in segments.ids]
         what = "its id is no whole number of 64 bits"

@@ -11,6 +11,7 @@ from entityseg_bench.io import InputError
 from entityseg_bench.types import RLE
 
 if TYPE_CHECKING:
+    from entityseg_bench.formats.tolerant.fields import Tally
     from entityseg_bench.table import Segments
 
 __all__ = [
@@ -73,6 +74,10 @@ class Masks:
     def notes(self) -> list[str]:
         """Say, once all are read, which masks were read though they are not quite of the format."""
         return []
+
+    def tally(self) -> "Tally | None":
+        """Return what `notes` is made from, where masks of parts of a file are counted together."""
+        return None
 
     def sampled_boxes(self) -> dict[int, tuple[float, float, float, float] | None]:
         """Return position -> COCO xywh of some masks, None where their file states no box."""

@@ -292,7 +292,8 @@ class EntityMetric:
         """
         notes = [Problem("EntityMetric", "", note, "", "warning") for note in self._notes]
         dt = self._predictions()
-        classes: Classes = "some" if (dt.category_ids >= 0).any() else "none"
+        # No prediction lacks its class where there is none, as in an empty file.
+        classes: Classes = "some" if not len(dt) or (dt.category_ids >= 0).any() else "none"
         with collector_paused():
             notes = [*self._truth_notes, *notes]
             sides = Sides(self._gt, dt, classes, notes, dict(self._read), self._protocol.name)

@@ -170,6 +170,7 @@ class Journal:
         path: The journal; it is removed by `finish`.
         identity: What makes two runs the same, as plain values: sources, options, version. See
             `formats.identity`.
+        kind: Type of each result; a line that holds no such is torn.
 
     Attributes:
         head: The first line.
@@ -180,12 +181,13 @@ class Journal:
             process is writing it.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+    def __init__(self, path: Path, identity: dict[str, Any], kind: Any = Any) -> None:
         self._held = contextlib.ExitStack()
         self.path = path
         # Escaped to ASCII: a path may hold bytes that the locale's encoding does not know.
         self.head = json.dumps({"identity": identity}, sort_keys=True).encode() + b"\n"
         self.n_done = 0
+        self._decoder = msgspec.json.Decoder(kind)
         self._held.enter_context(locked(path))
         try:
             self._take_up()
@@ -237,7 +239,7 @@ class Journal:
                 file.write(self.head)
                 return
         end = len(self.head)
-        for line in lines_of(self.path, self.head):
+        for line in lines_of(self.path, self.head, self._decoder):
             end = line.offset + len(line.text)
             self.n_done += 1
         os.truncate(self.path, end)
@@ -307,7 +309,7 @@ class Journal:
 
     def results(self) -> Iterator[Any]:
         """Yield each result in the order in which they were added."""
-        return map(msgspec.json.decode, self.lines())
+        return map(self._decoder.decode, self.lines())
 
     def finish(self) -> None:
         """Remove the journal: everything made from it is written."""
@@ -315,12 +317,15 @@ class Journal:
         self.close()
 
 
-def lines_of(path: Path, head: bytes | None = None) -> Iterator[Line]:
+def lines_of(
+    path: Path, head: bytes | None = None, decoder: msgspec.json.Decoder[Any] = RAW
+) -> Iterator[Line]:
     """Yield the whole results of a journal, up to the first that is torn.
 
     Args:
         path: The journal.
         head: Its first line; a journal with another one has no results. None takes any.
+        decoder: Reads a result.
     """
     with path.open("rb") as file:
         offset = len(first := file.readline())
@@ -328,8 +333,8 @@ def lines_of(path: Path, head: bytes | None = None) -> Iterator[Line]:
             return
         for text in file:
             try:
-                RAW.decode(text)
-            except (msgspec.DecodeError, RecursionError):
+                decoder.decode(text)
+            except (msgspec.MsgspecError, RecursionError):
                 # A computer that lost power may leave zeros where a line was.
                 return
             if not text.endswith(b"\n"):

@@ -1,7 +1,6 @@
 """Rules of what was read: each takes a table and yields its problems."""
 
 import dataclasses
-import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,18 +13,17 @@ from entity_api import rle as rle_codes
 from entity_api.counts import MAX_PIXELS, RLEError, pack, runs_of
 from entityseg_bench.check import IMAGE_UNKNOWN, NOTE, Problem, SeveralFaults, problem_of
 from entityseg_bench.io import InputError
+from entityseg_bench.set_rules import of_all, set_problems
 from entityseg_bench.table import VOID_TASKS, Segments, plain
 
-__all__ = ["OF_PARTS", "coverage", "mask_problems", "masks", "problems", "unannotated"]
-
-# Codes of what is true of every part of a set that does not hold all images.
-OF_PARTS = ("images-without-predictions", "no-predictions", "images-without-annotations")
+__all__ = ["listed_problems", "mask_problems", "masks", "problems"]
 
 VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(\.\d+)?")
 # Boxes of less in common are of other places; of more, of the same.
 LEAST_OVERLAP, SURE_OVERLAP = 0.5, 0.9
 # Masks of fewer runs, and files of fewer masks, do not tell how they were coded; a few are enough.
 LEAST_RUNS, LEAST_MASKS, ENOUGH_MASKS, MOSTLY = 8, 3, 8, 0.8
+
 
 Rule = Callable[[Segments], Iterator[Problem]]
 
@@ -34,9 +32,8 @@ def _error(table: Segments, row: int, what: str, hint: str, code: str) -> Proble
     return Problem(table.file_of(row), table.where(row), what, hint, code=code)
 
 
-def _warning(table: Segments, what: str, hint: str, code: str, row: int | None = None) -> Problem:
-    file, where = (table.where_from, "") if row is None else (table.file_of(row), table.where(row))
-    return Problem(file, where, what, hint, "warning", code)
+def _warning(table: Segments, what: str, hint: str, code: str, row: int) -> Problem:
+    return Problem(table.file_of(row), table.where(row), what, hint, "warning", code)
 
 
 def repeated_images(gt: Segments) -> Iterator[Problem]:
@@ -88,7 +85,7 @@ def repeated_ids(gt: Segments) -> Iterator[Problem]:
         what = "annotation ids repeat: they begin anew in each image."
         if filler:
             what = f"all {len(ids)} annotations have the id {ids[0]!r}."
-        yield _warning(gt, what, "No metric reads them.", "annotation-ids-repeat")
+        yield of_all(gt, what, "No metric reads them.", "annotation-ids-repeat")
 
 
 def negative_areas(gt: Segments) -> Iterator[Problem]:
@@ -98,14 +95,6 @@ def negative_areas(gt: Segments) -> Iterator[Problem]:
         what = f"{len(rows)} annotations state an area below 0: they count as of no size."
         hint = "Leave area out, and that of the mask is taken."
         yield _warning(gt, what, hint, "areas-negative", int(rows[0]))
-
-
-def all_crowds(gt: Segments) -> Iterator[Problem]:
-    """Find ground truth in which nothing is to be found."""
-    if len(gt) and gt.iscrowd.all():
-        what = f"all {len(gt)} annotations are crowds (iscrowd 1): there is nothing to find."
-        hint = "Some exporters (CVAT's) write iscrowd 1 for every mask: single entities have 0."
-        yield _warning(gt, what, hint, "all-crowds")
 
 
 def unlike_boxes(table: Segments) -> Iterator[Problem]:
@@ -204,7 +193,7 @@ def noted(table: Segments) -> Iterator[Problem]:
     """Repeat what was done to read a file that is not quite of its format."""
     _ = table.counts_and_faults
     for note in (*table.notes, *table.masks.notes()):
-        yield _warning(table, note, "", NOTE)
+        yield of_all(table, note, "", NOTE)
 
 
 def unknown_images(table: Segments) -> Iterator[Problem]:
@@ -237,14 +226,6 @@ def _cause(what: str) -> str:
     return VALUES.sub("#", what)
 
 
-def equal_scores(dt: Segments) -> Iterator[Problem]:
-    """Find scores that rank nothing. (JSON has no word for a score that is not finite.)"""
-    if len(dt) > 1 and (dt.scores == dt.scores[0]).all():
-        what = f"all {len(dt)} scores are {dt.scores[0]:g}."
-        hint = "AP ranks by score: ties go by the order of the file."
-        yield _warning(dt, what, hint, "scores-equal")
-
-
 def unknown_categories(table: Segments) -> Iterator[Problem]:
     """Find categories that the ground truth does not list; class-aware scoring needs them."""
     known = {category.id for category in table.categories}
@@ -267,49 +248,6 @@ def unknown_classes(table: Segments) -> Iterator[Problem]:
         semantic = table.task == "semantic"
         hint = "Is this map of the same table, and 255 where there is no class?" * semantic
         yield _error(table, row, what, hint, "category-unknown")
-
-
-def coverage(dt: Segments) -> Iterator[Problem]:
-    """Find images without predictions, and files without any."""
-    if not len(dt):
-        yield _warning(dt, "it holds no predictions: every metric is 0.", "", "no-predictions")
-        return
-    missing = np.flatnonzero(dt.n_per_image == 0)
-    if len(missing):
-        what = (
-            f"{len(missing)} of {len(dt.images)} images have no predictions, "
-            f"image_id {dt.images[missing[0]].id!r} first."
-        )
-        hint = "They count as missed, unless --predicted-images-only leaves them out."
-        yield _warning(dt, what, hint, "images-without-predictions")
-
-
-def too_many(dt: Segments, max_det: int = 100) -> Iterator[Problem]:
-    """Find images with more predictions than AP reads."""
-    over = np.flatnonzero(dt.n_per_image > max_det)
-    if len(over):
-        what = (
-            f"{len(over)} images have more than {max_det} predictions, "
-            f"image_id {dt.images[over[0]].id!r} first with {dt.n_per_image[over[0]]}."
-        )
-        hint = f"Only the {max_det} highest scores of an image count."
-        yield _warning(dt, what, hint, "too-many-predictions")
-
-
-def unannotated(gt: Segments) -> Iterator[Problem]:
-    """Find images without ground truth."""
-    missing = np.flatnonzero(gt.n_per_image == 0)
-    if len(missing):
-        what = (
-            f"{len(missing)} of {len(gt.images)} images have no annotations, "
-            f"image_id {gt.images[missing[0]].id!r} first."
-        )
-        hint = (
-            "They are void: nothing predicted on them counts."
-            if gt.task in VOID_TASKS
-            else "Every prediction on them is a false positive."
-        )
-        yield _warning(gt, what, hint, "images-without-annotations")
 
 
 def masks(
@@ -341,19 +279,22 @@ def masks(
             yield _warning(table, what, hint, "area-unlike-mask", row)
 
 
+LIST_RULES: tuple[Rule, ...] = (repeated_images, huge_images, unknown_images, repeated_ids)
 GT_RULES: tuple[Rule, ...] = (
-    repeated_images, huge_images, unknown_images, repeated_ids, broken_masks, unlike_boxes,
-    torn_masks, noted, all_crowds, negative_areas, unannotated,
+    *LIST_RULES, broken_masks, unlike_boxes, torn_masks, noted, negative_areas,
 )  # fmt: skip
-DT_RULES: tuple[Rule, ...] = (
-    unknown_images, broken_masks, unlike_boxes, torn_masks, noted, equal_scores, coverage,
-)  # fmt: skip
+DT_RULES: tuple[Rule, ...] = (unknown_images, broken_masks, unlike_boxes, torn_masks, noted)
+
+
+def listed_problems(gt: Segments) -> Iterator[Problem]:
+    """Run the rules that look at no mask of ground truth."""
+    for rule in LIST_RULES:
+        yield from rule(gt)
 
 
 def mask_problems(part: Segments) -> Iterator[Problem]:
-    """Run the rules that look at every mask on a part of a file; `problems` has seen the file."""
+    """Find the masks that cannot be read in a part of a file; `problems` has seen the file."""
     yield from broken_masks(part)
-    yield from noted(part)
 
 
 def problems(
@@ -362,6 +303,7 @@ def problems(
     class_aware: bool = False,
     max_det: int = 100,
     all_classes: bool = False,
+    is_part: bool = False,
 ) -> Iterator[Problem]:
     """Run the rules that cost little on both sides.
 
@@ -371,14 +313,16 @@ def problems(
         class_aware: Whether categories matter.
         max_det: Most predictions of an image that AP reads.
         all_classes: Whether the predictions are in a format of classes, as maps are.
+        is_part: Whether they are a part of a set: rules of the whole set are left out.
     """
     extra = (unknown_categories,) if class_aware else ()
-    limit = () if class_aware else (functools.partial(too_many, max_det=max_det),)
     of_maps = (unknown_classes,) if gt.task in VOID_TASKS else ()
     sides: list[tuple[Segments, Iterable[Rule]]] = [(gt, (*GT_RULES, *of_maps, *extra))]
     if dt is not None:
         own = of_maps if all_classes else ()
-        sides.append((dt, (*DT_RULES, *own, *limit, *extra)))
+        sides.append((dt, (*DT_RULES, *own, *extra)))
     for side, rules in sides:
         for rule in rules:
             yield from rule(side)
+    if not is_part:
+        yield from set_problems(gt, dt, class_aware, max_det)

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from entityseg_bench.io import MOST_UNPACKED, InputError, atomic_path
+from entityseg_bench.tars import open_tar, whole_members
 
 __all__ = ["ARCHIVES", "Place", "is_archive", "unpack"]
 
@@ -57,7 +58,7 @@ def unpack(path: Path, folder: Path, place: Place) -> int:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as opened:
                 return _write(path, folder, _planned(path, _zip_members(path, opened), place))
-        with tarfile.open(path) as packed:
+        with path.open("rb") as file, open_tar(file, "r:*") as packed:
             return _write(path, folder, _planned(path, _tar_members(path, packed), place))
     except READ_ERRORS as error:
         hint = "Remove it and download it again."
@@ -74,7 +75,7 @@ def _zip_members(path: Path, opened: zipfile.ZipFile) -> Iterator[Member]:
 
 
 def _tar_members(path: Path, opened: tarfile.TarFile) -> Iterator[Member]:
-    for info in opened:
+    for info in whole_members(opened):
         if not (info.isreg() or info.isdir()):
             raise _refused(path, info.name, "it is a link or a device")
         if info.isreg():

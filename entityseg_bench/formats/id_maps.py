@@ -59,7 +59,7 @@ def write_id_png(
     folder = Path(folder)
     check_names(dataset.images, dataset.where_from)
     work = functools.partial(_write_map, dataset, folder)
-    with Journal(folder / f".{INDEX}.journal", identity(dataset, "id maps")) as journal:
+    with Journal(folder / f".{INDEX}.journal", identity(dataset, "id maps"), dict) as journal:
         journal.run(work, len(dataset.images), jobs, label)
         write_index(dataset, folder, (made["rows"] for made in journal.results()))
         lost = add_up(journal.results())

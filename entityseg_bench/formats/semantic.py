@@ -169,7 +169,7 @@ def write_semantic(
     path = list_file.with_name(f".{list_file.name}.journal")
     lines = [f"{image.file_name} {map_name(image.file_name)}\n" for image in dataset.images]
     work = functools.partial(_write_map, dataset, maps)
-    with Journal(path, identity(dataset, str(maps))) as journal:
+    with Journal(path, identity(dataset, str(maps)), dict) as journal:
         journal.run(work, len(dataset.images), jobs, label)
         with atomic_path(list_file) as temporary:
             temporary.write_text("".join(lines), encoding="utf-8")

@@ -18,10 +18,12 @@ from entityseg_bench.formats.webdataset import write_webdataset
 from entityseg_bench.io import InputError, atomic_path, collector_paused
 from entityseg_bench.layout import ImageFiles, Split
 from entityseg_bench.names import real_path
+from entityseg_bench.numbered import Numbered
 from entityseg_bench.parallel import Journal
 from entityseg_bench.scale.addresses import is_address
 from entityseg_bench.scale.engines import Engine, in_order
 from entityseg_bench.scale.ids import hashes_of, shards_that_share
+from entityseg_bench.scale.shards import one_table, one_type
 from entityseg_bench.scale.sources import Shard, at_hand, find_shards
 from entityseg_bench.types import Category
 
@@ -112,21 +114,17 @@ def convert_shards(
     kept = [at for at in range(len(shards)) if len(found[at].hashes)] or [0]
     own = folder / task if wanted.target == "parquet" else folder
     own.mkdir(parents=True, exist_ok=True)
-    names = [
-        f"{wanted.split}-{k:05d}-of-{len(kept):05d}{TARGETS[wanted.target]}"
-        for k in range(len(kept))
-    ]
-    with Journal(own / f".{wanted.split}.shards", _identity(shards, wanted)) as journal:
-        before = {int(k) for k in journal.results()}
-        if not before:
-            for stale in own.glob(f"{wanted.split}-*-of-*{TARGETS[wanted.target]}"):
-                stale.unlink()
-        left = [k for k, name in enumerate(names) if k not in before or not (own / name).is_file()]
-        items = [(shards[kept[k]], wanted, categories, own / names[k]) for k in left]
+    files = Numbered(own, f"{wanted.split}-", TARGETS[wanted.target], len(kept))
+    files.refuse_sources(path for shard in shards for path in shard.paths())
+    with Journal(own / f".{wanted.split}.shards", _identity(shards, wanted), int) as journal:
+        before = set(journal.results())
+        left = [k for k, path in enumerate(files.paths) if k not in before or not path.is_file()]
+        items = [(shards[kept[k]], wanted, categories, files.paths[k]) for k in left]
         for at, _ in engine.run(write, items):
             journal.append(left[at])
             done()
         _write_about(folder, source, shards[kept[0]], wanted, categories)
+        files.remove_others()
         journal.finish()
     n = sum(len(seen.hashes) for seen in found)
     report(f"{task} {wanted.split}: {n} image{'s' * (n != 1)} -> {folder}")
@@ -134,11 +132,9 @@ def convert_shards(
 
 def _identity(shards: Sequence[Shard], wanted: Wanted) -> dict[str, object]:
     """Say what makes two runs the same: files by name, size and time, addresses by name alone."""
-    names = [
-        shard if is_address(shard.address) else (Path(shard.address), shard.files)
-        for shard in shards
-    ]
-    return {"source": digest((names, wanted)), "shards": len(shards), "version": __version__}
+    # Hashed shard by shard: a folder of SA-1B has eleven million files.
+    content = digest((shards, [digest(shard.paths()) for shard in shards], wanted))
+    return {"source": content, "shards": len(shards), "version": __version__}
 
 
 def _agreed(
@@ -149,12 +145,8 @@ def _agreed(
     Raises:
         InputError: They are of several types, or do not go together.
     """
-    task, kinds = found[0].task, set[type]()
-    for shard, seen in zip(shards, found, strict=True):
-        if seen.task != task:
-            what = f"this is {seen.task} ground truth, and {shards[0].name} is {task}."
-            raise InputError(str(shard), "", what)
-        kinds |= seen.kinds
+    task = one_type(shards, [seen.task if len(seen.hashes) else None for seen in found])
+    kinds = set[type]().union(*(seen.kinds for seen in found))
     if len(kinds) > 1:
         raise InputError(str(shards[0]), "", "image ids are both numbers and text.", "Use one.")
     for one, other in shards_that_share([seen.hashes for seen in found]):
@@ -162,8 +154,7 @@ def _agreed(
         if ids or one == other:
             what = f"{shards[one].name} holds image {min(ids, key=str)!r}, too."
             raise InputError(str(shards[other]), "", what, "Each image is in one shard.")
-    table = {row.id: row for seen in found for row in seen.categories}
-    return task, [table[key] for key in sorted(table)]
+    return task, one_table(shards, [seen.categories for seen in found])
 
 
 def _ids(shard: Shard, wanted: Wanted) -> list[int | str]:

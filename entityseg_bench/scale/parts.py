@@ -2,7 +2,8 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,10 @@ from entityseg_bench import formats
 from entityseg_bench.check import refuse, stop
 from entityseg_bench.errors.judgements import Judgements
 from entityseg_bench.formats import Inputs, Opened
+from entityseg_bench.formats.opened import Classes
 from entityseg_bench.io import InputError
-from entityseg_bench.rules import OF_PARTS, problems
+from entityseg_bench.rules import problems
+from entityseg_bench.scale.counted import Share
 from entityseg_bench.scale.saved import SavedScoring
 from entityseg_bench.scale.sources import Shard, at_hand
 from entityseg_bench.score import Sides, read_predictions, score_sides
@@ -22,11 +25,13 @@ from entityseg_bench.table import Segments
 from entityseg_bench.types import ImageInfo
 
 __all__ = [
+    "Head",
+    "Part",
     "Truth",
-    "described",
     "image_shape",
     "images_at",
     "read_shard",
+    "refuse_kinds",
     "score_part",
     "truth_part",
 ]
@@ -60,26 +65,37 @@ class Truth:
     errors: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class ReadShard:
-    """Hold predictions of a shard that was read and checked.
+class Head(NamedTuple):
+    """Say of a shard of predictions what does not hang on the image.
 
     Attributes:
-        sides: Predictions on all images, without ground truth.
-        warnings: What is unusual about them.
+        share: How many predictions it holds.
         files: Name and hash of what they were read from.
-        named: Gives the name of the shard in place of what stands for it here.
+        warnings: What is unusual about them.
+        classes: What their categories are worth.
+        score_from: What their scores are.
     """
 
-    sides: Sides
-    warnings: list[str]
+    share: Share
     files: dict[str, str]
-    named: Callable[[str], str]
+    warnings: list[str]
+    classes: Classes
+    score_from: str
+
+
+class Part(NamedTuple):
+    """Hold the scoring of some images, and how many predictions lie on no labelled pixel."""
+
+    scored: SavedScoring
+    n_on_void: int
 
 
 @contextlib.contextmanager
-def read_shard(truth: Truth, shard: Shard) -> Iterator[ReadShard]:
+def read_shard(truth: Truth, shard: Shard) -> Iterator[tuple[Sides, Head]]:
     """Read a shard of predictions and check it, for as long as the block runs.
+
+    Yields:
+        Predictions on all images, without ground truth; and what does not hang on the image.
 
     Raises:
         InputError: It is broken, or a record of it is.
@@ -87,16 +103,41 @@ def read_shard(truth: Truth, shard: Shard) -> Iterator[ReadShard]:
     with at_hand(shard) as here:
         none = Opened(truth.images, [])
         sides = read_predictions(none, truth.images, here.path, truth.inputs, True, stop)
-        by_class, limit = truth.params.class_aware, truth.params.max_dets[-1]
-        rules = problems(truth.images, sides.dt, by_class, limit, sides.classes == "all")
+        dt, all_classes = sides.dt, sides.classes == "all"
+        rules = problems(
+            truth.images, dt, truth.params.class_aware, all_classes=all_classes, is_part=True
+        )
         found = [*sides.notes, *rules]
         refuse(found)
-        warnings = [here.named(str(one)) for one in found if one.code not in OF_PARTS]
+        warnings = [here.named(str(one)) for one in found]
         files = here.described(sides.read["predictions"])
-        yield ReadShard(sides, warnings, files, here.named)
+        yield sides, Head(Share.of(dt), files, warnings, sides.classes, dt.score_from)
 
 
-def score_part(truth: Truth, shard: int, images: Ints, sides: Sides) -> SavedScoring:
+def refuse_kinds(shards: Sequence[Shard], heads: Sequence[Head], spread: bool) -> None:
+    """Refuse shards of predictions that are not to be ranked together.
+
+    Args:
+        shards: The shards.
+        heads: What each of them says.
+        spread: Whether some image has predictions in several of them.
+
+    Raises:
+        InputError: With the first shard that differs.
+    """
+    full = [k for k, head in enumerate(heads) if len(head.share.n)]
+    for k in full:
+        one, other = heads[full[0]], heads[k]
+        name, what = shards[full[0]].name, ""
+        if one.score_from != other.score_from:
+            what = f"its scores are `{other.score_from}`, those of {name} `{one.score_from}`."
+        elif spread and one.classes != other.classes:
+            what = f"its categories are of another kind than those of {name}."
+        if what:
+            raise InputError(str(shards[k]), "", what, "Score shards of one kind.")
+
+
+def score_part(truth: Truth, shard: int, images: Ints, sides: Sides, files: dict[str, str]) -> Part:
     """Score some images of one shard of ground truth.
 
     Args:
@@ -104,19 +145,23 @@ def score_part(truth: Truth, shard: int, images: Ints, sides: Sides) -> SavedSco
         shard: Position of the shard.
         images: Positions of the images, rising; all of them are in the shard.
         sides: Predictions on all images, without ground truth.
+        files: Name and hash of what they were read from.
     """
     with at_hand(truth.shards[shard]) as here:
         opened = formats.open(here.path, truth.inputs, whole=False)
         gt = opened.segments.read()
-        refuse(list(problems(gt, None, truth.params.class_aware)))
-        files = here.described(opened.read)
+        found = list(problems(gt, None, truth.params.class_aware, is_part=True))
+        refuse(found)
+        read = {"ground_truth": here.described(opened.read), "predictions": files}
+        warnings = [here.named(str(one)) for one in found]
         part = Sides(
             truth_part(truth, shard, images, gt), images_at(sides.dt, images), sides.classes, [], {}
         )
         scoring = score_sides(part, truth.params, boundary=truth.boundary, is_part=True)
         removed = truth.params.remove_overlaps
         judged = Judgements.judge(scoring, removed) if truth.errors else None
-    return dataclasses.replace(SavedScoring.of(scoring, judged), shards=[{"ground_truth": files}])
+    saved = dataclasses.replace(SavedScoring.of(scoring, judged), shards=[read], warnings=warnings)
+    return Part(saved, int(scoring.result.on_void.sum()))
 
 
 def truth_part(truth: Truth, shard: int, images: Ints, gt: Segments) -> Segments:
@@ -141,24 +186,10 @@ def truth_part(truth: Truth, shard: int, images: Ints, gt: Segments) -> Segments
     renamed = list(gt.images)
     for at, image in zip(kept.tolist(), listed, strict=True):
         renamed[at] = image
-    # The categories of one shard may be some of those of all.
-    renamed_gt = gt.replace(images=renamed, categories=truth.images.categories)
+    # The categories of one shard may be some of those of all; without images it is of any type.
+    table = truth.images
+    renamed_gt = gt.replace(images=renamed, categories=table.categories, task=table.task)
     return images_at(renamed_gt, kept[images - start])
-
-
-def described(
-    part: SavedScoring, files: dict[str, str], named: Callable[[str], str] = str
-) -> SavedScoring:
-    """Say which predictions were scored.
-
-    Args:
-        part: A scoring of `score_part`.
-        files: Name and hash of the predictions.
-        named: Gives the name of their shard in place of what stood for it.
-    """
-    (shard,) = part.shards
-    warnings = [named(text) for text in part.warnings]
-    return dataclasses.replace(part, shards=[shard | {"predictions": files}], warnings=warnings)
 
 
 def image_shape(image: ImageInfo) -> tuple[str, int, int]:

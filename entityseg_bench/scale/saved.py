@@ -43,7 +43,7 @@ class SavedScoring:
         shards: What was read for each: side -> name and hash.
         counts: Images, annotations and predictions of all.
         warnings: Of all.
-        score_from: What the scores were, as in the result JSON.
+        score_from: What the scores were, as in the result JSON; None where there are none.
         file_names: Of the images of ``state``.
         some_images: Whether images without predictions were left out.
         state: For AP and AP^e.
@@ -86,7 +86,8 @@ class SavedScoring:
             shards=[scoring.sides.files()],
             counts=dict(zip(COUNTS, (len(ids), len(scoring.gt), len(scoring.dt)), strict=True)),
             warnings=[str(problem) for problem in scoring.warnings],
-            score_from=scoring.dt.score_from,
+            # What holds no predictions may be merged with any.
+            score_from=scoring.dt.score_from if len(scoring.dt) else None,
             file_names=[names[image_id] for image_id in state.image_ids],
             some_images=scoring.result.params.image_ids is not None,
             state=state,
@@ -106,7 +107,6 @@ class SavedScoring:
             raise StateError("there is no state to merge")
         if len({part.task for part in parts}) > 1:
             raise StateError("states are of ground truth of several types")
-        # Parts without predictions have no scores.
         score_from = {part.score_from for part in parts} - {None}
         if len(score_from) > 1:
             raise StateError("scores were taken from several keys")
@@ -152,7 +152,7 @@ class SavedScoring:
             "parameters": parameters,
             "files": self.files(),
             "shards": self.shards,
-            "score_from": self.score_from,
+            "score_from": self.score_from or "score",
             "counts": self.counts,
             "overlap": overlap_record(result.overlap, self.state.image_ids),
             "warnings": self.warnings,

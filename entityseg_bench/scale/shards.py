@@ -16,30 +16,52 @@ from numpy.typing import NDArray
 from entity_api import EvalParams
 from entityseg_bench import formats
 from entityseg_bench.categories import Task
+from entityseg_bench.check import refuse
 from entityseg_bench.formats import Inputs
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import ListMasks
+from entityseg_bench.rules import listed_problems
+from entityseg_bench.scale.counted import Share, Side
 from entityseg_bench.scale.engines import Engine, InOneProcess, in_order
-from entityseg_bench.scale.parts import Truth, described, image_shape, read_shard, score_part
+from entityseg_bench.scale.parts import (
+    Head,
+    Part,
+    Truth,
+    image_shape,
+    read_shard,
+    refuse_kinds,
+    score_part,
+)
 from entityseg_bench.scale.saved import SavedScoring
-from entityseg_bench.scale.sources import Shard, at_hand, find_shards
+from entityseg_bench.scale.sources import Shard, at_hand, find_predictions, find_shards
 from entityseg_bench.scale.spread import score_spread
-from entityseg_bench.score import Sides
+from entityseg_bench.score import Sides, on_void
 from entityseg_bench.score.type_counts import class_ids
+from entityseg_bench.set_rules import set_problems
 from entityseg_bench.table import Segments
 from entityseg_bench.types import Category, ImageInfo
 
-__all__ = ["Engine", "InOneProcess", "Listed", "evaluate_shards", "join_truth"]
+__all__ = [
+    "Engine",
+    "InOneProcess",
+    "Listed",
+    "annotated",
+    "evaluate_shards",
+    "join_truth",
+    "one_table",
+    "one_type",
+    "predicted",
+]
 
 Ints = NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """Hold what a shard of ground truth lists."""
+    """Hold what a shard of ground truth lists; ``share`` counts its annotations."""
 
     images: list[ImageInfo]
-    n_annotations: Ints
+    share: Share
     categories: list[Category]
     class_ids: tuple[int, ...]
     task: Task
@@ -49,29 +71,27 @@ def list_images(shard: Shard, inputs: Inputs) -> Listed:
     """Read a shard of ground truth without its masks, and return what it lists."""
     with collector_paused(), at_hand(shard) as here:
         gt = formats.open(here.path, inputs, whole=False).segments.read()
-    return Listed(list(gt.images), gt.n_per_image, list(gt.categories), class_ids(gt), gt.task)
+        refuse(list(listed_problems(gt)))
+    return Listed(list(gt.images), Share.of(gt), list(gt.categories), class_ids(gt), gt.task)
 
 
-def score_predictions(truth: Truth, shard: Shard) -> list[SavedScoring]:
+def score_predictions(truth: Truth, shard: Shard) -> tuple[Head, list[Part]]:
     """Score a shard of predictions: one scoring for each shard of ground truth it meets."""
-    with collector_paused(), read_shard(truth, shard) as found:
-        present = np.flatnonzero(found.sides.dt.n_per_image)
-        owner = np.searchsorted(truth.starts, present, side="right") - 1
-        parts = [
-            score_part(truth, k, present[owner == k], found.sides)
+    with collector_paused(), read_shard(truth, shard) as (sides, head):
+        owner = np.searchsorted(truth.starts, head.share.images, side="right") - 1
+        return head, [
+            score_part(truth, k, head.share.images[owner == k], sides, head.files)
             for k in np.unique(owner).tolist() or [0]
         ]
-        parts[0] = dataclasses.replace(parts[0], warnings=[*found.warnings, *parts[0].warnings])
-        return [described(part, found.files, found.named) for part in parts]
 
 
-def score_rest(truth: Truth, shard: int, images: Ints) -> SavedScoring:
+def score_rest(truth: Truth, shard: int, images: Ints) -> Part:
     """Score the images of a shard of ground truth that no predictions name."""
     with collector_paused():
         none = truth.images.replace(predicted=True, where_from="")
-        part = score_part(truth, shard, images, Sides(truth.images, none, "some", [], {}))
-    files = {"name": "none", "sha256": fingerprint([])}
-    return dataclasses.replace(described(part, files), score_from=None)
+        sides = Sides(truth.images, none, "some", [], {})
+        files = {"name": "none", "sha256": fingerprint([])}
+        return score_part(truth, shard, images, sides, files)
 
 
 def evaluate_shards(
@@ -101,7 +121,7 @@ def evaluate_shards(
             prediction that stands in two.
     """
     inputs = inputs or Inputs()
-    shards, dt_shards = find_shards(gt_path, inputs), find_shards(dt_path)
+    shards, dt_shards = find_shards(gt_path, inputs), find_predictions(dt_path, inputs)
     n_done, n_steps = 0, len(shards) + len(dt_shards)
 
     def done() -> None:
@@ -115,35 +135,60 @@ def evaluate_shards(
     listed = in_order(engine, list_images, items, done)
     truth = join_truth(shards, listed, params, inputs, boundary, errors)
     shared = engine.share(truth)
-    parts = _score_apart(truth, shared, dt_shards, engine, done)
-    if parts is None:
+    found = _score_apart(truth, shared, dt_shards, engine, done)
+    if found is None:
         n_steps = n_done + len(dt_shards)
-        parts = score_spread(truth, shared, dt_shards, engine, done)
-    return SavedScoring.merge(parts)
+        found = score_spread(truth, shared, dt_shards, engine, done)
+    heads, parts = found
+    merged = SavedScoring.merge([part.scored for part in parts])
+    gt, dt = annotated(truth, listed, gt_path), predicted(truth, heads, dt_path)
+    of_set = list(set_problems(gt, dt, params.class_aware, params.max_dets[-1]))
+    n_on_void = sum(part.n_on_void for part in parts)
+    if n_on_void:
+        of_set.append(on_void(dt, n_on_void))
+    own = [text for head in heads for text in head.warnings]
+    # A shard of ground truth is read for each shard of predictions that it meets.
+    warnings = dict.fromkeys([*merged.warnings, *own, *map(str, of_set)])
+    return dataclasses.replace(merged, warnings=list(warnings))
+
+
+def annotated(truth: Truth, listed: Sequence[Listed], path: str | Path) -> Side:
+    """Count the annotations of all shards."""
+    shares = []
+    for own, kept, start in zip(listed, truth.kept, truth.starts, strict=False):
+        # What is annotated of an image that is another shard's is nothing.
+        images = np.searchsorted(kept, own.share.images) + start
+        shares.append(own.share._replace(images=images))
+    return Side.of(shares, truth.images, path)
+
+
+def predicted(truth: Truth, heads: Sequence[Head], path: str | Path) -> Side:
+    """Count the predictions of all shards."""
+    return Side.of([head.share for head in heads], truth.images, path)
 
 
 def _score_apart(
     truth: Truth, shared: Any, shards: Sequence[Shard], engine: Engine, done: Callable[[], None]
-) -> list[SavedScoring] | None:
+) -> tuple[list[Head], list[Part]] | None:
     """Score predictions shard by shard; None as soon as two shards hold some of one image."""
-    seen: set[int | str] = set()
-    found: dict[int, list[SavedScoring]] = {}
+    seen = np.zeros(len(truth.images.images), bool)
+    found: dict[int, tuple[Head, list[Part]]] = {}
     items = [(shared, shard) for shard in shards]
     with contextlib.closing(engine.run(score_predictions, items)) as results:
-        for at, parts in results:
-            ids = [image_id for part in parts for image_id in part.state.image_ids]
-            if not seen.isdisjoint(ids):
+        for at, (head, parts) in results:
+            if seen[head.share.images].any():
                 return None
-            seen.update(ids)
-            found[at] = parts
+            seen[head.share.images] = True
+            found[at] = head, parts
             done()
-    rest = np.array([image.id not in seen for image in truth.images.images], bool)
+    heads = [found[at][0] for at in range(len(shards))]
+    refuse_kinds(shards, heads, spread=False)
     left = []
     for k, (start, end) in enumerate(zip(truth.starts, truth.starts[1:], strict=False)):
-        if rest[start:end].any():
-            left.append((shared, k, start + np.flatnonzero(rest[start:end])))
-    parts = [part for at in range(len(shards)) for part in found[at]]
-    return [*parts, *in_order(engine, score_rest, left, done)]
+        if not seen[start:end].all():
+            left.append((shared, k, start + np.flatnonzero(~seen[start:end])))
+    parts = [part for at in range(len(shards)) for part in found[at][1]]
+    return heads, [*parts, *in_order(engine, score_rest, left, done)]
 
 
 def join_truth(
@@ -155,13 +200,10 @@ def join_truth(
     errors: bool = False,
 ) -> Truth:
     """Put the images of all shards into one table without segments."""
-    first = listed[0]
-    for shard, other in zip(shards, listed, strict=True):
-        if other.task != first.task:
-            what = f"this is {other.task} ground truth, and {shards[0].name} is {first.task}."
-            raise InputError(str(shard), "", what)
-    categories = {row.id: row for own in listed for row in own.categories}
-    images = numbered([own.images for own in listed], first.task)
+    task = one_type(shards, [own.task if own.images else None for own in listed])
+    by_class = params.class_aware or task != "entity"
+    categories = one_table(shards, [own.categories for own in listed], by_class)
+    images = numbered([own.images for own in listed], task)
     kept = _kept(shards, images, listed)
     starts = np.cumsum([0, *(len(own.images) for own in listed)])
     table = Segments.make(
@@ -169,8 +211,8 @@ def join_truth(
         [],
         ListMasks([]),
         [],
-        task=first.task,
-        categories=[categories[key] for key in sorted(categories)],
+        task=task,
+        categories=categories,
         where_from=", ".join(map(str, shards[:3])),
     )
     if params.class_aware:
@@ -178,6 +220,52 @@ def join_truth(
         params = dataclasses.replace(params, category_ids=tuple(ids))
     starts = np.cumsum([0, *map(len, kept)])
     return Truth(shards, kept, starts, table, params, inputs, boundary, errors)
+
+
+def one_type(shards: Sequence[Shard], tasks: Sequence[Task | None]) -> Task:
+    """Return the annotation type of shards; None stands for one without images, of any type.
+
+    Raises:
+        InputError: There are several.
+    """
+    found = [(shard, task) for shard, task in zip(shards, tasks, strict=True) if task]
+    for shard, task in found:
+        first, other = found[0]
+        if task != other:
+            what = f"this is {task} ground truth, and {first.name} is {other}."
+            raise InputError(str(shard), "", what)
+    return found[0][1] if found else "entity"
+
+
+def one_table(
+    shards: Sequence[Shard], tables: Sequence[Sequence[Category]], by_class: bool = True
+) -> list[Category]:
+    """Join the category tables of shards, by rising id.
+
+    Args:
+        shards: The shards.
+        tables: Of each.
+        by_class: Whether categories matter.
+
+    Raises:
+        InputError: They matter, and an id is of two names.
+    """
+    found: dict[int, tuple[Category, Shard]] = {}
+    for shard, table in zip(shards, tables, strict=True):
+        for row in table:
+            first, other = found.setdefault(row.id, (row, shard))
+            if first.type is None and row.type is not None:
+                # A file without images may be of another type, whose tables know no things.
+                found[row.id] = row, shard
+            types = {first.type, row.type} - {None}
+            if by_class and (first.name != row.name or len(types) > 1):
+                said = [
+                    f"{one.name!r}" + f" ({one.type})" * (len(types) > 1) for one in (row, first)
+                ]
+                what = f"it is {said[0]}, and {said[1]} in {other.name}."
+                hint = "Shards of one set have one table."
+                raise InputError(str(shard), f"category {row.id}", what, hint)
+    return [found[key][0] for key in sorted(found)]
 
 
 def _kept(
@@ -191,7 +279,7 @@ def _kept(
         InputError: Two shards have some, or the image is another one in the second.
     """
     owners = np.repeat(np.arange(len(shards)), [len(own.images) for own in listed])
-    n_annotations = np.concatenate([own.n_annotations for own in listed])
+    n_annotations = np.concatenate([own.share.n_of(len(own.images)) for own in listed])
     chosen: dict[int | str, int] = {}
     for at, image in enumerate(images):
         first = chosen.setdefault(image.id, at)

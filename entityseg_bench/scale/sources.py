@@ -14,9 +14,11 @@ from pathlib import Path, PurePosixPath
 from entityseg_bench.formats import Inputs, sam
 from entityseg_bench.formats.opened import INDEX
 from entityseg_bench.io import InputError, fingerprint, open_regular
+from entityseg_bench.numbered import check_complete, check_finished
 from entityseg_bench.scale.addresses import download, is_address, list_addresses, read_head
+from entityseg_bench.tars import hint_of, open_tar, plain, whole_members
 
-__all__ = ["AtHand", "Shard", "at_hand", "find_shards", "list_paths"]
+__all__ = ["AtHand", "Shard", "at_hand", "find_predictions", "find_shards", "list_paths"]
 
 # Files of a shard where there is one an image, as in SA-1B.
 FILES_A_SHARD = 512
@@ -44,6 +46,15 @@ class Shard:
         """Its name without folders."""
         own = PurePosixPath(self.address.replace(os.sep, "/")).name
         return f"{own}/{self.files[0]} to {self.files[-1]}" if self.files else own
+
+    def paths(self) -> list[Path]:
+        """List its files on this machine: none of an address, all that are below a folder."""
+        path = Path(self.address)
+        if is_address(self.address):
+            return []
+        if self.files:
+            return [path / name for name in self.files]
+        return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
 
     def __str__(self) -> str:
         return self.address
@@ -86,18 +97,35 @@ def find_shards(path: str | Path, inputs: Inputs | None = None) -> list[Shard]:
         inputs: Says which type and split of an export are meant.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none; or it is a folder of a numbered set, and some are missing.
     """
     text = str(path)
     found = list_addresses(text) if is_address(text) else list(map(str, list_paths(text, inputs)))
     names = [PurePosixPath(one.replace(os.sep, "/")).name for one in found]
     folders = {one.removesuffix(name) for one, name in zip(found, names, strict=True)}
+    if found != [text] and not glob.has_magic(text):
+        check_complete(text, names)
+        for place in {Path(one).parent for one in found if not is_address(one)}:
+            check_finished(place)
     is_split = len(found) > 1 and len(folders) == 1 and all(map(ONE_IMAGE, names))
     if is_split and sam.says_masks(_head(found[0])):
         folder = folders.pop().rstrip("/" + os.sep)
         starts = range(0, len(names), FILES_A_SHARD)
         return [Shard(folder, tuple(names[k : k + FILES_A_SHARD])) for k in starts]
     return [Shard(one) for one in found]
+
+
+def find_predictions(path: str | Path, inputs: Inputs) -> list[Shard]:
+    """List the shards of predictions, as `find_shards` does.
+
+    Raises:
+        InputError: As it does; or the user says one image for the records of several shards.
+    """
+    shards = find_shards(path)
+    if inputs.image_id is not None and len(shards) > 1:
+        what = f"there are {len(shards)} shards, and --image-id says one image of their records."
+        raise InputError(path, "", what, "Score the file of this image alone.")
+    return shards
 
 
 def list_paths(path: str | Path, inputs: Inputs | None = None) -> list[Path]:
@@ -185,7 +213,9 @@ def _brought(shard: Shard, far: bool, place: Path, images: bool) -> AtHand:
     if whole.suffix != TAR:
         return AtHand(whole, whole, shard, str(whole))
     _unpack(whole, shard, place, images)
-    return AtHand(place, whole, shard, str(place))
+    files = [one for one in place.rglob("*") if one.is_file()]
+    # A file alone is what it would be without the archive.
+    return AtHand(files[0] if len(files) == 1 else place, whole, shard, str(place))
 
 
 def _bring(source: str, far: bool, target: Path) -> None:
@@ -201,14 +231,18 @@ def _bring(source: str, far: bool, target: Path) -> None:
 def _unpack(archive: Path, shard: Shard, place: Path, images: bool) -> None:
     """Unpack the annotations of an archive: its JSON, or all files where there is none."""
     try:
-        with open_regular(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            files = [one for one in tar if one.isreg() and not Path(one.name).name.startswith(".")]
+        with open_regular(archive) as file, open_tar(file) as tar:
+            found = [one for one in whole_members(tar) if not one.isdir()]
+            files = [one for one in found if not Path(one.name).name.startswith(".")]
             annotations = [one for one in files if sam.JSON.search(one.name)]
             for member in files if images else annotations or files:
-                tar.extract(member, place, filter="data")
+                if (place / member.name.lstrip("/")).exists():
+                    raise tarfile.ReadError(f"{member.name} is in it twice")
+                tar.extract(plain(member), place, filter="data")
     except (tarfile.TarError, OSError, EOFError) as error:
-        hint = "A packed archive (.tar.gz) has to be unpacked once: gunzip."
         reason = str(error).replace(str(place), "").rstrip(".")
-        raise InputError(str(shard), "", f"it cannot be unpacked: {reason}.", hint) from None
+        raise InputError(
+            str(shard), "", f"it cannot be unpacked: {reason}.", hint_of(archive)
+        ) from None
     if not files:
         raise InputError(str(shard), "", "there is no file in it.")

@@ -1,10 +1,8 @@
 """Predictions of an image that lie in several shards: gathered by image, and scored then."""
 
-import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,12 +10,10 @@ from numpy.typing import NDArray
 
 from entity_api.counts import bare
 from entityseg_bench.formats.arrow import SizedMasks
-from entityseg_bench.formats.opened import Classes
 from entityseg_bench.io import InputError, collector_paused
 from entityseg_bench.scale.addresses import is_address
 from entityseg_bench.scale.engines import Engine, in_order
-from entityseg_bench.scale.parts import Truth, described, read_shard, score_part
-from entityseg_bench.scale.saved import SavedScoring
+from entityseg_bench.scale.parts import Head, Part, Truth, read_shard, refuse_kinds, score_part
 from entityseg_bench.scale.sources import Shard
 from entityseg_bench.score import Sides
 from entityseg_bench.table import Segments
@@ -56,19 +52,9 @@ class Piece(NamedTuple):
     codes: list[bytes]
 
 
-class Head(NamedTuple):
-    """Say of a shard what does not hang on the image; ``n`` is how many predictions it holds."""
-
-    n: int
-    files: dict[str, str]
-    warnings: list[str]
-    classes: Classes
-    score_from: str
-
-
 def score_spread(
     truth: Truth, shared: Any, shards: Sequence[Shard], engine: Engine, done: Callable[[], None]
-) -> list[SavedScoring]:
+) -> tuple[list[Head], list[Part]]:
     """Score predictions whose images lie in several shards.
 
     Each shard of predictions is read once and dealt out into buckets of images, a bucket being some
@@ -81,6 +67,9 @@ def score_spread(
         engine: Runs the shards.
         done: Called after each shard.
 
+    Returns:
+        What each shard says, and the scorings of the images.
+
     Raises:
         InputError: A bad record, or a prediction that stands in two shards.
     """
@@ -92,47 +81,40 @@ def score_spread(
         found[at] = result
         done()
     heads = [found[at][0] for at in range(len(shards))]
-    about = _joined(heads)
+    about = _joined(shards, heads)
     items = []
     for bucket in range(n):
         pieces = [found[at][1][bucket] for at in range(len(shards))]
         items.append((shared, cuts[bucket : bucket + 2], list(shards), about, *pieces))
-    parts = [part for own in in_order(engine, score_bucket, items) for part in own]
-    warnings = [text for head in heads for text in head.warnings]
-    return [dataclasses.replace(parts[0], warnings=[*warnings, *parts[0].warnings]), *parts[1:]]
+    return heads, [part for own in in_order(engine, score_bucket, items) for part in own]
 
 
 def _size_of(shard: Shard) -> int:
     if is_address(shard.address):
         return FAR_BYTES
-    paths = [Path(shard.address, name) for name in shard.files] or [Path(shard.address)]
-    return sum(path.stat().st_size for path in paths)
+    return sum(path.stat().st_size for path in shard.paths())
 
 
-def _joined(heads: Sequence[Head]) -> Head:
+def _joined(shards: Sequence[Shard], heads: Sequence[Head]) -> Head:
     """Say of all shards what `Head` says of one.
 
     Raises:
         InputError: They do not belong together.
     """
-    for key, what in (("score_from", "scores"), ("classes", "categories")):
-        if len({getattr(head, key) for head in heads if head.n}) > 1:
-            hint = "Score shards of one kind."
-            raise InputError("predictions", "", f"{what} of shards are of several kinds.", hint)
+    refuse_kinds(shards, heads, spread=True)
     hashes = sorted(head.files["sha256"] for head in heads)
     files = {"name": f"{len(heads)} files"}
     files["sha256"] = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-    first = next((head for head in heads if head.n), heads[0])
+    first = next((head for head in heads if len(head.share.n)), heads[0])
     return first._replace(files=files, warnings=[])
 
 
 def deal_out(truth: Truth, shard: Shard, cuts: Ints) -> tuple[Any, ...]:
     """Read a shard of predictions; return its head, and a piece for each bucket."""
-    with collector_paused(), read_shard(truth, shard) as found:
-        dt = found.sides.dt
+    with collector_paused(), read_shard(truth, shard) as (sides, head):
+        dt = sides.dt
         buckets = np.searchsorted(truth.starts[cuts], dt.image_idx, side="right") - 1
         pieces = [_piece(dt, np.flatnonzero(buckets == k)) for k in range(len(cuts) - 1)]
-        head = Head(len(dt), found.files, found.warnings, found.sides.classes, dt.score_from)
         return head, *pieces
 
 
@@ -159,7 +141,7 @@ def _code(counts: Any) -> bytes:
 
 def score_bucket(
     truth: Truth, cuts: Ints, shards: Sequence[Shard], about: Head, *pieces: Piece
-) -> list[SavedScoring]:
+) -> list[Part]:
     """Score the images of some shards of ground truth with what all shards of predictions say."""
     with collector_paused():
         owners = np.repeat(np.arange(len(pieces)), [len(piece.rows) for piece in pieces])
@@ -183,12 +165,10 @@ def score_bucket(
             origin=Origin(list(map(str, shards)), owners, rows),
         )
         sides = Sides(truth.images, dt, about.classes, [], {})
-        parts = []
-        for k in range(*cuts.tolist()):
-            images = np.arange(*truth.starts[k : k + 2].tolist())
-            part = score_part(truth, k, images, sides)
-            parts.append(described(part, about.files))
-        return parts
+        return [
+            score_part(truth, k, np.arange(*truth.starts[k : k + 2].tolist()), sides, about.files)
+            for k in range(*cuts.tolist())
+        ]
 
 
 def _refuse_copies(

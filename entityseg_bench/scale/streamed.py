@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from entity_api import EvalParams
 from entityseg_bench import formats
-from entityseg_bench.check import Problem, refuse
+from entityseg_bench.check import NOTE, refuse
 from entityseg_bench.formats import Inputs
 from entityseg_bench.formats.coco.index import ResultsIndex, index_results
+from entityseg_bench.formats.tolerant.fields import Tally
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import CodedMasks
 from entityseg_bench.rules import mask_problems, problems
 from entityseg_bench.scale.parts import images_at
 from entityseg_bench.scale.saved import SavedScoring
 from entityseg_bench.score import Sides, on_void, score_sides
+from entityseg_bench.set_rules import of_all
 from entityseg_bench.table import Segments
 
 __all__ = ["evaluate_streamed"]
@@ -87,14 +89,13 @@ def evaluate_streamed(
     files = {
         side: {"name": paths[0].name, "sha256": fingerprint(paths)} for side, paths in sides.items()
     }
-    found = list(dict.fromkeys([*warnings, *work.noted]))
+    found = [*warnings, *(of_all(dt, note, "", NOTE) for note in work.tally.notes())]
     if work.n_on_void:
         found.append(on_void(dt, work.n_on_void))
     return dataclasses.replace(
         SavedScoring.merge(scored),
         shards=[files],
         warnings=[str(one) for one in found],
-        score_from=dt.score_from,
     )
 
 
@@ -162,7 +163,7 @@ class _Work:
         index: Where they lie.
         params: What to measure.
         boundary: Whether to measure Boundary AP, too.
-        noted: What was done to read masks.
+        tally: What was done to read masks.
         n_on_void: How many predictions lay on unlabelled pixels alone.
     """
 
@@ -171,7 +172,7 @@ class _Work:
     index: ResultsIndex
     params: EvalParams
     boundary: bool
-    noted: list[Problem] = dataclasses.field(default_factory=list)
+    tally: Tally = dataclasses.field(default_factory=Tally)
     n_on_void: int = 0
 
     def score(self, images: Ints) -> SavedScoring:
@@ -179,9 +180,9 @@ class _Work:
         where = np.zeros(len(self.gt.images) + 1, bool)
         where[images] = True
         part = self.index.part(np.flatnonzero(where[self.dt.image_idx]), self.dt)
-        found = list(mask_problems(part))
-        refuse(found)
-        self.noted += found
+        refuse(list(mask_problems(part)))
+        if own := part.masks.tally():
+            self.tally.update(own)
         # The masks of the ground truth are read already.
         gt = images_at(self.gt.replace(masks=CodedMasks(self.gt.counts)), images)
         sides = Sides(gt, images_at(part, images), "some", [], {})

@@ -11,20 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams
-from entity_api.groups import repeated
 from entityseg_bench import formats
 from entityseg_bench.check import Collector, Problem, Report, problem_of, reported, stop
 from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.io import collector_paused
-from entityseg_bench.masks import ListMasks
-from entityseg_bench.rules import OF_PARTS, coverage, unannotated
+from entityseg_bench.scale.counted import Share
 from entityseg_bench.scale.engines import Engine, in_order
-from entityseg_bench.scale.parts import Truth, images_at, truth_part
-from entityseg_bench.scale.shards import Listed, join_truth
-from entityseg_bench.scale.sources import Shard, at_hand, find_shards
+from entityseg_bench.scale.parts import Head, Truth, images_at, refuse_kinds, truth_part
+from entityseg_bench.scale.shards import Listed, annotated, join_truth, predicted
+from entityseg_bench.scale.sources import Shard, at_hand, find_predictions, find_shards
 from entityseg_bench.scale.spread import COPY_HINT
 from entityseg_bench.score import Sides, read_predictions
 from entityseg_bench.score.type_counts import class_ids, count_type
+from entityseg_bench.set_rules import set_problems
 from entityseg_bench.table import VOID_TASKS, Segments
 from entityseg_bench.validate.problems import not_checked, prediction_problems, truth_problems
 
@@ -54,11 +53,11 @@ class CheckedPredictions(NamedTuple):
 
     Attributes:
         problems: Of it.
-        n_per_image: (I,) how many it has of each image; None where something was left out of it.
+        head: What does not hang on the image; None where something was left out of it.
     """
 
     problems: list[Problem]
-    n_per_image: Ints | None
+    head: Head | None
 
 
 def validate_shards(
@@ -83,7 +82,8 @@ def validate_shards(
         InputError: There is no shard.
     """
     inputs = inputs or Inputs()
-    shards, dt_shards = find_shards(gt_path, inputs), find_shards(dt_path) if dt_path else []
+    shards = find_shards(gt_path, inputs)
+    dt_shards = find_predictions(dt_path, inputs) if dt_path else []
     n_done, n_steps = 0, len(shards) + len(dt_shards)
 
     def done() -> None:
@@ -105,18 +105,25 @@ def validate_shards(
     if truth is None:
         found += [not_checked(str(shard)) for shard in dt_shards]
         return list(_in_order(found))
-    found += unannotated(_counted(truth, _annotations(truth, checked), gt_path)) if whole else []
+    if whole:
+        listed = [own.listed for own in checked if own.listed]
+        found += set_problems(annotated(truth, listed, gt_path), None)
     shared = engine.share(truth)
     items = [(shared, shard, class_aware, lost) for shard in dt_shards]
-    predicted = results(check_predictions, items)
-    found += [problem for own in predicted for problem in own.problems]
-    counts = [own.n_per_image for own in predicted if own.n_per_image is not None]
-    if len(counts) == len(predicted):
-        several = np.flatnonzero(np.sum([own > 0 for own in counts], axis=0) > 1)
+    predictions = results(check_predictions, items)
+    found += [problem for own in predictions for problem in own.problems]
+    heads = [own.head for own in predictions if own.head]
+    if heads and len(heads) == len(predictions):
+        images = np.concatenate([head.share.images for head in heads])
+        several = np.flatnonzero(np.bincount(images) > 1)
         shared_by = [(shared, shard, several) for shard in dt_shards] if len(several) else []
         found += copies(truth, dt_shards, results(digests, shared_by))
-    if dt_path and whole and len(counts) == len(predicted):
-        found += coverage(_counted(truth, np.sum(counts, axis=0), dt_path))
+        faults = Collector()
+        with reported(faults):
+            refuse_kinds(dt_shards, heads, spread=len(several) > 0)
+        found += map(problem_of, faults)
+        if whole:
+            found += set_problems(None, predicted(truth, heads, dt_path or ""), class_aware)
     return list(_in_order(found))
 
 
@@ -125,12 +132,12 @@ def check_truth(shard: Shard, inputs: Inputs, class_aware: bool) -> CheckedTruth
     faults = Collector()
     with collector_paused(), reported(faults), at_hand(shard) as here:
         found, read = truth_problems(here.path, inputs, class_aware)
-        found = [_named(one, here.named) for one in found if one.code not in OF_PARTS]
+        found = [_named(one, here.named) for one in found]
         if read is None:
             return CheckedTruth(found, None, True, False)
         gt = read.gt
         categories, ids = list(gt.categories), class_ids(gt)
-        listed = Listed(list(gt.images), gt.n_per_image, categories, ids, gt.task)
+        listed = Listed(list(gt.images), Share.of(gt), categories, ids, gt.task)
         return CheckedTruth(found, listed, read.lost, read.whole)
     return CheckedTruth([problem_of(fault) for fault in faults], None, True, False)
 
@@ -150,7 +157,10 @@ def check_predictions(
             truth.images, here.path, truth.inputs, class_aware, lost, count
         )
         found = [_named(one, here.named) for one in found]
-        return CheckedPredictions(found, None if sides is None else sides.dt.n_per_image)
+        if sides is None:
+            return CheckedPredictions(found, None)
+        dt = sides.dt
+        return CheckedPredictions(found, Head(Share.of(dt), {}, [], sides.classes, dt.score_from))
     return CheckedPredictions([problem_of(fault) for fault in faults], None)
 
 
@@ -217,21 +227,6 @@ def _joined(
         return None
     params = EvalParams(class_aware=class_aware)
     return join_truth([pair[0] for pair in pairs], [pair[1] for pair in pairs], params, inputs)
-
-
-def _counted(truth: Truth, n_per_image: Ints, path: str | Path) -> Segments:
-    """Return a table with so many segments of each image, for rules that only count them."""
-    image_idx = repeated(np.arange(len(n_per_image)), n_per_image)
-    about = {"task": truth.images.task, "where_from": str(path)}
-    ids = np.arange(len(image_idx))
-    return Segments.make(truth.images.images, image_idx, ListMasks([]), ids, **about)
-
-
-def _annotations(truth: Truth, checked: Sequence[CheckedTruth]) -> Ints:
-    """Count the annotations of each image of all shards."""
-    listed = [own.listed for own in checked if own.listed]
-    parts = [own.n_annotations[kept] for own, kept in zip(listed, truth.kept, strict=True)]
-    return np.concatenate(parts)
 
 
 def _named(problem: Problem, named: Callable[[str], str]) -> Problem:

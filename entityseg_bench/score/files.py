@@ -16,6 +16,7 @@ from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.formats.opened import Classes
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.rules import problems
+from entityseg_bench.set_rules import Counted
 from entityseg_bench.table import VOID_TASKS, Segments
 
 if TYPE_CHECKING:
@@ -256,7 +257,8 @@ def _scored(dt: Segments, notes: list[str], report: Report) -> tuple[Segments, l
         what = f"{n_missing} of {n} predictions have no score, the others do."
         report(InputError(dt.where_from, "", what, "Write a score for each, or for none."))
     notes.append("the predictions have no scores: each gets 1.")
-    return dt.replace(scores=np.nan_to_num(dt.scores, nan=1.0)), notes
+    # Named, so that parts of a set with and without scores are not ranked together.
+    return dt.replace(scores=np.nan_to_num(dt.scores, nan=1.0), score_from="none"), notes
 
 
 def evaluate_sides(
@@ -314,7 +316,7 @@ def _scorer(
     return score
 
 
-def on_void(dt: Segments, n: int) -> Problem:
+def on_void(dt: Counted, n: int) -> Problem:
     """Say that some predictions are not scored."""
     what = f"{n} predictions lie on unlabelled pixels alone and are left out."
     return Problem(dt.where_from, "", what, "", "warning", "on-void")

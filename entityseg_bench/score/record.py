@@ -4,7 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from entity_api import EvalParams, Overlap
+from entity_api.groups import rising
 from entityseg_bench import __version__
 from entityseg_bench.score.files import BENCHMARK, Scoring
 
@@ -68,10 +71,12 @@ def plain(metrics: dict[str, float]) -> dict[str, float | None]:
 def overlap_record(
     overlap: Overlap | None, image_ids: Sequence[int | str], most: int = 10
 ) -> dict[str, Any] | None:
-    """Say how much predictions overlap, and in which images most."""
+    """Say how much predictions overlap, and in which images most; of equal ones by rising id."""
     if overlap is None:
         return None
-    worst = (-overlap.pixels).argsort(kind="stable")[: min(most, overlap.n_images)]
+    by_id = np.array(list(rising(image_ids)), np.int64)
+    order = by_id[(-overlap.pixels[by_id]).argsort(kind="stable")]
+    worst = order[: min(most, overlap.n_images)].tolist()
     return {
         "images": overlap.n_images,
         "pixels": int(overlap.pixels.sum()),

@@ -23,7 +23,7 @@ from entityseg_bench.formats import Inputs, Opened
 from entityseg_bench.formats.entityseg import Part, task_of_folder, tasks_below
 from entityseg_bench.io import InputError, read_bytes
 from entityseg_bench.layout import ImageFiles
-from entityseg_bench.rules import OF_PARTS, masks, problems
+from entityseg_bench.rules import masks, problems
 from entityseg_bench.score import Sides, read_predictions
 from entityseg_bench.score.type_counts import count_type
 from entityseg_bench.table import Segments
@@ -126,7 +126,12 @@ def _root_problems(
 
 
 def _pair_problems(
-    gt_path: Path, dt_path: Path | None, inputs: Inputs, class_aware: bool, progress: Progress
+    gt_path: Path,
+    dt_path: Path | None,
+    inputs: Inputs,
+    class_aware: bool,
+    progress: Progress,
+    is_part: bool = False,
 ) -> Generator[Problem, None, ReadTruth | None]:
     faults = Collector()
     truth = sides = gt = None
@@ -141,7 +146,7 @@ def _pair_problems(
     if dt_path:
         with reported(faults):
             sides = read_predictions(truth, gt, dt_path, inputs, False, faults)
-    found = list(_problems_read(gt, sides, class_aware, progress))
+    found = list(_problems_read(gt, sides, class_aware, progress, is_part))
     if sides is not None:
         count_type(gt, sides.dt, sides.classes, False, faults, progress)
     lost = faults.has(IMAGE_LOST)
@@ -165,8 +170,8 @@ def not_checked(dt_path: str | Path) -> Problem:
 def truth_problems(
     path: Path, inputs: Inputs, class_aware: bool
 ) -> tuple[list[Problem], ReadTruth | None]:
-    """Name every problem of ground truth; return what could be read of it, too."""
-    steps, found = _pair_problems(path, None, inputs, class_aware, _silent), []
+    """Name every problem of a part of ground truth; return what could be read of it, too."""
+    steps, found = _pair_problems(path, None, inputs, class_aware, _silent, is_part=True), []
     while True:
         try:
             found.append(next(steps))
@@ -200,9 +205,8 @@ def prediction_problems(
         sides = read_predictions(Opened(images, []), images, dt_path, inputs, True, faults)
     if sides is not None:
         dt, all_classes = sides.dt, sides.classes == "all"
-        rules = problems(images, dt, class_aware, all_classes=all_classes)
+        rules = problems(images, dt, class_aware, all_classes=all_classes, is_part=True)
         found = [*rules, *masks(dt), *sides.notes]
-        found = [one for one in found if one.code not in OF_PARTS]
         count(sides, faults)
     told = _told(faults, found, lost)
     if not len(faults):
@@ -223,12 +227,12 @@ def _told(faults: Collector, found: Sequence[Problem], lost: bool) -> list[Probl
 
 
 def _problems_read(
-    gt: Segments, sides: Sides | None, class_aware: bool, progress: Progress
+    gt: Segments, sides: Sides | None, class_aware: bool, progress: Progress, is_part: bool
 ) -> Iterator[Problem]:
     """Run the rules of columns and of masks on what was read."""
     dt = sides.dt if sides else None
     all_classes = sides is not None and sides.classes == "all"
-    yield from problems(gt, dt, class_aware, all_classes=all_classes)
+    yield from problems(gt, dt, class_aware, all_classes=all_classes, is_part=is_part)
     yield from masks(gt, progress)
     if sides is not None:
         yield from masks(sides.dt, progress)

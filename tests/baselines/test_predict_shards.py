@@ -221,6 +221,18 @@ def test_broken_archives_are_refused(tmp_path, sources, capsys):
         assert name in capsys.readouterr().err
 
 
+def test_images_are_never_replaced_by_what_is_predicted_on_them(tmp_path, sources, capsys):
+    """A data set's files may be called as the shards of predictions are."""
+    source = sources["parquet"] / "0.parquet"
+    for name in ("00000-of-00002.parquet", "00001-of-00002.parquet"):
+        (tmp_path / name).write_bytes(source.read_bytes())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    one = tmp_path / "00001-of-00002.parquet"
+    assert predict("--images", one, "--out", tmp_path, "--engine", "local") == 2
+    assert f"{one}: it is read, and would be replaced" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize("engine", [(), ("--engine", "local")])
 def test_an_image_in_two_archives_is_refused(tmp_path, sources, capsys, engine):
     (tmp_path / "tar").mkdir()

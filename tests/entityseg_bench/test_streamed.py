@@ -254,3 +254,18 @@ def test_what_does_not_go_with_it(tmp_path, capsys, options):
     sides = map(str, write_sides(tmp_path))
     assert cli.main(["evaluate", *sides, "--max-memory", "4GB", *options]) == 2
     assert "--max-memory" in capsys.readouterr().err
+
+
+def test_what_was_done_to_read_masks_is_said_once(tmp_path, monkeypatch):
+    """Not for each part with its own count."""
+    gt, dt = write_sides(tmp_path)
+    printed = [
+        {**row, "segmentation": {**code, "counts": repr(code["counts"].encode())}}
+        for row in json.loads(dt.read_text(encoding="utf-8"))
+        for code in [row["segmentation"]]
+    ]
+    dt.write_text(json.dumps(printed), encoding="utf-8")
+    monkeypatch.setattr("entityseg_bench.scale.streamed.room_for", lambda *_: 500)
+    merged = evaluate_streamed(gt, dt, 10**9)
+    assert sorted(merged.warnings) == sorted(map(str, evaluate_files(gt, dt).warnings))
+    assert sum("as Python prints them" in text for text in merged.warnings) == 1

@@ -14,7 +14,7 @@ TABLE = [
     {"id": 2, "name": "sky", "isthing": 0},
     {"id": 3, "name": "cat", "isthing": 1},
 ]
-# Where each side is cut: at these images. Maps of no image are no ground truth.
+# Where each side is cut: at these images. A list of no maps is no ground truth.
 SPLITS = {
     "alike": ((5, 9), (5, 9)),
     "unlike": ((3, 4, 10), (7,)),
@@ -62,7 +62,7 @@ def write_typed(folder, task, cuts, n_images=13, only_category=None):
     """
     truth, found = draw(n_images)
     suffix = "txt" if task == "semantic" else "json"
-    if task in ("panoptic", "semantic"):
+    if task == "semantic":
         cuts = tuple(dict.fromkeys(cuts[0])), cuts[1]
     for side, own in zip(("gt", "pred"), cuts, strict=True):
         (folder / side).mkdir(parents=True)

@@ -214,7 +214,9 @@ def write_coco(
     from entityseg_bench.parallel import Journal
 
     path = Path(path)
-    with Journal(path.with_name(f".{path.name}.journal"), identity(dataset, "coco")) as journal:
+    with Journal(
+        path.with_name(f".{path.name}.journal"), identity(dataset, "coco"), list
+    ) as journal:
         journal.run(functools.partial(_rows, dataset), len(dataset.images), jobs, label)
         _write_joined(dataset, path, journal)
         journal.finish()
@@ -315,7 +317,8 @@ def open_gt(path: Path, inputs: Inputs, *, whole: bool = True, report: Report = 
     """Open entity, instance or COCO JSON; see `entityseg_bench.formats.open`."""
     table = read_coco(path, whole=whole)
     task = inputs.task or _task_of_categories(table.categories)
-    if task not in ("entity", "instance"):
+    if task not in ("entity", "instance") and (table.images or len(table)):
+        # A shard without images is one of any type.
         agree(path, "entity", task)
     return Opened(table.replace(task=task), [path])
 

@@ -200,6 +200,10 @@ class JsonMasks(Masks):
         """Say which masks were read though they are not written as COCO writes them."""
         return self._tally.notes()
 
+    def tally(self) -> Tally:
+        """Return how many were read so."""
+        return self._tally
+
     def sampled_boxes(self) -> dict[int, tuple[float, float, float, float] | None]:
         """Return position -> box of the first masks, None where there is none."""
         return sampled_boxes(self._boxes_in) if self._boxes_in else {}

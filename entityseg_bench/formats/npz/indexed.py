@@ -52,7 +52,7 @@ def write_npz(
     folder = Path(folder)
     check_names(dataset.images, dataset.where_from)
     work = functools.partial(_write_masks, dataset, folder)
-    with Journal(folder / f".{INDEX}.journal", identity(dataset, "npz")) as journal:
+    with Journal(folder / f".{INDEX}.journal", identity(dataset, "npz"), list) as journal:
         journal.run(work, len(dataset.images), jobs, label)
         write_index(dataset, folder, journal.results())
         journal.finish()

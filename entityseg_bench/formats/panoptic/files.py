@@ -242,7 +242,7 @@ def write_panoptic(
     check_names(dataset.images, dataset.where_from)
     work = functools.partial(_write_map, dataset, maps)
     made = identity(dataset, str(maps))
-    with Journal(path.with_name(f".{path.name}.journal"), made) as journal:
+    with Journal(path.with_name(f".{path.name}.journal"), made, dict) as journal:
         journal.run(work, len(dataset.images), jobs, label)
         write_json(path, _content(dataset, journal.results(), named))
         untold = "categories written as things: nothing says that they are stuff"

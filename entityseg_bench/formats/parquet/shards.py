@@ -2,7 +2,7 @@
 
 import functools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -26,6 +26,7 @@ from entityseg_bench.io import (
     write_json,
 )
 from entityseg_bench.layout import SPLITS, Resolution, Split
+from entityseg_bench.numbered import Numbered, check_complete, check_finished
 from entityseg_bench.parallel import Journal
 from entityseg_bench.table import AnnotatedImages, Segments
 from entityseg_bench.types import Annotation, ImageInfo
@@ -142,13 +143,13 @@ def write_parquet(
     own.mkdir(parents=True, exist_ok=True)
     images = [dataset.image_path(image) for image in dataset.images] if embed_images else []
     made = {**identity(dataset, "parquet", images), "embedded": embed_images}
-    work = functools.partial(_write_shard, dataset, own, embed_images, total)
-    with Journal(own / f".{dataset.split}.journal", made) as journal:
-        if journal.n_done == 0:
-            for stale in own.glob(f"{dataset.split}-*.parquet"):
-                stale.unlink()
+    files = Numbered(own, f"{dataset.split}-", ".parquet", total)
+    files.refuse_sources(map(Path, dataset.where_from.split(", ")))
+    work = functools.partial(_write_shard, dataset, files.paths, embed_images)
+    with Journal(own / f".{dataset.split}.journal", made, int) as journal:
         journal.run(work, total, jobs, label)
         write_about(dataset, folder, licences)
+        files.remove_others()
         journal.finish()
     return {}
 
@@ -182,13 +183,12 @@ def _copy_licences(source: Path | None, folder: Path) -> None:
 
 
 def _write_shard(
-    dataset: SplitImages, folder: Path, embed_images: bool, total: int, shard: int
+    dataset: SplitImages, paths: Sequence[Path], embed_images: bool, shard: int
 ) -> int:
     """Write one shard; return its number of rows."""
     size = SHARD_EMBEDDED if embed_images else SHARD
     rows = range(shard * size, min((shard + 1) * size, len(dataset.images)))
-    path = folder / f"{dataset.split}-{shard:05d}-of-{total:05d}.parquet"
-    write_rows(dataset, path, rows, embed_images)
+    write_rows(dataset, paths[shard], rows, embed_images)
     return len(rows)
 
 
@@ -341,12 +341,10 @@ def _pairs(
 def _rows(folder: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the rows of all shards with their file, without images."""
     shards = sorted(folder.glob(f"{split}-*-of-*.parquet"))
-    named = shards[0].stem.rpartition("-")[2] if shards else "1"
-    expected = int(named) if named.isdecimal() and len(named) <= 9 else named
-    if len(shards) != expected:
-        raise InputError(
-            folder, split, f"{len(shards)} of {expected} shards are here.", "Copy the others too."
-        )
+    if not shards:
+        raise InputError(folder, split, "0 of 1 shards are here.", "Copy the others too.")
+    check_finished(folder)
+    check_complete(folder, [path.name for path in shards])
     for path in shards:
         yield from _rows_of(path)
 

@@ -54,6 +54,10 @@ class Tally:
         """Take a sentence about the whole file."""
         self._counts[what] = 1
 
+    def update(self, other: "Tally") -> None:
+        """Count the records of another part of the file, too."""
+        self._counts.update(other._counts)
+
     def notes(self) -> list[str]:
         """Return a sentence for each kind of thing."""
         return [
