@@ -80,8 +80,6 @@ class Column(NamedTuple):
         kinds, words, dtype = KINDS[self.kind]
         if found.size and found.dtype.kind not in kinds:
             raise ValueError(f"{name} holds {found.dtype}, and not {words}")
-        if found.dtype.kind == "f" and dtype is np.int64 and (found != np.round(found)).any():
-            raise ValueError(f"{name} holds numbers that are not whole")
         tail = (self.width,) if self.width else ()
         if found.size == 0 and not n:
             found = found.reshape(0, *tail)
@@ -89,7 +87,11 @@ class Column(NamedTuple):
             rows = "N" if n is None else n
             wanted = f"({rows}, {self.width})" if self.width else f"({rows},)"
             raise ValueError(f"{name} has the shape {found.shape}, and not {wanted}")
-        return found.astype(dtype, copy=False)
+        with np.errstate(invalid="ignore"):
+            settled = found.astype(dtype, copy=False)
+        if dtype is np.int64 and settled is not found and (settled != found).any():
+            raise ValueError(f"{name} holds numbers that are not whole, or beyond 64 bits")
+        return settled
 
 
 # Of both sides; ``image_idx`` says how many records there are.

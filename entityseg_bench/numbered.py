@@ -11,8 +11,6 @@ from entityseg_bench.names import real_path
 __all__ = ["Numbered", "check_complete", "check_finished"]
 
 NAME = re.compile(r"(.*?)(\d{5,})-of-(\d{5,})(\.\D*)", re.DOTALL)
-
-
 # The journal of a run that writes such files.
 JOURNAL = re.compile(r"\.\w+\.(shards|journal)")
 

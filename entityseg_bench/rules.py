@@ -16,14 +16,13 @@ from entityseg_bench.io import InputError
 from entityseg_bench.set_rules import of_all, set_problems
 from entityseg_bench.table import VOID_TASKS, Segments, plain
 
-__all__ = ["listed_problems", "mask_problems", "masks", "problems"]
+__all__ = ["broken_masks", "listed_problems", "masks", "problems"]
 
 VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(\.\d+)?")
 # Boxes of less in common are of other places; of more, of the same.
 LEAST_OVERLAP, SURE_OVERLAP = 0.5, 0.9
 # Masks of fewer runs, and files of fewer masks, do not tell how they were coded; a few are enough.
 LEAST_RUNS, LEAST_MASKS, ENOUGH_MASKS, MOSTLY = 8, 3, 8, 0.8
-
 
 Rule = Callable[[Segments], Iterator[Problem]]
 
@@ -290,11 +289,6 @@ def listed_problems(gt: Segments) -> Iterator[Problem]:
     """Run the rules that look at no mask of ground truth."""
     for rule in LIST_RULES:
         yield from rule(gt)
-
-
-def mask_problems(part: Segments) -> Iterator[Problem]:
-    """Find the masks that cannot be read in a part of a file; `problems` has seen the file."""
-    yield from broken_masks(part)
 
 
 def problems(

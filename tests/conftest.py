@@ -29,9 +29,12 @@ def data() -> Path:
     return Path(__file__).resolve().parent / "data"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster():
-    """Start a cluster of two nodes of one core each."""
+    """Start a cluster of two nodes of one core each.
+
+    It ends with its module: Ray tells of lost nodes on standard error, which other tests look at.
+    """
     ray = pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
     from ray.cluster_utils import Cluster
 

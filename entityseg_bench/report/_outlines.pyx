@@ -264,16 +264,7 @@ cdef Py_ssize_t write_path(Work* work, Py_ssize_t n) noexcept nogil:
 
 
 def trace(const int32_t[:, ::1] owner, Py_ssize_t n, double tolerance):
-    """Trace the outline of each of n masks in a grid as SVG path data in units of its cells.
-
-    Args:
-        owner: (height, width) position of the mask that each cell belongs to, -1 for none.
-        n: Number of masks.
-        tolerance: How far, in cells, an outline may be straightened.
-
-    Returns:
-        (n,) path data, "" of a mask that no cell belongs to.
-    """
+    """Trace outlines as `plain_outlines.trace` does."""
     cdef Py_ssize_t height = owner.shape[0], width = owner.shape[1], y, at, length
     cdef Py_ssize_t row = width + 2
     cdef double limit = tolerance * tolerance

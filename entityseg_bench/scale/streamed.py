@@ -22,7 +22,7 @@ from entityseg_bench.formats.coco.index import ResultsIndex, index_results
 from entityseg_bench.formats.tolerant.fields import Tally
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import CodedMasks
-from entityseg_bench.rules import mask_problems, problems
+from entityseg_bench.rules import broken_masks, problems
 from entityseg_bench.scale.parts import images_at
 from entityseg_bench.scale.saved import SavedScoring
 from entityseg_bench.score import Sides, on_void, score_sides
@@ -76,7 +76,9 @@ def evaluate_streamed(
         dt = index.table(gt)
         warnings = list(problems(gt, dt, max_det=params.max_dets[-1]))
         refuse(warnings)
-        work = _Work(gt, dt, index, params, boundary)
+        # The rules have read the masks of the ground truth: each part takes its own from them.
+        read = gt.replace(masks=CodedMasks(gt.counts))
+        work = _Work(read, dt, index, params, boundary)
         scored, done = [], 0
         text = np.bincount(dt.image_idx, np.diff(index.places)[:, 0], len(gt.images))
         room = room_for(max_memory, len(dt), text, params.threads)
@@ -158,7 +160,7 @@ class _Work:
     """Hold both sides, and score parts of them.
 
     Attributes:
-        gt: Ground truth.
+        gt: Ground truth, its masks read.
         dt: Predictions, their masks unread.
         index: Where they lie.
         params: What to measure.
@@ -180,12 +182,10 @@ class _Work:
         where = np.zeros(len(self.gt.images) + 1, bool)
         where[images] = True
         part = self.index.part(np.flatnonzero(where[self.dt.image_idx]), self.dt)
-        refuse(list(mask_problems(part)))
+        refuse(list(broken_masks(part)))
         if own := part.masks.tally():
             self.tally.update(own)
-        # The masks of the ground truth are read already.
-        gt = images_at(self.gt.replace(masks=CodedMasks(self.gt.counts)), images)
-        sides = Sides(gt, images_at(part, images), "some", [], {})
+        sides = Sides(images_at(self.gt, images), images_at(part, images), "some", [], {})
         scoring = score_sides(sides, self.params, boundary=self.boundary, is_part=True)
         self.n_on_void += int(scoring.result.on_void.sum())
         return SavedScoring.of(scoring)
