@@ -1,18 +1,14 @@
 """Where the masks of a table lie, and the fields without a column: in memory, chained, picked."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entity_api.counts import Codes, RLEError
 from entityseg_bench.io import InputError
-from entityseg_bench.types import RLE
-
-if TYPE_CHECKING:
-    from entityseg_bench.formats.tolerant.fields import Tally
-    from entityseg_bench.table import Segments
+from entityseg_bench.types import RLE, ImageInfo, Tally
 
 __all__ = [
     "CodedMasks",
@@ -24,6 +20,7 @@ __all__ = [
     "Masks",
     "PickedExtras",
     "PickedMasks",
+    "Rows",
     "in_threads",
 ]
 
@@ -47,6 +44,26 @@ class Extras(Protocol):
     def __getitem__(self, idx: int) -> dict[str, Any] | None: ...
 
 
+class Rows(Protocol):
+    """What masks ask of the table that they belong to, which is an `entityseg_bench.table`."""
+
+    @property
+    def images(self) -> Sequence[ImageInfo]: ...
+    @property
+    def image_idx(self) -> NDArray[np.int64]: ...
+    @property
+    def sizes(self) -> NDArray[np.int64]: ...
+    def __len__(self) -> int: ...
+    def of_image(self, image_idx: int, /) -> NDArray[np.int64]:
+        """Return the positions of an image's segments in file order."""
+
+    def size_of_image(self, image_idx: int, /) -> tuple[int, int]:
+        """Return (height, width) of an image."""
+
+    def error(self, idx: int, what: str, hint: str = "", /) -> InputError:
+        """Make the error of one segment."""
+
+
 class Masks:
     """Give the masks of N segments by their positions; formats say where they lie."""
 
@@ -67,7 +84,7 @@ class Masks:
         """Return some of the masks; those that can be read together stay so."""
         return PickedMasks(self, rows)
 
-    def outlined(self, table: "Segments") -> frozenset[int]:
+    def outlined(self, table: Rows) -> frozenset[int]:
         """Return the positions of masks that are polygons: their stated area is the outline's."""
         return frozenset()
 
@@ -75,7 +92,7 @@ class Masks:
         """Say, once all are read, which masks were read though they are not quite of the format."""
         return []
 
-    def tally(self) -> "Tally | None":
+    def tally(self) -> Tally | None:
         """Return what `notes` is made from, where masks of parts of a file are counted together."""
         return None
 
@@ -83,7 +100,7 @@ class Masks:
         """Return position -> COCO xywh of some masks, None where their file states no box."""
         return {}
 
-    def read_all(self, table: "Segments") -> tuple[Codes | list[Any], Faults]:
+    def read_all(self, table: Rows) -> tuple[Codes | list[Any], Faults]:
         """Return the counts of all masks, and the fault of each that has none.
 
         Images are read in threads: decoding a map releases the interpreter lock. Segments of
@@ -139,7 +156,7 @@ class CodedMasks(Masks):
         """Return some of the masks."""
         return CodedMasks([self._counts[row] for row in rows.tolist()])
 
-    def read_all(self, table: "Segments") -> tuple[Codes | list[Any], Faults]:
+    def read_all(self, table: Rows) -> tuple[Codes | list[Any], Faults]:
         """Return the counts; none has a fault."""
         return self._counts, {}
 

@@ -1,5 +1,6 @@
-"""The records every format is read into and written from."""
+"""The records every format is read into and written from, and what was done to read them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypedDict
 
@@ -7,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RLE", "Annotation", "Category", "ImageInfo", "Origin", "Prediction"]
+__all__ = ["RLE", "Annotation", "Category", "ImageInfo", "Origin", "Prediction", "Tally"]
 
 
 class RLE(TypedDict):
@@ -96,3 +97,28 @@ class Origin(NamedTuple):
     def take(self, rows: NDArray[np.int64]) -> "Origin":
         """Return what is said of some of them."""
         return Origin(self.files, self.file_idx[rows], self.rows[rows])
+
+
+class Tally:
+    """Count what was done to the records of a file, one note for each kind of thing."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, what: str) -> None:
+        """Count a record; ``what`` is a sentence with {n} for how many there are."""
+        self._counts[what] += 1
+
+    def once(self, what: str) -> None:
+        """Take a sentence about the whole file."""
+        self._counts[what] = 1
+
+    def update(self, other: "Tally") -> None:
+        """Count the records of another part of the file, too."""
+        self._counts.update(other._counts)
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each kind of thing."""
+        return [
+            what.replace("{n}", f"{n} record{'s' * (n != 1)}") for what, n in self._counts.items()
+        ]

@@ -105,15 +105,12 @@ def ancestors(name):
 def modules_imported_by(path, modules):
     """Name the modules that one imports, anywhere in it, and the packages that run for it.
 
-    Its own packages, which have begun to run before it does, count where they are named. What only
-    type checkers read does not count.
+    Its own packages, which have begun to run before it does, count where they are named; so does
+    what only type checkers read.
     """
     tree, own = parse(path), module_name(path)
-    unread = nodes_within(tree, is_for_type_checkers)
     found = set()
     for node in ast.walk(tree):
-        if id(node) in unread:
-            continue
         if isinstance(node, ast.Import):
             named = {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

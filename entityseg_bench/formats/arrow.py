@@ -14,14 +14,13 @@ from entityseg_bench.formats.coco.masks import HINTS
 from entityseg_bench.formats.matching import match_ids
 from entityseg_bench.formats.opened import Inputs, Opened
 from entityseg_bench.formats.parquet.size import check_bytes, check_footer
-from entityseg_bench.formats.tolerant.fields import Tally
 from entityseg_bench.formats.tolerant.results import named_image
 from entityseg_bench.formats.tolerant.rows import MASK_KEYS
 from entityseg_bench.formats.tolerant.score_from import ScoreFrom, known_key
 from entityseg_bench.io import InputError, atomic_path, open_regular
-from entityseg_bench.masks import Faults, Masks
+from entityseg_bench.masks import Faults, Masks, Rows
 from entityseg_bench.table import AnnotatedImages, Segments
-from entityseg_bench.types import RLE, Category, ImageInfo
+from entityseg_bench.types import RLE, Category, ImageInfo, Tally
 
 __all__ = ["SizedMasks", "read_arrow", "write_arrow"]
 
@@ -50,7 +49,7 @@ class SizedMasks(Masks):
         """Return some of the masks."""
         return SizedMasks([self._codes[row] for row in rows.tolist()], self._sizes[rows])
 
-    def read_all(self, table: Segments) -> tuple[list[Any], Faults]:
+    def read_all(self, table: Rows) -> tuple[list[Any], Faults]:
         """Return the counts of all masks; the evaluator reads them as they are."""
         faults: Faults = {}
         known = table.image_idx >= 0

@@ -10,9 +10,9 @@ from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.coco import table_of_content
 from entityseg_bench.formats.opened import Inputs, Opened
 from entityseg_bench.formats.panoptic.lists import has_maps, records_of_maps, rows_of_images
-from entityseg_bench.formats.tolerant.fields import Tally
 from entityseg_bench.formats.unpickled import read_pickle
 from entityseg_bench.table import Segments
+from entityseg_bench.types import Tally
 
 __all__ = ["read_detectron2"]
 

@@ -23,13 +23,13 @@ from entityseg_bench.formats.coco.tables import to_category, to_image
 from entityseg_bench.formats.json_files import read_records
 from entityseg_bench.formats.matching import match_ids, match_names
 from entityseg_bench.formats.opened import INDEX, Opened, base_name
-from entityseg_bench.formats.tolerant.fields import Tally, loosely_converted, settle_row
+from entityseg_bench.formats.tolerant.fields import loosely_converted, settle_row
 from entityseg_bench.io import InputError, write_json
 from entityseg_bench.masks import Masks
 from entityseg_bench.names import check_name, outside_is_allowed
 from entityseg_bench.selection import rows_of
 from entityseg_bench.table import AnnotatedImages, Segments
-from entityseg_bench.types import Annotation, Category, ImageInfo
+from entityseg_bench.types import Annotation, Category, ImageInfo, Tally
 
 __all__ = [
     "INDEX",

@@ -23,7 +23,6 @@ from entityseg_bench.formats.json_files import foreign, needs_all, read_json, re
 from entityseg_bench.formats.maps import files_below, size_fault
 from entityseg_bench.formats.matching import as_number, match_ids
 from entityseg_bench.formats.opened import Inputs, Opened, Side, agree
-from entityseg_bench.formats.tolerant.fields import Tally
 from entityseg_bench.formats.tolerant.results import named_image, parsed_results
 from entityseg_bench.formats.tolerant.rows import IMAGE_KEYS, RecordFinder, Unclear
 from entityseg_bench.formats.tolerant.score_from import ScoreFrom, known_key
@@ -31,7 +30,7 @@ from entityseg_bench.formats.tolerant.truth import is_sa1b
 from entityseg_bench.io import InputError, open_regular
 from entityseg_bench.masks import Masks
 from entityseg_bench.table import Segments
-from entityseg_bench.types import RLE, ImageInfo
+from entityseg_bench.types import RLE, ImageInfo, Tally
 
 __all__ = ["HEAD", "JSON", "PngMasks", "read_png_folders", "says_masks", "tells"]
 

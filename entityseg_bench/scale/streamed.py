@@ -19,7 +19,6 @@ from entityseg_bench import formats
 from entityseg_bench.check import NOTE, refuse
 from entityseg_bench.formats import Inputs
 from entityseg_bench.formats.coco.index import ResultsIndex, index_results
-from entityseg_bench.formats.tolerant.fields import Tally
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import CodedMasks
 from entityseg_bench.rules import broken_masks, problems
@@ -28,6 +27,7 @@ from entityseg_bench.scale.saved import SavedScoring
 from entityseg_bench.score import Sides, on_void, score_sides
 from entityseg_bench.set_rules import of_all
 from entityseg_bench.table import Segments
+from entityseg_bench.types import Tally
 
 __all__ = ["evaluate_streamed"]
 

@@ -26,11 +26,10 @@ from entityseg_bench.formats.coco.tables import CATEGORY_FIELDS, IMAGE_FIELDS
 from entityseg_bench.formats.json_files import read_json
 from entityseg_bench.formats.matching import ImageIds, positions
 from entityseg_bench.formats.opened import Inputs, Opened, agree
-from entityseg_bench.formats.tolerant.fields import Tally
 from entityseg_bench.formats.tolerant.results import Hints, plain_results
 from entityseg_bench.io import InputError, atomic_path
 from entityseg_bench.table import AnnotatedImages, Segments, plain
-from entityseg_bench.types import Annotation, Category, ImageInfo
+from entityseg_bench.types import Annotation, Category, ImageInfo, Tally
 
 if TYPE_CHECKING:
     from entityseg_bench.parallel import Journal

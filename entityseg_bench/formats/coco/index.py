@@ -16,7 +16,7 @@ from entityseg_bench.formats.coco.sampled_boxes import sampled_boxes
 from entityseg_bench.formats.json_files import needs_all
 from entityseg_bench.formats.matching import names_beside, positions
 from entityseg_bench.io import InputError, open_regular
-from entityseg_bench.masks import Faults, Masks
+from entityseg_bench.masks import Faults, Masks, Rows
 from entityseg_bench.table import Segments
 from entityseg_bench.types import RLE, Origin
 
@@ -130,7 +130,7 @@ class MasksInFile(Masks):
         columns = decode_results(self._index.path, text).columns
         return columns.masks(self._index.path, text).rle(0, size)
 
-    def read_all(self, table: Segments) -> tuple[list[Any], Faults]:
+    def read_all(self, table: Rows) -> tuple[list[Any], Faults]:
         """Find no fault: parts of the file are looked at when they are read."""
         return [], {}
 

@@ -13,12 +13,10 @@ from entity_api.counts import Codes, RLEError, compress_list, split_segmentation
 from entityseg_bench.check import mismatch
 from entityseg_bench.formats.coco.sampled_boxes import sampled_boxes
 from entityseg_bench.formats.json_files import needs_all, read_json
-from entityseg_bench.formats.tolerant.fields import Tally
 from entityseg_bench.formats.tolerant.shapes import NoMask, plain_shape
 from entityseg_bench.io import InputError, open_regular
-from entityseg_bench.masks import Masks, PickedMasks
-from entityseg_bench.table import Segments
-from entityseg_bench.types import RLE
+from entityseg_bench.masks import Masks, PickedMasks, Rows
+from entityseg_bench.types import RLE, Tally
 
 __all__ = ["JsonMasks", "Spans", "Split", "TextExtras", "address_of"]
 
@@ -162,11 +160,11 @@ class JsonMasks(Masks):
         found = _coded_or_none(self._texts[idx])
         return found.size if found else None
 
-    def outlined(self, table: Segments) -> frozenset[int]:
+    def outlined(self, table: Rows) -> frozenset[int]:
         """Return the positions of polygons."""
         return frozenset(np.flatnonzero(self._parts(table)[1][:, 0] < 0).tolist())
 
-    def read_all(self, table: Segments) -> tuple[Codes, dict[int, InputError]]:
+    def read_all(self, table: Rows) -> tuple[Codes, dict[int, InputError]]:
         """Find all counts strings in the file; other masks are compressed."""
         codes, stated, odd = self._parts(table)
         self._tally = Tally()
@@ -189,7 +187,7 @@ class JsonMasks(Masks):
                 faults[row] = table.error(row, what, HINTS[mismatch(*sizes)])
         return codes, dict(sorted(faults.items()))
 
-    def _parts(self, table: Segments) -> Split:
+    def _parts(self, table: Rows) -> Split:
         """Find strings, stated sizes (-1 for none), and the masks whose counts are no string."""
         if self._split is None:
             slots = np.where(table.image_idx < 0, len(table.images), table.image_idx)
@@ -236,7 +234,7 @@ class JsonMasks(Masks):
             ) from None
         return plain_shape(value, size, tally)
 
-    def _compressed(self, row: int, table: Segments) -> bytes | str:
+    def _compressed(self, row: int, table: Rows) -> bytes | str:
         size = table.size_of_image(int(table.image_idx[row]))
         parsed = self._parsed(row, size, self._tally)
         if isinstance(parsed, list):

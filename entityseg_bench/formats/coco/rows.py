@@ -20,7 +20,6 @@ from entityseg_bench.formats.coco.masks import TextExtras, address_of
 from entityseg_bench.formats.coco.tables import end_of_address, to_category, to_image
 from entityseg_bench.formats.json_files import tools_named
 from entityseg_bench.formats.matching import listed_names, names_beside
-from entityseg_bench.formats.tolerant.fields import Tally
 from entityseg_bench.formats.tolerant.results import (
     Hints,
     Plain,
@@ -29,7 +28,7 @@ from entityseg_bench.formats.tolerant.results import (
 )
 from entityseg_bench.formats.tolerant.truth import plain_truth
 from entityseg_bench.io import InputError, collector_paused, decode_json
-from entityseg_bench.types import Category, ImageInfo
+from entityseg_bench.types import Category, ImageInfo, Tally
 
 __all__ = [
     "Content",

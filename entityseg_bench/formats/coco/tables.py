@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from entityseg_bench.formats.tolerant.fields import Tally, settle_category, settle_image
+from entityseg_bench.formats.tolerant.fields import settle_category, settle_image
 from entityseg_bench.io import InputError
-from entityseg_bench.types import Category, ImageInfo
+from entityseg_bench.types import Category, ImageInfo, Tally
 
 __all__ = ["CATEGORY_FIELDS", "IMAGE_FIELDS", "end_of_address", "to_category", "to_image"]
 

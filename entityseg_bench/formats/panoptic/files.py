@@ -36,13 +36,12 @@ from entityseg_bench.formats.panoptic.rows import (
     checked_segments,
     image_segments,
 )
-from entityseg_bench.formats.tolerant.fields import Tally
 from entityseg_bench.io import InputError, write_json
 from entityseg_bench.masks import Masks
 from entityseg_bench.parallel import Journal
 from entityseg_bench.selection import rows_of
 from entityseg_bench.table import AnnotatedImages, Segments
-from entityseg_bench.types import RLE, Annotation, Category, ImageInfo
+from entityseg_bench.types import RLE, Annotation, Category, ImageInfo, Tally
 
 __all__ = ["PanopticMasks", "read_panoptic", "write_panoptic"]
 

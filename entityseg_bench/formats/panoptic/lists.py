@@ -15,10 +15,11 @@ from entity_api import rle as rle_codes
 from entity_api.counts import RLEError
 from entityseg_bench.formats.json_files import read_json, read_records
 from entityseg_bench.formats.panoptic.rows import File
-from entityseg_bench.formats.tolerant.fields import FUSED, Tally, is_fused, whole
+from entityseg_bench.formats.tolerant.fields import FUSED, is_fused, whole
 from entityseg_bench.formats.tolerant.results import parsed_results
 from entityseg_bench.formats.tolerant.rows import IMAGE_KEYS
 from entityseg_bench.io import InputError
+from entityseg_bench.types import Tally
 
 __all__ = ["has_maps", "read_predictions", "records_of_maps", "rows_of_images"]
 

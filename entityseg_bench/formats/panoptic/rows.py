@@ -11,13 +11,12 @@ from entityseg_bench.formats.coco.rows import Whole
 from entityseg_bench.formats.index import converted, placed
 from entityseg_bench.formats.tolerant.fields import (
     FUSED,
-    Tally,
     is_fused,
     loosely_converted,
     settle_segment,
 )
 from entityseg_bench.io import InputError
-from entityseg_bench.types import ImageInfo
+from entityseg_bench.types import ImageInfo, Tally
 
 __all__ = ["MOST_ID", "File", "ImageRow", "Segment", "checked_segments", "image_segments"]
 

@@ -6,16 +6,16 @@ strict reader names it.
 
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
+from entityseg_bench.types import Tally
+
 __all__ = [
     "FUSED",
     "RESULT",
-    "Tally",
     "bare",
     "is_fused",
     "loosely_converted",
@@ -38,31 +38,6 @@ PRINTED = re.compile(
     r"\(\s*\[?([^,\[\]()]+)\]?\s*(?:,[^()]*)?\)"
     r"|\[([^,\[\]()]+)\]"
 )
-
-
-class Tally:
-    """Count what was done to the records of a file, one note for each kind of thing."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-
-    def add(self, what: str) -> None:
-        """Count a record; ``what`` is a sentence with {n} for how many there are."""
-        self._counts[what] += 1
-
-    def once(self, what: str) -> None:
-        """Take a sentence about the whole file."""
-        self._counts[what] = 1
-
-    def update(self, other: "Tally") -> None:
-        """Count the records of another part of the file, too."""
-        self._counts.update(other._counts)
-
-    def notes(self) -> list[str]:
-        """Return a sentence for each kind of thing."""
-        return [
-            what.replace("{n}", f"{n} record{'s' * (n != 1)}") for what, n in self._counts.items()
-        ]
 
 
 Settler = Callable[[Any, str, Tally], Any]

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from entityseg_bench.check import IMAGE_UNNAMED, raise_all
 from entityseg_bench.formats.json_files import decoded, encoded, foreign, loosely
 from entityseg_bench.formats.matching import as_number, match_ids, names_of_records, stem_of
-from entityseg_bench.formats.tolerant.fields import RESULT, Tally, number, own_id, settle
+from entityseg_bench.formats.tolerant.fields import RESULT, number, own_id, settle
 from entityseg_bench.formats.tolerant.rows import IMAGE_KEYS, MASK_KEYS, RecordFinder, Unclear
 from entityseg_bench.formats.tolerant.score_from import ScoreFrom, known_key
 from entityseg_bench.io import InputError
-from entityseg_bench.types import ImageInfo
+from entityseg_bench.types import ImageInfo, Tally
 
 __all__ = ["Hints", "Plain", "parsed_results", "plain_results"]
 

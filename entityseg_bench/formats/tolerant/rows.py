@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from entityseg_bench.formats.matching import as_number, listed_names
-from entityseg_bench.formats.tolerant.fields import Tally
+from entityseg_bench.types import Tally
 
 __all__ = ["IMAGE_KEYS", "MASK_KEYS", "RecordFinder", "Unclear", "is_record"]
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from entity_api import rle as rle_codes
 from entity_api.counts import RLEError
-from entityseg_bench.formats.tolerant.fields import Tally, whole
+from entityseg_bench.formats.tolerant.fields import whole
+from entityseg_bench.types import Tally
 
 __all__ = ["NoMask", "plain_shape", "printed_bytes"]
 

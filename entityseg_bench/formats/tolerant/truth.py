@@ -5,7 +5,6 @@ from typing import Any
 
 from entityseg_bench.formats.json_files import encoded
 from entityseg_bench.formats.tolerant.fields import (
-    Tally,
     settle_annotation,
     settle_category,
     settle_image,
@@ -14,6 +13,7 @@ from entityseg_bench.formats.tolerant.fields import (
 from entityseg_bench.formats.tolerant.rows import is_record
 from entityseg_bench.formats.tolerant.score_from import known_key
 from entityseg_bench.io import InputError
+from entityseg_bench.types import Tally
 
 __all__ = ["is_sa1b", "joined_sa1b", "plain_truth"]
 
