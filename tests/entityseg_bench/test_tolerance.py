@@ -1,27 +1,30 @@
 """Files as people have them: what can be meant in one way scores as the plain file, with a note."""
 
 import codecs
-import gzip
 import json
-import pickle
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from changed_inputs import (
+    both,
+    counts_list,
+    in_folder,
+    of_dt,
+    of_gt,
+    outlines,
+    own_ids,
+    pairs,
+    printed,
+    rows_of_mask,
+    with_names,
+    wrapped,
+)
 from odd_inputs import (
-    ENTITIES,
-    HEIGHT,
-    IDS,
-    NAMES,
-    PREDICTIONS,
-    WIDTH,
-    box_mask,
     by_image,
     edited,
     named,
     plain_metrics,
-    polygon,
     renumbered,
     results,
     saved,
@@ -30,90 +33,12 @@ from odd_inputs import (
 )
 
 from entity_api import rle
-from entityseg_bench.cli import main
-from entityseg_bench.io import InputError
 from entityseg_bench.validate import validate
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     return plain_metrics(tmp_path_factory.mktemp("tolerance"))
-
-
-def of_gt(key="annotations", **changes):
-    """Change fields of one list of the ground truth."""
-
-    def change(gt, dt):
-        return {**gt, key: edited(gt[key], **changes)}, dt
-
-    return change
-
-
-def of_dt(**changes):
-    """Change fields of the predictions."""
-    return lambda gt, dt: (gt, edited(dt, **changes))
-
-
-def both(first, second):
-    return lambda gt, dt: second(*first(gt, dt))
-
-
-def wrapped(wrap):
-    """Put the predictions into something."""
-    return lambda gt, dt: (gt, wrap(dt))
-
-
-def own_ids(dt, kind):
-    """Number the images anew, their ids of another type than those of the records."""
-    made = renumbered(dt)
-    return {**made, "images": [{**image, "id": kind(image["id"])} for image in made["images"]]}
-
-
-def with_names(dt):
-    """Name the image in each record, whose id is another one's."""
-    swap = {image_id: IDS[k - 1] for k, image_id in enumerate(IDS)}
-    rows = zip(edited(dt, image_id=swap.get), dt, strict=True)
-    return [{**row, "file_name": named(plain["image_id"])} for row, plain in rows]
-
-
-def in_folder(name):
-    """Give all images one name, each in its own folder."""
-    return f"{Path(name).stem}/image.jpg"
-
-
-def rows_of_mask(code):
-    return rle.decode(code).astype(int).tolist()
-
-
-def counts_list(code, kind=int):
-    flat = rle.decode(code).ravel(order="F").astype(int)
-    lengths, value = [0], 0
-    for pixel in flat.tolist():
-        if pixel != value:
-            lengths.append(0)
-            value = pixel
-        lengths[-1] += 1
-    return {"size": code["size"], "counts": [kind(n) for n in lengths]}
-
-
-def printed(code, quote="'"):
-    return {**code, "counts": f"b{quote}{code['counts']}{quote}".replace("\\", "\\\\")}
-
-
-def outlines(shape):
-    """Write the ground truth's masks as polygons of another shape."""
-
-    def change(gt, dt):
-        boxes = [box for found in ENTITIES for box in found]
-        rows = zip(gt["annotations"], boxes, strict=True)
-        rows = [{**row, "segmentation": shape(polygon(box))} for row, box in rows]
-        return {**gt, "annotations": rows}, dt
-
-    return change
-
-
-def pairs(flat):
-    return [list(pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
 
 
 # What is changed, and what is said of it; "" where nothing needs to be said.
@@ -409,289 +334,3 @@ def test_taken(name, plain, tmp_path, capsys):
     assert [p for p in problems if p.severity == "error"] == []
     if note:
         assert any(note in str(problem) for problem in problems)
-
-
-def swapped_rows(code):
-    return rle.decode(code).T.astype(int).tolist()
-
-
-# What is changed, and words of the one message that refuses it.
-REFUSED = {
-    "id_half": (of_dt(image_id=1.5), r"image_id is 1\.5"),
-    "category_half": (of_dt(category_id=1.5), r"category_id is 1\.5"),
-    "pixels_listed": (
-        of_dt(segmentation=lambda s: np.argwhere(rle.decode(s)).tolist()), "lists the pixels",
-    ),
-    "starts_and_lengths": (
-        of_dt(segmentation=lambda s: [1, 3, 21, 3, 41, 3]), "starts and lengths.*6 are so",
-    ),
-    "polygon_of_shares": (
-        outlines(lambda p: [[x / 100 for x in p]]), "shares of the image's sides.*are so",
-    ),
-    "size_half": (of_gt("images", height=11.5), r"height is 11\.5"),
-    "counts_half": (
-        of_dt(segmentation=lambda s: {**s, "counts": [0.5, 191.5]}), r"not 0\.5.*6 are so",
-    ),
-    "iscrowd_half": (of_gt(iscrowd=0.5), r"iscrowd is 0\.5"),
-    "score_nan": (of_dt(score=float("nan")), r"score is NaN.*6 of 6 records"),
-    "score_null": (of_dt(score=None), r"no `score`"),
-    "score_comma": (of_dt(score=lambda s: str(s).replace(".", ",")), "is no number"),
-    "some_own_names": (
-        wrapped(lambda dt: {**renumbered(dt), "images": renumbered(dt)["images"][:2]}),
-        "the file calls it other/",
-    ),
-    "key_and_record": (
-        wrapped(lambda dt: {
-            str(k): edited(v, image_id=IDS[0]) for k, v in by_image(dt, drop=False).items()
-        }),
-        "under the key of image '.*' a record has image_id 11",
-    ),
-    "gzip_twice": (
-        wrapped(lambda dt: gzip.compress(gzip.compress(json.dumps(dt).encode()))),
-        "gzip within gzip",
-    ),
-    "print_by_image": (wrapped(lambda dt: str(by_image(dt))), "Python's print.*json.dump"),
-    "no_score": (of_dt(score=..., area=7), r"--score-from KEY \(of area\)"),
-    "latin1": (
-        lambda gt, dt: (json.dumps(gt).replace("pond", "é").encode("latin-1"), dt),
-        r"gt\.json: it is not UTF-8 \(byte 0xe9.*Save it as UTF-8",
-    ),
-    "lfs": (wrapped(lambda dt: "version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
-    "gt_lfs": (lambda gt, dt: ("version https://git-lfs.github.com/spec/v1\n", dt), "git lfs pull"),
-    "lines_cut": (
-        wrapped(lambda dt: "\n".join(map(json.dumps, dt))[:-20]), "line 6.*JSON Lines.*no JSON",
-    ),
-    "the_file_twice": (wrapped(lambda dt: 2 * (json.dumps(dt) + "\n")), "trailing characters"),
-    "csv": (wrapped(lambda dt: "image_id,score\n1,0.5\n"), "begins with 'image_id,score'"),
-    "defaultdict": (wrapped(lambda dt: f"defaultdict(<class 'list'>, {dt})"), "Python's print"),
-    "html": (wrapped(lambda dt: "\n<!DOCTYPE html><p>404"), "web page"),
-    "gt_html": (lambda gt, dt: ("<html>", dt), r"gt\.json: this is a web page \(HTML\)"),
-    "xml": (wrapped(lambda dt: "<?xml version='1.0'?><Error/>"), "this is XML"),
-    "print": (wrapped(lambda dt: str(dt)), "Python's print.*json.dump"),
-    "gt_print": (lambda gt, dt: (str(gt), dt), "Python's print.*json.dump"),
-    "zip": (wrapped(lambda dt: b"PK\x03\x04abc"), "zip archive"),
-    "picture": (wrapped(lambda dt: b"\x89PNG\r\n\x1a\n"), "a picture"),
-    "swapped": (lambda gt, dt: (dt, gt), "Are GT and PRED exchanged"),
-    "swapped_wrapped": (lambda gt, dt: ({"results": dt}, gt), "Are GT and PRED exchanged"),
-    "gt_twice": (lambda gt, dt: (gt, gt), "ground truth, not predictions.*exchanged"),
-    "boxes": (of_dt(segmentation=..., bbox=[1, 1, 3, 3]), "bounding box.*6 of 6 records"),
-    "gt_boxes": (of_gt(segmentation=[]), r"bounding box.*5 are so"),
-    "gt_boxes_null": (of_gt(segmentation=None), r"bounding box.*5 are so"),
-    "gt_boxes_missing": (of_gt(segmentation=...), r"bounding box.*5 are so"),
-    "two_codes": (of_dt(segmentation=lambda s: [s, s]), "2 run-length codes.*6 are so"),
-    "label_studio": (
-        of_dt(segmentation=lambda s: {"format": "rle", "rle": [1], "original_width": 16}),
-        "Label Studio",
-    ),
-    "label_studio_record": (
-        of_dt(segmentation=..., rle=[0, 1], original_width=16), "Label Studio",
-    ),
-    "rows_turned": (of_dt(segmentation=swapped_rows), "height and width are swapped.*6 are so"),
-    "rows_small": (of_dt(segmentation=lambda s: rows_of_mask(s)[:6]), "a mask of 6 rows of 16"),
-    "rows_soft": (
-        of_dt(segmentation=lambda s: (rle.decode(s) * 0.75).tolist()), r"values from 0 to 0\.75",
-    ),
-    "rows_flat": (
-        of_dt(segmentation=lambda s: np.ravel(rows_of_mask(s)).tolist()), "write it as rows",
-    ),
-    "polygon_nan": (outlines(lambda p: [[float("nan"), *p[1:]]]), "three finite"),
-    "polygon_odd": (outlines(lambda p: [p[:7]]), "three finite"),
-    "several_lists": (wrapped(lambda dt: {"first": dt, "last": dt}), "'first', 'last'"),
-    "no_lists": (wrapped(lambda dt: {"model": "x", "epoch": 3}), "its keys are 'model', 'epoch'"),
-    "no_images": (of_dt(image_id=...), r"--image-id ID.*6 of 6|6 of 6.*--image-id ID"),
-    "other_images": (
-        wrapped(lambda dt: renumbered(dt) | {"images": [
-            {"id": k, "file_name": f"cat{k}.jpg"} for k in IDS
-        ]}),
-        "Is it of other images",
-    ),
-    "unknown_images": (of_dt(image_id=lambda k: k + 100), r"not among.*6 of 6 records, 3 ids"),
-    "number_or_name": (
-        both(of_gt("images", file_name=lambda n: f"{IDS[NAMES.index(n) - 1]}.jpg"),
-             of_dt(image_id=str)),
-        "as a number it is .*, as a name",
-    ),
-    "twice_in_image": (
-        lambda gt, dt: ({**gt, "annotations": [*gt["annotations"], gt["annotations"][0]]}, dt),
-        "id stands at record 0 already",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(name, tmp_path, capsys):
-    change, message = REFUSED[name]
-    paths = [str(path) for path in saved(tmp_path, *change(truth(), results()))]
-    assert main(["evaluate", *paths]) == 2
-    out, said = capsys.readouterr()
-    assert out == ""
-    assert said.count("\n") == 1
-    assert re.search(message, said), said
-    assert "pred.json" in said or "gt.json" in said
-    assert main(["validate", *paths]) == 1
-    out, _ = capsys.readouterr()
-    assert re.search(message, out), out
-    errors = [line for line in out.splitlines() if line.startswith("error")]
-    assert len(errors) == 1, errors
-
-
-@pytest.mark.parametrize("flag", [255, 2, -1])
-def test_other_flags_are_crowds_with_a_note(flag, plain, tmp_path):
-    gt, dt = truth(), results()
-    rows = [*gt["annotations"], {**gt["annotations"][0], "id": 99, "iscrowd": flag}]
-    crowd = [*gt["annotations"], {**gt["annotations"][0], "id": 99, "iscrowd": 1}]
-    metrics, said = scored(*saved(tmp_path, {**gt, "annotations": rows}, dt))
-    assert any(f"iscrowd is {flag} in an annotation: taken as 1" in line for line in said), said
-    assert metrics == scored(*saved(tmp_path, {**gt, "annotations": crowd}, dt))[0]
-
-
-def test_ground_truth_with_scores_is_told(plain, tmp_path):
-    gt, dt = truth(), results()
-    rows = [{**row, "score": 0.5} for row in gt["annotations"]]
-    metrics, said = scored(*saved(tmp_path, {**gt, "annotations": rows}, dt))
-    assert any("its annotations have scores" in line for line in said), said
-    assert metrics == plain
-
-
-def test_every_annotation_a_crowd(tmp_path):
-    _, said = scored(*saved(tmp_path, *of_gt(iscrowd=1)(truth(), results())))
-    assert any("all 5 annotations are crowds" in line for line in said)
-
-
-def test_one_image_of_records_that_name_none(plain, tmp_path):
-    """By option, or by the name of the file."""
-    first = edited(results(), image_id=...)[: len(PREDICTIONS[0])]
-    gt, dt = saved(tmp_path, truth(), first)
-    wanted, _ = scored(*saved(tmp_path, truth(), results()[: len(first)]))
-    (tmp_path / "pred.json").write_text(json.dumps(first), encoding="utf-8")
-    metrics, said = scored(gt, dt, image_id="11")
-    assert metrics == pytest.approx(wanted, nan_ok=True)
-    metrics, _ = scored(gt, dt, image_id="pond_07.jpg")
-    assert metrics == pytest.approx(wanted, nan_ok=True)
-    named_like = dt.rename(tmp_path / "pond_07.json")
-    metrics, said = scored(gt, named_like)
-    assert metrics == pytest.approx(wanted, nan_ok=True)
-    assert any("the file is called like pond_07.jpg" in line for line in said)
-    with pytest.raises(InputError, match=r"--image-id.*no image '77'.*It has 11, 5, 8"):
-        scored(gt, named_like, image_id="77")
-    with pytest.raises(InputError, match="its records name their images"):
-        scored(*saved(tmp_path, truth(), results()), image_id="11")
-
-
-@pytest.mark.parametrize(
-    ("text_of", "combine"),
-    [
-        ("a", lambda a, b: a),
-        ("mean(a, b)", lambda a, b: (a + b) / 2),
-        ("a * b", lambda a, b: a * b),
-        ("product(a,b)", lambda a, b: a * b),
-        ("min(a, b)", min),
-        ("max( a, b )", max),
-    ],
-)
-def test_score_from(text_of, combine, tmp_path, capsys):
-    dt = results()
-    made = [{**row, "a": row["score"], "b": 0.0625 * (k % 5)} for k, row in enumerate(dt)]
-    wanted = [{**row, "score": combine(row["a"], row["b"])} for row in made]
-    expected, _ = scored(*saved(tmp_path, truth(), wanted))
-    paths = saved(tmp_path, truth(), made)
-    metrics, _ = scored(*paths, score_from=text_of)
-    assert metrics == pytest.approx(expected, nan_ok=True)
-    record = tmp_path / "result.json"
-    command = ["evaluate", *map(str, paths), "--score-from", text_of, "--json", str(record)]
-    assert main(command) == 0
-    found = json.loads(record.read_text(encoding="utf-8"))
-    assert found["score_from"] == text_of
-    assert main(["evaluate", *map(str, paths), "--json", str(record)]) == 0
-    assert json.loads(record.read_text(encoding="utf-8"))["score_from"] == "score"
-
-
-def test_score_from_says_what_is_missing(tmp_path):
-    paths = saved(tmp_path, truth(), [{**row, "a": 1} for row in results()])
-    with pytest.raises(InputError, match=r"finds no such numbers.*6 of 6.*score, a"):
-        scored(*paths, score_from="mean(a, b)")
-    with pytest.raises(InputError, match="is no such thing"):
-        scored(*paths, score_from="__import__('os')")
-
-
-def test_masks_survive_pickling(tmp_path):
-    """Workers read the masks again where they lie: also in other encodings and other shapes."""
-    from entityseg_bench.formats.coco import read_coco
-
-    contents = (
-        truth(), json.dumps(truth()).encode("utf-16"),
-        of_gt(segmentation=rows_of_mask, id=float)(truth(), [])[0],
-    )  # fmt: skip
-    for content in contents:
-        gt, _ = saved(tmp_path, content, [])
-        table = read_coco(gt)
-        again = pickle.loads(pickle.dumps(table))
-        for idx, box in enumerate(box for found in ENTITIES for box in found):
-            assert (rle.decode(again.rle(idx)) == box_mask(*box)).all()
-    assert table.size_of_image(0) == (HEIGHT, WIDTH)
-
-
-def by_rows(code):
-    """Code a mask row by row, as those do who forget the order."""
-    turned = rle.encode(np.ascontiguousarray(rle.decode(code).T))
-    return {"size": code["size"], "counts": turned["counts"]}
-
-
-def with_boxes(dt, corners=False):
-    boxes = [rle.bbox(row["segmentation"]) for row in dt]
-    if corners:
-        boxes = [[x, y, x + w, y + h] for x, y, w, h in boxes]
-    return [{**row, "bbox": box} for row, box in zip(dt, boxes, strict=True)]
-
-
-@pytest.mark.parametrize("side", ["gt", "dt"])
-@pytest.mark.parametrize("corners", [False, True])
-def test_masks_coded_row_by_row(side, corners, tmp_path):
-    """Their area and size are right; only the boxes tell."""
-    gt, dt = truth(), results()
-    rows = gt["annotations"] if side == "gt" else dt
-    good = with_boxes(rows, corners)
-    bad = edited(good, segmentation=by_rows)
-    for found, refused in ((good, False), (bad, True)):
-        pair = ({**gt, "annotations": found}, dt) if side == "gt" else (gt, found)
-        paths = saved(tmp_path, *pair)
-        if refused:
-            with pytest.raises(InputError, match=r"record \d.*read row by row.*asfortranarray"):
-                scored(*paths)
-        else:
-            assert scored(*paths)[1] == []
-
-
-def test_boxes_of_other_things(tmp_path):
-    """A warning where nothing explains it; zeros, as the original writes them, say nothing."""
-    for box, warned in (([0, 0, 1, 1], True), ([0, 0, 0, 0], False), ([1, 2], False)):
-        _, said = scored(*saved(tmp_path, truth(), edited(results(), bbox=box)))
-        assert any("lie elsewhere than their boxes" in line for line in said) == warned
-
-
-def test_boxes_tell_in_loosely_typed_files_too(tmp_path):
-    gt, dt = truth(), edited(with_boxes(results()), segmentation=by_rows)
-    with pytest.raises(InputError, match="read row by row"):
-        scored(*saved(tmp_path, gt, {"results": dt}))
-    rows = edited(with_boxes(gt["annotations"]), segmentation=by_rows, id=float)
-    with pytest.raises(InputError, match="read row by row"):
-        scored(*saved(tmp_path, {**gt, "annotations": rows}, results()))
-
-
-def disc():
-    """Code a disc in an image, its pixels counted row by row, and column by column."""
-    y, x = np.mgrid[:90, :140]
-    mask = (y - 40) ** 2 + (x - 60) ** 2 < 900
-    turned = rle.encode(mask.T)
-    return {"size": [90, 140], "counts": turned["counts"]}, rle.encode(mask)
-
-
-@pytest.mark.parametrize("by_rows", [True, False])
-def test_masks_in_shreds(by_rows, tmp_path):
-    """Codes row by row without boxes beside them are warned of; those of columns are not."""
-    torn, whole = disc()
-    entity = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": whole}
-    gt = {"images": [{"id": 1, "height": 90, "width": 140}], "annotations": [entity]}
-    row = {"image_id": 1, "score": 0.5, "segmentation": torn if by_rows else whole}
-    _, said = scored(*saved(tmp_path, gt, [row] * 4))
-    assert any("4 of 4 masks are in shreds" in line for line in said) is by_rows
