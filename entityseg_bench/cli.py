@@ -13,15 +13,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
 
-# Nothing here multiplies matrices; idle BLAS threads would only cost time at the start.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
 from entityseg_bench.io import InputError, collector_paused, printable
 from entityseg_bench.names import outside_allowed
 from entityseg_bench.parser import Parser, did_you_mean
 from entityseg_bench.stopping import exit_code, stoppable
 
 __all__ = ["main"]
+
+BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 COMMANDS = Path(__file__).parent / "commands"
 
@@ -103,10 +102,16 @@ def begin(argv: list[str]) -> int:
 
 def run_verb(name: str, argv: Sequence[str]) -> int:
     """Import one verb's module, parse its arguments, run it; what ends it becomes one line."""
+    # Only the models multiply large matrices. Where anything else imports numpy, idle BLAS threads
+    # would cost time at the start.
+    blas_is_ours = BLAS_THREADS not in os.environ
+    os.environ.setdefault(BLAS_THREADS, "1")
     with collector_paused():
         module = importlib.import_module(f"entityseg_bench.commands.{name.replace('-', '_')}")
     if hasattr(module, "main"):
-        # Its arguments are another program's, which is imported only now.
+        # Its arguments are another program's, which is imported only now: that of the models.
+        if blas_is_ours:
+            os.environ.pop(BLAS_THREADS, None)
         try:
             return int(module.main(argv, f"entityseg {name}"))
         except ModuleNotFoundError as error:

@@ -66,6 +66,22 @@ def test_a_module_of_the_models_says_in_a_sentence_that_torch_is_missing(command
     assert done.stderr.strip() == f"python -m {command}: this needs torch; {hint}"
 
 
+@pytest.mark.parametrize(("users", "seen"), [(None, "None"), ("3", "3")])
+def test_the_models_multiply_with_all_threads(users, seen):
+    """What starts the other verbs sooner would slow PyTorch where it multiplies with OpenBLAS."""
+    code = (
+        "import os; from entityseg_bench import cli; from entityseg_bench.commands import models; "
+        "models.main = lambda *_: print(os.environ.get(cli.BLAS_THREADS)) or 0; "
+        "cli.main(['models'])"
+    )
+    env = {name: value for name, value in os.environ.items() if name != cli.BLAS_THREADS}
+    env |= {cli.BLAS_THREADS: users} if users else {}
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == seen
+
+
 @pytest.fixture
 def files(tmp_path):
     for name, content in (("gt", GT), ("dt", DT)):
