@@ -29,6 +29,11 @@ class Ranked(NamedTuple):
     ranks: NDArray[np.integer]
     outcome_of: Callable[[int, int], NDArray[np.int8]]
 
+    def within(self, max_det: int) -> tuple[Idx, NDArray[np.float64]]:
+        """Return order and scores of those that are among so many of their group."""
+        own = self.ranks < max_det
+        return (self.order, self.scores) if own.all() else (self.order[own], self.scores[own])
+
 
 def precision_and_recall(
     ranked: Callable[[int], Iterable[Ranked]], n_gt: NDArray[np.int64], params: EvalParams
@@ -56,8 +61,7 @@ def precision_and_recall(
         for a in areas:
             precision[:, :, k, a], score_at[:, :, k, a] = 0, 0
         for part in ranked(k) if areas else ():
-            limits = [part.ranks < max_det for max_det in params.max_dets]
-            kept = [(part.order[own], part.scores[own]) for own in limits]
+            kept = [part.within(max_det) for max_det in params.max_dets]
             for a, t in itertools.product(areas, range(n_thrs)):
                 outcome = part.outcome_of(a, t)
                 for m, (order, scores) in enumerate(kept):

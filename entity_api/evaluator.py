@@ -109,8 +109,9 @@ def accumulate(matches: Matches, scores: NDArray[np.float64], params: EvalParams
     all_scores = scores[groups.records]
 
     def ranked(k: int) -> Iterator[Ranked]:
-        columns = np.arange(groups.category_start[k], groups.category_start[k + 1])
-        columns = columns[by_score_descending(all_scores[columns])]
+        first, end = groups.category_start[k : k + 2].tolist()
+        columns = by_score_descending(all_scores[first:end])
+        columns += first
         outcome = matches.outcome
         ranks = groups.ranks[columns]
         yield Ranked(columns, all_scores[columns], ranks, lambda a, t: outcome[a, t])

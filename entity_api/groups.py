@@ -183,7 +183,9 @@ def group(
     if params.class_aware:
         ordered = dt_order[_stable(dt_category[dt_order] + 1, len(category_ids) + 1)]
     of = _Fixed(place, dt_place, category_ids, max(params.max_dets))
-    ordered = ordered[dt_category[ordered] >= 0]
+    counts = dt_category[ordered] >= 0
+    if not counts.all():
+        ordered = ordered[counts]
     return Groups(
         images=as_idx(np.flatnonzero(scored)),
         dt_order=dt_order,
@@ -203,13 +205,14 @@ def by_score_descending(scores: NDArray[np.float64]) -> Idx:
     order = as_idx(np.argsort(-scores))
     ordered = scores[order]
     falls = ordered[1:] < ordered[:-1]
+    del ordered
     if falls.all():
         return order
     # The fast sort leaves equal scores in any order. Sorting (rank of the score, position) as one
     # integer restores it, in half the time of a stable sort of the scores.
     place = np.zeros(len(scores), np.int64)
     np.cumsum(falls, out=place[1:])
-    # In place: there may be many.
+    # In place and without what is done with: there may be many.
     place <<= 32
     place |= order
     place.sort()

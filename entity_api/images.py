@@ -201,7 +201,7 @@ class Run:
         visible, submitted = self.visible, self.submitted
         assert visible is not None
         groups = self.groups
-        n_areas, n_thrs, n = visible.outcome.shape
+        n = visible.outcome.shape[2]
         apart = visible.overlap[0][self.gt.image_idx] == 0
         if visible.gt_dt.shape[2]:
             visible.gt_dt[:, :, apart] = submitted.gt_dt[:, :, apart]
@@ -217,9 +217,9 @@ class Run:
             taken = visible.columns[groups.records]
             for name, found in arrays.items():
                 if found.shape[2]:
-                    kept = np.empty((n_areas, n_thrs, len(taken)), found.dtype)
-                    copy_columns(found, taken, kept, np.arange(len(taken)))
-                    arrays[name] = kept
+                    # Each row is read whole before it is written.
+                    copy_columns(found, taken, found, np.arange(len(taken)))
+                    arrays[name] = found[:, :, : len(taken)]
         return Matches(
             records=groups.records,
             ranks=groups.ranks,
