@@ -14,7 +14,11 @@ KERNELS = [
     "_codes", "_decode", "_rle", "_events", "_near", "_sweep", "_cover", "_match", "_images",
     "_records", "_resample", "_borders",
 ]  # fmt: skip
-MODULES = [*(f"entity_api.{name}" for name in KERNELS), "entityseg_bench.report._outlines"]
+MODULES = [
+    *(f"entity_api.{name}" for name in KERNELS),
+    "entityseg_bench.report._outlines",
+    "baselines.ops._deformable",
+]
 # CPython without the global lock has no stable ABI: each of its versions has a wheel of its own.
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # Elsewhere one wheel serves every CPython from 3.11 on.

@@ -75,7 +75,6 @@ class DeformableEncoder(nn.Module):
         super().__init__()
         self.level_embed = nn.Parameter(torch.empty(len(_LEVELS), config.hidden_dim))
         nn.init.normal_(self.level_embed)
-        self.samples = (config.num_heads, len(_LEVELS), config.encoder_points)
         self.encoder = nn.ModuleDict(
             {"layers": nn.ModuleList(_Layer(config) for _ in range(config.encoder_layers))}
         )
@@ -89,9 +88,7 @@ class DeformableEncoder(nn.Module):
             for shape, embed in zip(shapes, self.level_embed, strict=True)
         ]
         position = torch.cat(positions)
-        reference = constant(
-            _reference_points, tuple(shapes), self.samples, like=x, dtype=torch.float32
-        )
+        reference = constant(_reference_points, tuple(shapes), like=x, dtype=torch.float32)
         for layer in self.encoder["layers"]:
             x = layer(x, position, reference, shapes)
         return x
@@ -181,16 +178,10 @@ class DeformableAttention(nn.Module):
         return self.output_proj(out)
 
 
-def _reference_points(
-    shapes: tuple[tuple[int, int], ...], samples: tuple[int, int, int], device: torch.device
-) -> Tensor:
-    """Give every token's centre as (x, y) in [0, 1]: (1, S, 1, 1, 1, 2) float32.
-
-    On a CPU (1, S, heads, levels, points, 2), because adding a broadcast of pairs is slow there.
-    """
+def _reference_points(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+    """Give every token's centre as (x, y) in [0, 1]: (1, S, 1, 1, 1, 2) float32."""
     centres = torch.cat([_pixel_centres(height, width, device) for height, width in shapes])
-    centres = centres[None, :, None, None, None]
-    return centres.repeat(1, 1, *samples, 1) if device.type == "cpu" else centres
+    return centres[None, :, None, None, None]
 
 
 def _pixel_centres(height: int, width: int, device: torch.device) -> Tensor:

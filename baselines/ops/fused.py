@@ -16,6 +16,7 @@ from baselines.ops.deformable_attention import forward as plain_forward
 
 __all__ = [
     "backward",
+    "check",
     "deformable_attention_from_offsets",
     "deformable_attention_from_offsets_definition",
     "forward",
@@ -107,24 +108,33 @@ def backward(
     return grad_value, grad_locations.mul_(pixel).to(offsets.dtype), grad_logits.to(logits.dtype)
 
 
-def _locations_and_weights(
-    reference: Tensor, offsets: Tensor, logits: Tensor, shapes: Sequence[int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Give locations, weights, and the size of a pixel (H, L, P, 2) that offsets are counted in."""
+def check(reference: Tensor, offsets: Tensor, logits: Tensor, shapes: Sequence[int]) -> None:
+    """Raise a ValueError that says which shapes do not fit together."""
     if logits.dim() != 5 or offsets.shape != (*logits.shape, 2) or reference.dim() != 6:
         raise ValueError(
             "deformable_attention: offsets must be shaped (B, Q, H, L, P, 2), logits (B, Q, H, L, "
             f"P) and reference likewise, not {tuple(offsets.shape)}, {tuple(logits.shape)} and "
             f"{tuple(reference.shape)}"
         )
+    if logits.shape[3] * 2 != len(shapes):
+        raise ValueError(
+            f"deformable_attention: {logits.shape[3]} levels, but {len(shapes) // 2} shapes"
+        )
+
+
+def _locations_and_weights(
+    reference: Tensor, offsets: Tensor, logits: Tensor, shapes: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give locations, weights, and the size of a pixel (H, L, P, 2) that offsets are counted in."""
+    check(reference, offsets, logits, shapes)
     heads, levels, points = logits.shape[2:]
-    if levels * 2 != len(shapes):
-        raise ValueError(f"deformable_attention: {levels} levels, but {len(shapes) // 2} shapes")
     # In float32 also under autocast: 16 bits cannot tell neighbouring pixels apart.
     dtype = torch.promote_types(reference.dtype, torch.float32)
     pixel = _sizes(shapes, dtype, offsets.device).clamp_(min=1).reciprocal_()
     # Written out: broadcasts of pairs are slow on a CPU.
     pixel = pixel[:, None].repeat(heads, 1, points, 1).view(heads, levels, points, 2)
+    if reference.device.type == "cpu":
+        reference = reference.expand_as(offsets).contiguous()
     locations = torch.addcmul(reference.to(dtype), offsets.to(dtype), pixel)
     weights = _softmax(logits.to(dtype).flatten(3)).unflatten(3, (levels, points))
     return locations, weights, pixel

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from baselines.ops import fused, launch
+from baselines.ops import cpu, fused, launch
 from baselines.ops.deformable_attention import backward as torch_backward
 from baselines.ops.deformable_attention import check
 from baselines.ops.deformable_attention import forward as torch_forward
@@ -220,7 +220,7 @@ def info() -> str:
         RuntimeError: it names one that does not work here.
     """
     forced = forced_path()
-    lines = ["deformable_attention on cpu: definition (PyTorch)"]
+    lines = [f"deformable_attention on cpu: {cpu.info()}"]
     if not torch.cuda.is_available():
         built = (
             f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from played_driver import PlayedLibrary
 
-from baselines.ops import load, trial
+from baselines.ops import cpu, load, trial
 from baselines.ops.find import CompilerError, Shipped
 from baselines.ops.load import Driver
 
@@ -207,7 +207,7 @@ class TestOnADevice:
     def test_what_no_kernel_serves_is_defined_in_pytorch(self, emulator, caplog):
         arguments = self.arguments(channels=3)
         out = trial._forward(*arguments)
-        assert torch.equal(out, torch.ops.entityseg.deformable_attention(*arguments))
+        assert torch.equal(out, trial.torch_forward(*arguments))
         assert not emulator.launched
         assert "definition, in PyTorch (there is no kernel for 3 channels" in caplog.text
         assert caplog.records[0].levelno == logging.WARNING
@@ -243,7 +243,7 @@ class TestOnADevice:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
         assert trial.info().splitlines() == [
-            "deformable_attention on cpu: definition (PyTorch)",
+            f"deformable_attention on cpu: {cpu.info()}",
             "deformable_attention on cuda:0 (a card): cubin (sm_90.cubin)",
             "    ptx: not tried: cubin works",
             "    nvrtc: not tried: cubin works",
@@ -260,7 +260,7 @@ def test_tensors_on_a_card_are_sent_there(name):
 def test_the_command_prints_it(monkeypatch, capsys):
     monkeypatch.delenv(load.ENVIRONMENT, raising=False)
     runpy.run_module("baselines.ops", run_name="__main__")
-    assert capsys.readouterr().out.startswith("deformable_attention on cpu: definition")
+    assert capsys.readouterr().out.startswith("deformable_attention on cpu: kernel")
 
 
 def test_info_without_a_card(monkeypatch):
