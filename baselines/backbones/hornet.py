@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from baselines.config import HorNetConfig
 from baselines.modeling.layers import DropPath, by_rows, drop_path_rates
+from baselines.modeling.linear import Linear
 
 __all__ = ["HorNet"]
 
@@ -78,8 +79,8 @@ class _Block(nn.Module):
         self.norm1 = _ChannelNorm(dim)
         self.gnconv = _GatedConv(dim, order, grid, gate_scale)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.pwconv1 = nn.Linear(dim, 4 * dim)
-        self.pwconv2 = nn.Linear(4 * dim, dim)
+        self.pwconv1 = Linear(dim, 4 * dim, activation="gelu")
+        self.pwconv2 = Linear(4 * dim, dim)
         self.gamma1 = nn.Parameter(torch.full((dim,), _LAYER_SCALE))
         self.gamma2 = nn.Parameter(torch.full((dim,), _LAYER_SCALE))
         self.drop_path = DropPath(drop_path)
@@ -90,7 +91,7 @@ class _Block(nn.Module):
         return x + self.drop_path(mlp.permute(0, 3, 1, 2))
 
     def _mlp(self, x: Tensor) -> Tensor:
-        return self.gamma2 * self.pwconv2(F.gelu(self.pwconv1(self.norm2(x))))
+        return self.gamma2 * self.pwconv2(self.pwconv1(self.norm2(x)))
 
 
 class _GatedConv(nn.Module):

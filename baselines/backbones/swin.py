@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from baselines.config import SwinConfig
 from baselines.modeling.constants import constant
-from baselines.modeling.layers import DropPath, by_rows, drop_path_rates, works_in_blocks
+from baselines.modeling.layers import DropPath, by_rows, drop_path_rates
+from baselines.modeling.linear import Linear, at_inference_on_a_cpu
 
 __all__ = ["Swin", "relative_position_index"]
 
@@ -95,7 +96,9 @@ class _Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.attn = _WindowAttention(dim, heads, window)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, hidden), "fc2": nn.Linear(hidden, dim)})
+        self.mlp = nn.ModuleDict(
+            {"fc1": Linear(dim, hidden, activation="gelu"), "fc2": Linear(hidden, dim)}
+        )
         self.drop_path = DropPath(drop_path)
 
     def shifted_windows(self, x: Tensor) -> _Shifted:
@@ -111,7 +114,7 @@ class _Block(nn.Module):
         return x + self.drop_path(by_rows(self._mlp, x, self.mlp["fc1"].out_features))
 
     def _mlp(self, x: Tensor) -> Tensor:
-        return self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
+        return self.mlp["fc2"](self.mlp["fc1"](self.norm2(x)))
 
     def _attend(self, x: Tensor, shifted: _Shifted | None) -> Tensor:
         height, width = x.shape[1:3]
@@ -133,8 +136,8 @@ class _WindowAttention(nn.Module):
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
         self.register_buffer("relative_position_index", relative_position_index(window))
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, x: Tensor, shifted: _Shifted | None) -> Tensor:
         """Attend inside windows: x (N * windows, T, C) with T tokens."""
@@ -145,7 +148,7 @@ class _WindowAttention(nn.Module):
         bias = bias.permute(2, 0, 1)[None].to(query.dtype)
         if shifted is None:
             x = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        elif works_in_blocks(x):
+        elif at_inference_on_a_cpu(x):
             x = _attend_shifted(query, key, value, bias, shifted)
         else:
             bias = (bias + shifted.mask.to(bias.dtype)).repeat(
@@ -175,7 +178,7 @@ def _attend_shifted(
 class _PatchMerging(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
-        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.reduction = Linear(4 * dim, 2 * dim, bias=False)
         self.norm = nn.LayerNorm(4 * dim)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from baselines.modeling.layers import (
     sine_position,
     view_position,
 )
+from baselines.modeling.linear import Linear
 
 __all__ = ["MaskDecoder"]
 
@@ -57,7 +58,7 @@ class MaskDecoder(nn.Module):
         self.query_feat = nn.Embedding(config.num_queries, dim)
         self.query_embed = nn.Embedding(config.num_queries, dim)
         self.level_embed = nn.Embedding(_NUM_LEVELS, dim)
-        self.class_embed = nn.Linear(dim, config.num_classes + 1)
+        self.class_embed = Linear(dim, config.num_classes + 1)
         self.mask_embed = MLP([dim, dim, dim, config.mask_dim])
 
     def forward(

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baselines.modeling.linear import Linear, at_inference_on_a_cpu, in_one_pass, linear
+
 __all__ = [
     "FFN",
     "MLP",
@@ -21,13 +23,14 @@ __all__ = [
     "row_products",
     "sine_position",
     "view_position",
-    "works_in_blocks",
 ]
 
 _TEMPERATURE = 10000.0
 # Elements of a block's widest intermediate in by_rows, 4 MB in float32. Measured on 2 cores with
-# 22,050 rows, 256 to 1024 to 256: 190 ms against 380 ms in one piece; 2 to 16 MB do the same.
-_BLOCK_ELEMENTS = 2**20
+# 22,050 rows, 256 to 1024 to 256: 190 ms against 380 ms in one piece; 2 to 16 MB do the same. Where
+# a product writes its activation itself there is less to keep in the cache, and blocks only bound
+# the memory, 128 MB.
+_BLOCK_ELEMENTS, _BLOCK_ELEMENTS_IN_ONE_PASS = 2**20, 2**25
 
 
 class ConvNorm(nn.Conv2d):
@@ -95,24 +98,23 @@ class MLP(nn.Module):
 
     def __init__(self, dims: list[int]):
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(dims))
+        last = len(dims) - 2
+        self.layers = nn.ModuleList(
+            Linear(i, o, activation="none" if k == last else "relu")
+            for k, (i, o) in enumerate(pairwise(dims))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
-        return self.layers[-1](x)
-
-
-def works_in_blocks(x: Tensor) -> bool:
-    """Tell whether work on x is faster in blocks: at inference, in eager mode, on a CPU."""
-    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or x.device.type != "cpu")
+        for layer in self.layers:
+            x = layer(x)
+        return x
 
 
 def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tensor:
     """Apply a function that maps every row of x (..., C) by itself.
 
     At inference on a CPU the rows are computed in blocks, so that intermediate results stay in the
-    cache instead of being written to memory and read back.
+    cache instead of being written to memory and read back, or take little of it.
 
     Args:
         function: maps (rows, C) to (rows, D).
@@ -122,8 +124,11 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tens
     Returns:
         (..., D).
     """
-    rows = _BLOCK_ELEMENTS // width
-    if not works_in_blocks(x) or x.numel() <= rows * x.shape[-1]:
+    if not at_inference_on_a_cpu(x):
+        return function(x)
+    most = _BLOCK_ELEMENTS_IN_ONE_PASS if in_one_pass(x.dtype) else _BLOCK_ELEMENTS
+    rows = most // width
+    if x.numel() <= rows * x.shape[-1]:
         return function(x)
     blocks = x.reshape(-1, x.shape[-1]).split(rows)
     return torch.cat([function(block) for block in blocks]).view(*x.shape[:-1], -1)
@@ -135,9 +140,9 @@ def row_products(x: Tensor, y: Tensor) -> Tensor:
     At inference on a CPU one of the batch after the other: in bfloat16 a batched product with a
     transposed matrix took 100 ms where the plain one takes 9 (100 x 256 by 67,200 x 256, 1 core).
     """
-    if not works_in_blocks(x):
+    if not at_inference_on_a_cpu(x):
         return x @ y.transpose(1, 2)
-    return torch.stack([own @ other.t() for own, other in zip(x, y, strict=True)])
+    return torch.stack([linear(own, other, None) for own, other in zip(x, y, strict=True)])
 
 
 class _Attention(nn.Module):
@@ -148,7 +153,7 @@ class _Attention(nn.Module):
         self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
-        self.out_proj = nn.Linear(dim, dim)
+        self.out_proj = Linear(dim, dim)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.xavier_uniform_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
@@ -163,7 +168,7 @@ class _Attention(nn.Module):
         """
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         q, k, v = (
-            F.linear(x, w, b).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            linear(x, w, b).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for x, w, b in zip((query, key, value), weights, biases, strict=True)
         )
         # One mask for all heads: SDPA broadcasts it.
@@ -211,14 +216,14 @@ class FFN(nn.Module):
 
     def __init__(self, dim: int, hidden: int):
         super().__init__()
-        self.linear1 = nn.Linear(dim, hidden)
-        self.linear2 = nn.Linear(hidden, dim)
+        self.linear1 = Linear(dim, hidden, activation="relu")
+        self.linear2 = Linear(hidden, dim)
         self.norm = nn.LayerNorm(dim)
-        for linear in (self.linear1, self.linear2):
-            nn.init.xavier_uniform_(linear.weight)
+        for layer in (self.linear1, self.linear2):
+            nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x + self.linear2(F.relu(self.linear1(x))))
+        return self.norm(x + self.linear2(self.linear1(x)))
 
 
 def sine_position(height: int, width: int, channels: int, device: torch.device) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from baselines.backbones import build_backbone
 from baselines.config import ModelConfig
 from baselines.modeling.decoder import MaskDecoder
-from baselines.modeling.layers import works_in_blocks
+from baselines.modeling.linear import at_inference_on_a_cpu
 from baselines.modeling.pixel_decoder import PixelDecoder
 
 __all__ = ["Mask2Former"]
@@ -60,7 +60,7 @@ class Mask2Former(nn.Module):
         views of 800 x 1344, Swin-T).
         """
         decoder = self.sem_seg_head["pixel_decoder"]
-        if not works_in_blocks(images) or len(images) == 1:
+        if not at_inference_on_a_cpu(images) or len(images) == 1:
             return decoder(self.backbone(images))
         masks, levels = zip(
             *(decoder(self.backbone(image)) for image in images.split(1)), strict=True

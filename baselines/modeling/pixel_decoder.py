@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from baselines.config import ModelConfig
 from baselines.modeling.constants import constant
 from baselines.modeling.layers import ConvNorm, by_rows, sine_position
+from baselines.modeling.linear import Linear
 from baselines.ops import deformable_attention_from_offsets
 
 __all__ = ["DeformableAttention", "PixelDecoder"]
@@ -102,8 +103,8 @@ class _Layer(nn.Module):
             dim, config.num_heads, len(_LEVELS), config.encoder_points
         )
         self.norm1 = nn.LayerNorm(dim)
-        self.linear1 = nn.Linear(dim, hidden)
-        self.linear2 = nn.Linear(hidden, dim)
+        self.linear1 = Linear(dim, hidden, activation="relu")
+        self.linear2 = Linear(hidden, dim)
         self.norm2 = nn.LayerNorm(dim)
         for linear in (self.linear1, self.linear2):
             nn.init.xavier_uniform_(linear.weight)
@@ -115,7 +116,7 @@ class _Layer(nn.Module):
         return by_rows(self._feed_forward, x, self.linear1.out_features)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.norm2(x + self.linear2(F.relu(self.linear1(x))))
+        return self.norm2(x + self.linear2(self.linear1(x)))
 
 
 class DeformableAttention(nn.Module):
@@ -124,10 +125,10 @@ class DeformableAttention(nn.Module):
     def __init__(self, dim: int, heads: int, levels: int, points: int):
         super().__init__()
         self.heads, self.levels, self.points = heads, levels, points
-        self.sampling_offsets = nn.Linear(dim, heads * levels * points * 2)
-        self.attention_weights = nn.Linear(dim, heads * levels * points)
-        self.value_proj = nn.Linear(dim, dim)
-        self.output_proj = nn.Linear(dim, dim)
+        self.sampling_offsets = Linear(dim, heads * levels * points * 2)
+        self.attention_weights = Linear(dim, heads * levels * points)
+        self.value_proj = Linear(dim, dim)
+        self.output_proj = Linear(dim, dim)
         self._init()
 
     def _init(self) -> None:

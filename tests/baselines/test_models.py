@@ -18,6 +18,7 @@ from baselines.modeling.layers import (
     row_products,
     sine_position,
 )
+from baselines.modeling.linear import Linear, in_one_pass
 
 SWIN = SwinConfig(embed_dim=16, depths=(1, 2, 1, 1), num_heads=(1, 2, 4, 8), window_size=4)
 HORNET = HorNetConfig(base_dim=16, depths=(1, 1, 1, 1), drop_path_rate=0)
@@ -292,12 +293,47 @@ def test_position_literal():
 
 
 @torch.no_grad()
-def test_by_rows_changes_nothing():
-    linear = nn.Linear(8, 4)
-    x = torch.randn(3, 50, 8)
-    got = by_rows(linear, x, width=2**20 // 7)  # blocks of 7 rows
+@pytest.mark.parametrize("one_pass", [True, False])
+def test_by_rows_changes_nothing(one_pass, monkeypatch):
+    monkeypatch.setattr("baselines.modeling.layers.in_one_pass", lambda dtype: one_pass)
+    linear, x, seen = nn.Linear(8, 4), torch.randn(3, 50, 8), []
+    got = by_rows(lambda rows: seen.append(rows.numel() // 8) or linear(rows), x, width=2**20 // 7)
+    assert seen == ([150] if one_pass else [*[7] * 21, 3])
+    seen.clear()
+    by_rows(lambda rows: seen.append(rows.numel() // 8) or linear(rows), x, width=2**25 // 60)
+    assert seen == ([60, 60, 30] if one_pass else [1] * 150)
     torch.testing.assert_close(got, linear(x))
     assert by_rows(linear, x[:0], width=8).shape == (0, 50, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+def test_linear_layers_are_pytorchs(activation, bias, dtype):
+    """At inference, where bias and activation may be part of the product, and in training."""
+    layer = Linear(24, 40, bias=bias, activation=activation).to(dtype)
+    plain = nn.Linear(24, 40, bias=bias).double()
+    plain.load_state_dict(layer.state_dict())
+    exact = {"none": lambda y: y, "relu": F.relu, "gelu": F.gelu}[activation]
+    x = torch.randn(3, 7, 24).to(dtype)
+    loose = {"rtol": 2**-6, "atol": 1e-2} if dtype == torch.bfloat16 else {}
+    # In any strides, of a single row, of none.
+    for rows in (x, x.transpose(0, 1), x[:, ::2], x[0, 0], x[:0]):
+        want = exact(plain(rows.double())).to(dtype)
+        for grad in (False, True):
+            with torch.set_grad_enabled(grad):
+                torch.testing.assert_close(layer(rows), want, **loose)
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_what_onednn_does_not_serve_is_pytorchs(monkeypatch):
+    """On other processors, and in dtypes that oneDNN lacks."""
+    assert not in_one_pass(torch.float64)
+    layer, x = Linear(8, 4, activation="gelu"), torch.randn(5, 8)
+    monkeypatch.setattr("baselines.modeling.linear.in_one_pass", lambda dtype: False)
+    with torch.no_grad():
+        assert torch.equal(layer(x), F.gelu(F.linear(x, layer.weight, layer.bias)))
 
 
 def test_drop_path():
