@@ -117,16 +117,17 @@ class _Block(nn.Module):
         return self.mlp["fc2"](self.mlp["fc1"](self.norm2(x)))
 
     def _attend(self, x: Tensor, shifted: _Shifted | None) -> Tensor:
-        height, width = x.shape[1:3]
-        # The tokens that fill the last windows take part in attention, as in the original.
-        x = F.pad(x, (0, 0, 0, -width % self.window, 0, -height % self.window))
-        padded = x.shape[1:3]
-        if self.shift:
-            x = x.roll((-self.shift, -self.shift), dims=(1, 2))
-        x = _from_windows(self.attn(_to_windows(x, self.window), shifted), self.window, *padded)
-        if self.shift:
-            x = x.roll((self.shift, self.shift), dims=(1, 2))
-        return x[:, :height, :width]
+        sides = (*x.shape[1:3], self.window, self.shift)
+        tokens, filling, places = (
+            constant(function, *sides, like=x, dtype=torch.int64)
+            for function in (_window_tokens, _window_filling, _window_places)
+        )
+        windows = x.flatten(1, 2).index_select(1, tokens)
+        if len(filling):
+            # They take part in attention, as in the original.
+            windows.index_fill_(1, filling, 0)
+        windows = self.attn(windows.view(-1, self.window**2, x.shape[3]), shifted)
+        return windows.view(x.shape[0], -1, x.shape[3]).index_select(1, places).view(x.shape)
 
 
 class _WindowAttention(nn.Module):
@@ -219,10 +220,39 @@ def _to_windows(x: Tensor, window: int) -> Tensor:
     return x.transpose(2, 3).flatten(3, 4).flatten(0, 2)
 
 
-def _from_windows(x: Tensor, window: int, height: int, width: int) -> Tensor:
-    """Undo :func:`_to_windows`."""
-    x = x.view(-1, height // window, width // window, window, window, x.shape[-1])
-    return x.transpose(2, 3).reshape(-1, height, width, x.shape[-1])
+def _window_places(
+    height: int, width: int, window: int, shift: int, device: torch.device
+) -> Tensor:
+    """Give where each token of an image stands in its shifted windows, (height * width,)."""
+    y, x = torch.arange(height, device=device), torch.arange(width, device=device)
+    return _places(y[:, None], x, height, width, window, shift).flatten()
+
+
+def _window_tokens(
+    height: int, width: int, window: int, shift: int, device: torch.device
+) -> Tensor:
+    """Give the token at each place of the windows, (windows * window**2,), 0 for none."""
+    places = _window_places(height, width, window, shift, device)
+    n_places = -(-height // window) * -(-width // window) * window**2
+    tokens = torch.zeros(n_places, dtype=torch.int64, device=device)
+    return tokens.index_copy(0, places, torch.arange(height * width, device=device))
+
+
+def _window_filling(
+    height: int, width: int, window: int, shift: int, device: torch.device
+) -> Tensor:
+    """Give the places that no token fills: those below and to the right of the image."""
+    y, x = (torch.arange(-(-side // window) * window, device=device) for side in (height, width))
+    parts = ((y[height:, None], x), (y[:height, None], x[width:]))
+    sides = (height, width, window, shift)
+    return torch.cat([_places(*part, *sides).flatten() for part in parts])
+
+
+def _places(y: Tensor, x: Tensor, height: int, width: int, window: int, shift: int) -> Tensor:
+    """Give the places of tokens in windows, one after another, of an image that is rolled back."""
+    rows, columns = -(-height // window), -(-width // window)
+    y, x = (y - shift) % (rows * window), (x - shift) % (columns * window)
+    return (y // window * columns + x // window) * window**2 + y % window * window + x % window
 
 
 def relative_position_index(window: int) -> Tensor:
