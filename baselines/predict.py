@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import torch
 from tqdm import tqdm
@@ -18,7 +19,7 @@ from baselines.original import read_original
 from baselines.original.commands import is_original_demo, translate_demo
 from baselines.outputs import DATASET_KINDS, FORMATS, is_one_file, write_list, write_predictions
 from baselines.pictures import Picture, list_pictures
-from baselines.predictor import Predictor
+from baselines.predictor import Precision, Predictor, precision_of
 from baselines.progress import Progress
 from baselines.ranks import Ranks, joined
 from baselines.weights import find_weights
@@ -144,7 +145,12 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     add("--device", default=device, help="cpu, cuda, cuda:1 ... (%(default)s)")
     add("--batch-size", type=int, default=1, help="images of like size at once (%(default)s)")
-    add("--precision", choices=("float32", "bfloat16", "float16"), default="float32")
+    add(
+        "--precision",
+        choices=get_args(Precision),
+        default="float32",
+        help="of the network (%(default)s); auto: bfloat16 where the device multiplies in it",
+    )
     _add_shard_arguments(parser)
     return parser
 
@@ -283,7 +289,7 @@ def _maker(args: argparse.Namespace, ranks: Ranks) -> Callable[..., Predictor]:
         min_area=args.min_area,
         top_k=args.top_k,
         scores=args.scores,
-        precision=args.precision,
+        precision=precision_of(args.precision, args.device),
     )
 
 
@@ -315,7 +321,7 @@ def _settings(
         "min_area": args.min_area,
         "top_k": args.top_k,
         "scores": args.scores,
-        "precision": args.precision,
+        "precision": precision_of(args.precision, args.device),
         "version": __version__,
         "distance": args.distance,
     }

@@ -29,9 +29,9 @@ from entity_api import rle
 from entityseg_bench.io import InputError
 from entityseg_bench.types import RLE, Category, Prediction
 
-__all__ = ["Entities", "Precision", "Predictor"]
+__all__ = ["Entities", "Precision", "Predictor", "precision_of"]
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "bfloat16", "float16", "auto"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,19 @@ class Entities:
         )
 
 
+def precision_of(precision: Precision, device: str | torch.device) -> Precision:
+    """Return a precision; for "auto" bfloat16 if the device multiplies in it, else float32."""
+    if precision != "auto":
+        return precision
+    if torch.device(device).type == "cuda":
+        multiplies = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # Processors with either multiply bfloat16 without turning it into float32 before.
+        units = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        multiplies = any(getattr(torch.cpu, unit, lambda: False)() for unit in units)
+    return "bfloat16" if multiplies else "float32"
+
+
 class Predictor:
     """Find the entities in images.
 
@@ -112,7 +125,8 @@ class Predictor:
         precision: Number format of the network; postprocessing always uses float32. For bfloat16
             the weights are converted, which takes half the memory and needs no conversion between
             layers. A `model` that is passed is copied first, unless it is bfloat16 already. float16
-            runs under autocast, because sums need the range of float32.
+            runs under autocast, because sums need the range of float32. "auto" is bfloat16 where
+            the device multiplies in it, else float32.
 
     Raises:
         InputError: The weights cannot be read, or belong to another model.
@@ -136,6 +150,7 @@ class Predictor:
         if (model is None) == (weights is None):
             raise ValueError("a predictor needs weights, or a model, and not both")
         model = model or _load(preset, weights)
+        precision = precision_of(precision, device)
         if precision == "bfloat16" and _dtype(model) != torch.bfloat16:
             # A copy: the weights of a model in training must not change.
             model = copy.deepcopy(model).bfloat16()

@@ -13,7 +13,7 @@ from baselines import build_model
 from baselines.config import ModelConfig, SwinConfig
 from baselines.crops import ViewLayout, inference_layout
 from baselines.modeling import constants
-from baselines.predictor import Predictor
+from baselines.predictor import Predictor, precision_of
 from baselines.recompute import recompute_activations
 from entity_api import rle
 
@@ -225,3 +225,23 @@ def test_bounds_leave_no_trace():
     constants._kept.clear()
     rounding_errors(model, images, Output(want["pred_logits"][0], want["pred_masks"][0]), runs=1)
     torch.testing.assert_close(model(images), want, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("units", "found"),
+    [((), "float32"), (("_is_avx512_bf16_supported",), "bfloat16"),
+     (("_is_amx_tile_supported",), "bfloat16")],
+)  # fmt: skip
+def test_auto_is_what_the_processor_multiplies_in(units, found, monkeypatch):
+    for unit in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, unit, lambda unit=unit: unit in units, raising=False)
+    predictor = Predictor(model=build(TINY), precision="auto")
+    assert predictor.precision == precision_of("auto", "cpu") == found
+    assert str(next(predictor.model.parameters()).dtype) == f"torch.{found}"
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_auto_is_what_the_card_multiplies_in(found, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: found)
+    assert precision_of("auto", "cuda:1") == ("bfloat16" if found else "float32")
+    assert precision_of("float16", "cuda:1") == "float16"
