@@ -265,10 +265,8 @@ cdef Py_ssize_t write_path(Work* work, Py_ssize_t n) noexcept nogil:
 
 def trace(const int32_t[:, ::1] owner, Py_ssize_t n, double tolerance):
     """Trace outlines as `plain_outlines.trace` does."""
-    cdef Py_ssize_t height = owner.shape[0], width = owner.shape[1], y, at, length
-    cdef Py_ssize_t row = width + 2
+    cdef Py_ssize_t height = owner.shape[0], width = owner.shape[1], row = width + 2, k, at, length
     cdef double limit = tolerance * tolerance
-    cdef int32_t own
     cdef Work work = Work(NULL, NULL, NULL, 0, NULL)
     if max(height, width) > LONGEST_SIDE:
         raise ValueError(f"a grid of {height} x {width} cells is too fine to trace")
@@ -277,25 +275,27 @@ def trace(const int32_t[:, ::1] owner, Py_ssize_t n, double tolerance):
     wide = np.full((height + 2, row), -1, np.int32)
     wide[1:-1, 1:-1] = owner
     followed = np.zeros((height + 2) * row, np.uint8)
+    # Every outline has an upper edge.
+    lower = wide[1:]
+    edges = np.flatnonzero((lower != wide[: height + 1]) & (lower >= 0)).astype(np.int64)
+    cdef const int64_t[::1] edges_view = edges
     cdef const int32_t[:, ::1] wide_view = wide
     cdef uint8_t[::1] done_view = followed
     cdef const int32_t* cells = &wide_view[0, 0]
     cdef uint8_t* done = &done_view[0]
     paths = [[] for _ in range(n)]
     try:
-        for y in range(1, height + 1):
-            for at in range(y * row + 1, y * row + 1 + width):
-                own = cells[at]
-                # Every outline has an upper edge.
-                if own < 0 or own == cells[at - row] or done[at]:
-                    continue
-                with nogil:
-                    length = follow(cells, done, row, at, &work)
-                    if length > 0:
-                        length = write_path(&work, straighten(&work, length, limit))
-                if length < 0:
-                    raise MemoryError
-                paths[own].append(work.text[:length].decode("ascii"))
+        for k in range(edges_view.shape[0]):
+            at = edges_view[k] + row
+            if done[at]:
+                continue
+            with nogil:
+                length = follow(cells, done, row, at, &work)
+                if length > 0:
+                    length = write_path(&work, straighten(&work, length, limit))
+            if length < 0:
+                raise MemoryError
+            paths[cells[at]].append(work.text[:length].decode("ascii"))
     finally:
         free(work.points)
         free(work.kept)
