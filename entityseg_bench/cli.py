@@ -65,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def begin(argv: list[str]) -> int:
     """Run the verb that the arguments name, or answer without one."""
     module = argv[0].replace("-", "_") if argv else ""
-    if module.isidentifier() and module[0] != "_" and (COMMANDS / f"{module}.py").is_file():
+    # In small letters: the disks of macOS and Windows also find files by other ones.
+    is_name = module.isidentifier() and module.islower() and module[0] != "_"
+    if is_name and (COMMANDS / f"{module}.py").is_file():
         return run_verb(argv[0], argv[1:])
     parser = Parser(
         prog="entityseg",

@@ -30,6 +30,9 @@ Work = Callable[[int], Any]
 # Images asked for ahead of the one that is written: enough to keep the processes busy.
 AHEAD = 8
 
+# Windows waits for no more than 64 processes, and Python's own pool for 61.
+MOST_ON_WINDOWS = 61
+
 # Checks that a line is JSON without making anything of it.
 RAW = msgspec.json.Decoder(msgspec.Raw)
 
@@ -56,8 +59,9 @@ def in_order(work: Work, indices: range, jobs: int = 1) -> Generator[Any, None, 
     # Spawned, not forked: the caller may run threads, which do not survive a fork.
     context = multiprocessing.get_context("spawn")
     theirs, ours = context.Pipe(duplex=False)
+    n_processes = min(jobs, len(indices), MOST_ON_WINDOWS if sys.platform == "win32" else jobs)
     with _signals_held():
-        pool = ProcessPoolExecutor(min(jobs, len(indices)), context, _start, (work, theirs))
+        pool = ProcessPoolExecutor(n_processes, context, _start, (work, theirs))
     waiting: collections.deque[Future[Any]] = collections.deque()
     try:
         for idx in indices:

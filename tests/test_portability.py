@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from entityseg_bench.cli import main
+
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(
     path
@@ -88,3 +90,25 @@ def test_the_verbs_in_an_ascii_locale(ascii_locale):
     assert b"\r" not in page and "AP" in page.decode("utf-8")
     run(ascii_locale, cli, "convert", dt, folder / "máps", "--to", "id-png", "--gt", gt)
     assert b"AP^e" in run(ascii_locale, cli, "evaluate", gt, folder / "máps")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells what files are open")
+def test_the_verbs_with_no_more_than_windows_has(tmp_path):
+    """No module of POSIX, no link, and no file renamed or removed while it is open."""
+    root = tmp_path / "set"
+    assert main(["demo", str(root), "--images", "8", "--size", "96,128"]) == 0
+    (root / "out").mkdir()
+    script = ROOT / "tests/setups/as_on_windows.py"
+    env = dict(os.environ, PYTHONPATH=str(ROOT), MPLBACKEND="Agg")
+    done = subprocess.run([sys.executable, "-W", "error", script, root], env=env, text=True,
+                          capture_output=True, encoding="utf-8")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    gt = root / "annotations/entity_segmentation/entityv2_010203_entity_val.json"
+    dt = root / "predictions/classical_layers_val.json"
+    assert main(["evaluate", str(gt), str(dt), "--json", str(tmp_path / "here.json")]) == 0
+    there = [root / "out" / name for name in ("result.json", "merged.json")]
+    here, *others = (
+        json.loads(path.read_text(encoding="utf-8"))["metrics"]
+        for path in (tmp_path / "here.json", *there)
+    )
+    assert here["APe"] > 0 and others == [here, here]

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -109,6 +110,20 @@ def test_a_stopped_run_goes_on_bit_for_bit(demo, tmp_path, monkeypatch):
     assert_equal_states(state_of(tmp_path / "whole"), state_of(tmp_path / "cut"))
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
     assert len(list_states(tmp_path / "whole")) == 2
+
+
+def test_data_processes_may_be_spawned(demo, tmp_path):
+    """As macOS and Windows start them: what they need is sent, nothing is inherited."""
+    settings = ("train.steps=2", "train.batch_size=2")
+    before = multiprocessing.get_start_method(allow_none=True)
+    for workers, start in ((0, before), (1, "spawn")):
+        multiprocessing.set_start_method(start, force=True)
+        try:
+            run = command(demo, tmp_path / str(workers), *settings, f"train.workers={workers}")
+            assert main(run) == 0
+        finally:
+            multiprocessing.set_start_method(before, force=True)
+    assert losses(tmp_path / "0") == losses(tmp_path / "1")
 
 
 def test_sixteen_bits_train_on_a_cpu(demo, tmp_path):

@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,15 @@ def test_help_names_every_verb(capsys):
         assert line in text
         assert line.endswith(".")
     assert {"demo", "evaluate", "validate"} <= set(verbs())
+
+
+def test_a_disk_that_does_not_tell_letters_apart_knows_no_other_verbs(monkeypatch, capsys):
+    """Those of macOS and Windows also find evaluate.py by the name EVALUATE.py."""
+    monkeypatch.setattr(Path, "is_file", lambda path: (path.parent / path.name.lower()).exists())
+    for verb in ("EVALUATE", "Evaluate"):
+        with pytest.raises(SystemExit, match="2"):
+            main([verb])
+        assert f"there is no verb '{verb}'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", sorted(verbs()))

@@ -10,6 +10,7 @@ from datasets_read import read_coco, read_panoptic
 from squares import square
 
 from entityseg_bench import convert as conversion
+from entityseg_bench import parallel
 from entityseg_bench.categories import table
 from entityseg_bench.cli import main
 from entityseg_bench.convert import Options, convert
@@ -112,6 +113,22 @@ def test_in_order(jobs: int) -> None:
     with pytest.raises(InputError, match="f: w: seven do not") as caught:
         list(in_order(square, range(40), jobs))
     assert caught.value.hint == "do not"
+
+
+@pytest.mark.parametrize(("platform", "expected"), [("linux", 100), ("win32", 61)])
+def test_no_more_processes_than_windows_waits_for(platform, expected, monkeypatch) -> None:
+    """There Python's own pool refuses more."""
+    asked = []
+
+    def pool(n_processes: int, *args: object) -> None:
+        asked.append(n_processes)
+        raise InputError("pool", "", "none is made.")
+
+    monkeypatch.setattr(parallel.sys, "platform", platform)
+    monkeypatch.setattr(parallel, "ProcessPoolExecutor", pool)
+    with pytest.raises(InputError, match="none is made"):
+        list(in_order(square, range(200), 100))
+    assert asked == [expected]
 
 
 def test_processes_write_what_one_does(demo: Path, tmp_path: Path) -> None:
