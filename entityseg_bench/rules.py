@@ -292,7 +292,7 @@ def listed_problems(gt: Segments) -> Iterator[Problem]:
 
 
 def problems(
-    gt: Segments,
+    gt: Segments | None,
     dt: Segments | None,
     class_aware: bool = False,
     max_det: int = 100,
@@ -302,7 +302,7 @@ def problems(
     """Run the rules that cost little on both sides.
 
     Args:
-        gt: Ground truth.
+        gt: Ground truth; None where it was checked before.
         dt: Predictions, where there are any.
         class_aware: Whether categories matter.
         max_det: Most predictions of an image that AP reads.
@@ -310,11 +310,13 @@ def problems(
         is_part: Whether they are a part of a set: rules of the whole set are left out.
     """
     extra = (unknown_categories,) if class_aware else ()
-    of_maps = (unknown_classes,) if gt.task in VOID_TASKS else ()
-    sides: list[tuple[Segments, Iterable[Rule]]] = [(gt, (*GT_RULES, *of_maps, *extra))]
+    sides: list[tuple[Segments, Iterable[Rule]]] = []
+    if gt is not None:
+        of_maps = (unknown_classes,) if gt.task in VOID_TASKS else ()
+        sides.append((gt, (*GT_RULES, *of_maps, *extra)))
     if dt is not None:
-        own = of_maps if all_classes else ()
-        sides.append((dt, (*DT_RULES, *own, *extra)))
+        of_maps = (unknown_classes,) if all_classes and dt.task in VOID_TASKS else ()
+        sides.append((dt, (*DT_RULES, *of_maps, *extra)))
     for side, rules in sides:
         for rule in rules:
             yield from rule(side)

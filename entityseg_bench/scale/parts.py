@@ -104,9 +104,7 @@ def read_shard(truth: Truth, shard: Shard) -> Iterator[tuple[Sides, Head]]:
         none = Opened(truth.images, [])
         sides = read_predictions(none, truth.images, here.path, truth.inputs, True, stop)
         dt, all_classes = sides.dt, sides.classes == "all"
-        rules = problems(
-            truth.images, dt, truth.params.class_aware, all_classes=all_classes, is_part=True
-        )
+        rules = problems(None, dt, truth.params.class_aware, all_classes=all_classes, is_part=True)
         found = [*sides.notes, *rules]
         refuse(found)
         warnings = [here.named(str(one)) for one in found]

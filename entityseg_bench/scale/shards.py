@@ -19,7 +19,7 @@ from entityseg_bench.categories import Task
 from entityseg_bench.check import refuse
 from entityseg_bench.formats import Inputs
 from entityseg_bench.io import InputError, collector_paused, fingerprint
-from entityseg_bench.masks import ListMasks
+from entityseg_bench.masks import CodedMasks
 from entityseg_bench.rules import listed_problems
 from entityseg_bench.scale.counted import Share, Side
 from entityseg_bench.scale.engines import Engine, InOneProcess, in_order
@@ -209,7 +209,7 @@ def join_truth(
     table = Segments.make(
         [images[at] for own, start in zip(kept, starts, strict=False) for at in start + own],
         [],
-        ListMasks([]),
+        CodedMasks([]),
         [],
         task=task,
         categories=categories,
