@@ -39,7 +39,7 @@ from entityseg_bench.score import Sides, on_void
 from entityseg_bench.score.type_counts import class_ids
 from entityseg_bench.set_rules import set_problems
 from entityseg_bench.table import Segments
-from entityseg_bench.types import Category, ImageInfo
+from entityseg_bench.types import Category, ImageInfo, Images
 
 __all__ = [
     "Engine",
@@ -207,7 +207,7 @@ def join_truth(
     kept = _kept(shards, images, listed)
     starts = np.cumsum([0, *(len(own.images) for own in listed)])
     table = Segments.make(
-        [images[at] for own, start in zip(kept, starts, strict=False) for at in start + own],
+        Images(images[at] for own, start in zip(kept, starts, strict=False) for at in start + own),
         [],
         CodedMasks([]),
         [],
