@@ -108,17 +108,18 @@ def unlike_boxes(table: Segments) -> Iterator[Problem]:
             continue
         try:
             mask = table.rle(row)
-            own, turned = rle_codes.bbox(mask), _bbox_by_rows(mask)
+            own = rle_codes.bbox(mask)
         except (InputError, RLEError):
             # Named by another rule.
             continue
         x, y, w, h = box
         # Some tools write two corners: then nothing is wrong with the mask.
-        corners = x, y, w - x, h - y
+        boxes = box, (x, y, w - x, h - y)
         checked += 1
-        if max(_overlap(own, box), _overlap(own, corners)) < LEAST_OVERLAP:
+        if max(_overlap(own, one) for one in boxes) < LEAST_OVERLAP:
             elsewhere.append(row)
-            by_rows += max(_overlap(turned, box), _overlap(turned, corners)) > SURE_OVERLAP
+            turned = _bbox_by_rows(mask)
+            by_rows += max(_overlap(turned, one) for one in boxes) > SURE_OVERLAP
     if 2 * len(elsewhere) <= checked:
         return
     n = f"{len(elsewhere)} of the first {checked} masks lie elsewhere than their boxes"
