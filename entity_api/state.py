@@ -20,6 +20,7 @@ from entity_api.result import EvalResult, Matches, Scored, summarize
 from entity_api.state_arrays import ABSENT, KEYS, StateArrays, bare
 from entity_api.state_file import StateError
 from entity_api.state_ranges import RankedState
+from entity_api.state_room import Room
 from entity_api.tables import Detections, GroundTruth
 
 __all__ = ["EvalState", "Pass", "join_images"]
@@ -139,12 +140,14 @@ class EvalState(StateArrays):
         starts = np.empty(len(n_dt), np.int64)
         starts[by_group] = np.cumsum(n_dt) - n_dt
         tables = np.concatenate([_rows(state.patterns) for state in states])
-        patterns, code_of = np.unique(tables, axis=0, return_inverse=True)
-        scores, codes = np.empty(int(n_dt.sum())), np.empty(int(n_dt.sum()), np.int32)
+        patterns, code_of = _distinct(tables)
+        room = Room()
+        n = int(n_dt.sum())
+        scores, codes = room.array(n, np.float64), room.array(n, np.int32)
         groups = patterns_so_far = 0
         for state in states:
             at = _spread(starts[groups:][: len(state.n_dt)], state.n_dt)
-            own = code_of.reshape(-1)[patterns_so_far:][: len(state.patterns)]
+            own = code_of[patterns_so_far:][: len(state.patterns)]
             scores[at], codes[at] = state.scores, own[state.codes]
             groups, patterns_so_far = groups + len(state.n_dt), patterns_so_far + len(own)
         return dataclasses.replace(
@@ -161,6 +164,10 @@ class EvalState(StateArrays):
             codes=codes,
             patterns=patterns.reshape(len(patterns), *first.patterns.shape[1:]),
         )
+
+    def kept(self, room: Room) -> "EvalState":
+        """Return the state with what it has of each detection in some room."""
+        return dataclasses.replace(self, scores=room.kept(self.scores), codes=room.kept(self.codes))
 
     def with_categories(self, category_ids: Sequence[int]) -> "EvalState":
         """Return the state as one of more categories, rising ids, of which it has nothing."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams
+from entity_api.state_room import Room
 from entityseg_bench import formats
 from entityseg_bench.check import refuse, stop
 from entityseg_bench.errors.judgements import Judgements
@@ -88,6 +89,10 @@ class Part(NamedTuple):
 
     scored: SavedScoring
     n_on_void: int
+
+    def kept(self, room: Room) -> "Part":
+        """Return the part with what it has of each detection in some room."""
+        return self._replace(scored=self.scored.kept(room))
 
 
 @contextlib.contextmanager

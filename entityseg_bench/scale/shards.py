@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams
+from entity_api.state_room import Room
 from entityseg_bench import formats
 from entityseg_bench.categories import Task
 from entityseg_bench.check import refuse
@@ -171,7 +172,7 @@ def _score_apart(
     truth: Truth, shared: Any, shards: Sequence[Shard], engine: Engine, done: Callable[[], None]
 ) -> tuple[list[Head], list[Part]] | None:
     """Score predictions shard by shard; None as soon as two shards hold some of one image."""
-    seen = np.zeros(len(truth.images.images), bool)
+    seen, room = np.zeros(len(truth.images.images), bool), Room()
     found: dict[int, tuple[Head, list[Part]]] = {}
     items = [(shared, shard) for shard in shards]
     with contextlib.closing(engine.run(score_predictions, items)) as results:
@@ -179,7 +180,7 @@ def _score_apart(
             if seen[head.share.images].any():
                 return None
             seen[head.share.images] = True
-            found[at] = head, parts
+            found[at] = head, [part.kept(room) for part in parts]
             done()
     heads = [found[at][0] for at in range(len(shards))]
     refuse_kinds(shards, heads, spread=False)
@@ -188,7 +189,8 @@ def _score_apart(
         if not seen[start:end].all():
             left.append((shared, k, start + np.flatnonzero(~seen[start:end])))
     parts = [part for at in range(len(shards)) for part in found[at][1]]
-    return heads, [*parts, *in_order(engine, score_rest, left, done)]
+    rest = in_order(engine, score_rest, left, done, lambda part: part.kept(room))
+    return heads, [*parts, *rest]
 
 
 def join_truth(
