@@ -16,7 +16,7 @@ from entityseg_bench.io import InputError
 from entityseg_bench.set_rules import of_all, set_problems
 from entityseg_bench.table import VOID_TASKS, Segments, plain
 
-__all__ = ["broken_masks", "listed_problems", "masks", "problems"]
+__all__ = ["broken_masks", "masks", "problems"]
 
 VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(\.\d+)?")
 # Boxes of less in common are of other places; of more, of the same.
@@ -279,17 +279,11 @@ def masks(
             yield _warning(table, what, hint, "area-unlike-mask", row)
 
 
-LIST_RULES: tuple[Rule, ...] = (repeated_images, huge_images, unknown_images, repeated_ids)
 GT_RULES: tuple[Rule, ...] = (
-    *LIST_RULES, broken_masks, unlike_boxes, torn_masks, noted, negative_areas,
+    repeated_images, huge_images, unknown_images, repeated_ids,
+    broken_masks, unlike_boxes, torn_masks, noted, negative_areas,
 )  # fmt: skip
 DT_RULES: tuple[Rule, ...] = (unknown_images, broken_masks, unlike_boxes, torn_masks, noted)
-
-
-def listed_problems(gt: Segments) -> Iterator[Problem]:
-    """Run the rules that look at no mask of ground truth."""
-    for rule in LIST_RULES:
-        yield from rule(gt)
 
 
 def problems(

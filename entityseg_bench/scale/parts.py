@@ -153,17 +153,14 @@ def score_part(truth: Truth, shard: int, images: Ints, sides: Sides, files: dict
     with at_hand(truth.shards[shard]) as here:
         opened = formats.open(here.path, truth.inputs, whole=False)
         gt = opened.segments.read()
-        found = list(problems(gt, None, truth.params.class_aware, is_part=True))
-        refuse(found)
         read = {"ground_truth": here.described(opened.read), "predictions": files}
-        warnings = [here.named(str(one)) for one in found]
         part = Sides(
             truth_part(truth, shard, images, gt), images_at(sides.dt, images), sides.classes, [], {}
         )
         scoring = score_sides(part, truth.params, boundary=truth.boundary, is_part=True)
         removed = truth.params.remove_overlaps
         judged = Judgements.judge(scoring, removed) if truth.errors else None
-    saved = dataclasses.replace(SavedScoring.of(scoring, judged), shards=[read], warnings=warnings)
+    saved = dataclasses.replace(SavedScoring.of(scoring, judged), shards=[read])
     return Part(saved, int(scoring.result.on_void.sum()))
 
 

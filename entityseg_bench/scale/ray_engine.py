@@ -117,7 +117,8 @@ class OnRay:
             InputError: The first that one of them raises, or a shard that its workers were lost
                 with every time; the others are stopped.
         """
-        yield from self._run_tasks(self._task(work), items)
+        for at, _, result in self._run_tasks(self._task(work), items):
+            yield at, result
 
     def scatter(
         self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]], n: int
@@ -130,8 +131,8 @@ class OnRay:
             parts[first] = others
             return first
 
-        for at, first in self._run_tasks(place, items, keep=True):
-            yield at, (self._result(first, items[at]), parts.pop(first))
+        for at, first, result in self._run_tasks(place, items):
+            yield at, (result, parts.pop(first))
 
     def _task(self, work: Callable[..., Any], **options: Any) -> Place:
         name = getattr(work, "__name__", "shard")
@@ -141,12 +142,12 @@ class OnRay:
         return functools.partial(task.remote, str(Path.cwd()), work)
 
     def _run_tasks(
-        self, place: Place, items: Sequence[tuple[Any, ...]], keep: bool = False
-    ) -> Iterator[tuple[int, Any]]:
+        self, place: Place, items: Sequence[tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Any, Any]]:
         running: Running = {}
         try:
             places = [place] * (SHARDS_A_CORE * self._count("CPU"))
-            yield from self._results(places, items, running, keep)
+            yield from self._results(places, items, running)
         finally:
             for reference in running:
                 self._ray.cancel(reference, force=True)
@@ -171,7 +172,9 @@ class OnRay:
             kept.remote(str(Path.cwd()), make) for _ in range(min(n, workers or n, len(items)))
         ]
         try:
-            yield from self._results([actor.call.remote for actor in actors], items, {})
+            places = [actor.call.remote for actor in actors]
+            for at, _, result in self._results(places, items, {}):
+                yield at, result
         finally:
             for actor in actors:
                 self._ray.kill(actor)
@@ -181,19 +184,17 @@ class OnRay:
         return max(int(self._ray.cluster_resources().get(kind, 0)), kind == "CPU")
 
     def _results(
-        self,
-        places: Sequence[Place],
-        items: Sequence[tuple[Any, ...]],
-        running: Running,
-        keep: bool = False,
-    ) -> Iterator[tuple[int, Any]]:
-        """Yield the position and the result of each item as they are finished.
+        self, places: Sequence[Place], items: Sequence[tuple[Any, ...]], running: Running
+    ) -> Iterator[tuple[int, Any, Any]]:
+        """Yield the position, the reference and the result of each item as they are finished.
 
         Args:
             places: What takes an item each, and is free for another one then.
             items: The items.
             running: Holds what is not finished, by its reference.
-            keep: Yield the reference in place of the result.
+
+        Raises:
+            InputError: That of the first item that raises one, whichever is finished first.
         """
         free, waiting = list(places), collections.deque(enumerate(items))
         while waiting or running:
@@ -204,7 +205,14 @@ class OnRay:
             (ready,), _ = self._ray.wait(list(running), num_returns=1)
             at, place = running.pop(ready)
             free.append(place)
-            yield at, ready if keep else self._result(ready, items[at])
+            try:
+                yield at, ready, self._result(ready, items[at])
+            except InputError as error:
+                # Those before it were handed out before it.
+                for earlier, (own, _) in sorted(running.items(), key=lambda one: one[1][0]):
+                    if own < at:
+                        self._result(earlier, items[own])
+                raise error from None
 
     def _result(self, reference: Any, item: tuple[Any, ...]) -> Any:
         errors = self._ray.exceptions

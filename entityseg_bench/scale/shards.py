@@ -21,7 +21,7 @@ from entityseg_bench.check import refuse
 from entityseg_bench.formats import Inputs
 from entityseg_bench.io import InputError, collector_paused, fingerprint
 from entityseg_bench.masks import CodedMasks
-from entityseg_bench.rules import listed_problems
+from entityseg_bench.rules import problems
 from entityseg_bench.scale.counted import Share, Side
 from entityseg_bench.scale.engines import Engine, InOneProcess, in_order
 from entityseg_bench.scale.parts import (
@@ -59,21 +59,38 @@ Ints = NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """Hold what a shard of ground truth lists; ``share`` counts its annotations."""
+    """Hold what a shard of ground truth lists.
+
+    Attributes:
+        images: Its images.
+        share: Counts its annotations.
+        categories: Its table.
+        class_ids: Categories of the table and of annotations.
+        task: Its type.
+        warnings: What is unusual about it.
+    """
 
     images: list[ImageInfo]
     share: Share
     categories: list[Category]
     class_ids: tuple[int, ...]
     task: Task
+    warnings: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, gt: Segments, warnings: Sequence[str] = ()) -> "Listed":
+        """List what a shard has that was read."""
+        images, table = list(gt.images), list(gt.categories)
+        return cls(images, Share.of(gt), table, class_ids(gt), gt.task, warnings)
 
 
-def list_images(shard: Shard, inputs: Inputs) -> Listed:
-    """Read a shard of ground truth without its masks, and return what it lists."""
+def list_images(shard: Shard, inputs: Inputs, class_aware: bool) -> Listed:
+    """Read a shard of ground truth and check it; return what it lists."""
     with collector_paused(), at_hand(shard) as here:
         gt = formats.open(here.path, inputs, whole=False).segments.read()
-        refuse(list(listed_problems(gt)))
-    return Listed(list(gt.images), Share.of(gt), list(gt.categories), class_ids(gt), gt.task)
+        found = list(problems(gt, None, class_aware, is_part=True))
+        refuse(found)
+        return Listed.of(gt, [here.named(str(one)) for one in found])
 
 
 def score_predictions(truth: Truth, shard: Shard) -> tuple[Head, list[Part]]:
@@ -132,7 +149,7 @@ def evaluate_shards(
             progress(min(n_done, n_steps), n_steps)
 
     params = dataclasses.replace(params or EvalParams(), keep_matches=errors)
-    items = [(shard, inputs) for shard in shards]
+    items = [(shard, inputs, params.class_aware) for shard in shards]
     listed = in_order(engine, list_images, items, done)
     truth = join_truth(shards, listed, params, inputs, boundary, errors)
     shared = engine.share(truth)
@@ -147,9 +164,8 @@ def evaluate_shards(
     n_on_void = sum(part.n_on_void for part in parts)
     if n_on_void:
         of_set.append(on_void(dt, n_on_void))
-    own = [text for head in heads for text in head.warnings]
-    # A shard of ground truth is read for each shard of predictions that it meets.
-    warnings = dict.fromkeys([*merged.warnings, *own, *map(str, of_set)])
+    own = [text for one in (*listed, *heads) for text in one.warnings]
+    warnings = dict.fromkeys([*own, *map(str, of_set)])
     return dataclasses.replace(merged, warnings=list(warnings))
 
 

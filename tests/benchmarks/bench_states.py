@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_states.py FOLDER [--detections 2000000 20000000] [--states 40]
 
-The states are drawn: 100 detections an image, scores of single precision, 300 patterns of outcomes.
-Each merge is `entityseg merge --json --save-state` in a process of its own. Of the peak memory the
-system can take back what is of files; beside it stands the rest (Linux).
+The states are drawn: 100 detections and entities an image, scores of single precision, 300 patterns
+of outcomes. Each merge is `entityseg merge --json --save-state` in a process of its own. Of the
+peak memory the system can take back what is of files; beside it stands the rest (Linux).
 """
 
 import argparse
@@ -54,7 +54,7 @@ def draw(first: int, n_images: int) -> SavedScoring:
         overlap=np.ones((n_images, 4), np.int64),
         group_category=np.zeros(n_images, np.int64),
         group_image=np.arange(n_images),
-        n_gt=np.full((n_images, 4), 40),
+        n_gt=np.full((n_images, 4), PER_IMAGE),
         n_dt=np.full(n_images, PER_IMAGE),
         scores=scores.reshape(-1),
         codes=rng.integers(0, len(patterns), n_images * PER_IMAGE).astype(np.int32),
@@ -63,7 +63,11 @@ def draw(first: int, n_images: int) -> SavedScoring:
     read = {
         side: {"name": str(first), "sha256": "0" * 64} for side in ("ground_truth", "predictions")
     }
-    counts = {"images": n_images, "ground_truth": 40 * n_images, "predictions": len(state.scores)}
+    counts = {
+        "images": n_images,
+        "ground_truth": PER_IMAGE * n_images,
+        "predictions": len(state.scores),
+    }
     names = [f"image_{image_id:08}.jpg" for image_id in ids]
     return SavedScoring("entity", [read], counts, [], None, names, False, state, None, None)
 

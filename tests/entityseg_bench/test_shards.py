@@ -208,6 +208,31 @@ def test_a_bad_record_is_named_with_its_file(tmp_path, cuts, side, shard):
         evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
 
 
+def of_another_size(path, row):
+    """Give a record's mask another size."""
+    content = json.loads(path.read_text())
+    records = content if isinstance(content, list) else content["annotations"]
+    records[row]["segmentation"]["size"] = [3, 4]
+    path.write_text(json.dumps(content))
+
+
+def broken_sides(folder):
+    """Break annotations of the last two shards, and predictions of the first and in the whole."""
+    gt, dt = write_shards(folder, (7, 16), (7, 16))
+    for path in (folder / "gt" / "002.json", folder / "gt" / "001.json", gt):
+        of_another_size(path, -1)
+    for path in (folder / "pred" / "000.json", dt):
+        of_another_size(path, 0)
+    return gt, dt
+
+
+def test_a_broken_annotation_is_named_before_a_broken_prediction(tmp_path):
+    with pytest.raises(InputError, match=r"gt\.json: record"):
+        evaluate_files(*broken_sides(tmp_path))
+    with pytest.raises(InputError, match=r"gt/001\.json: record"):
+        evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
+
+
 def test_records_of_no_image_of_any_shard_are_refused(tmp_path):
     write_shards(tmp_path, (7,), (7,))
     path = tmp_path / "pred" / "000.json"
@@ -264,6 +289,16 @@ class TestRay:
         name = poison(tmp_path, "pred", "001.json", 3)
         with pytest.raises(InputError, match=name):
             evaluate_shards(tmp_path / "gt", tmp_path / "pred", on_ray)
+
+    def test_the_first_of_several_faults_is_named(self, tmp_path, on_ray):
+        broken_sides(tmp_path)
+        with pytest.raises(InputError, match=r"gt/001\.json: record"):
+            evaluate_shards(tmp_path / "gt", tmp_path / "pred", on_ray)
+        for _ in range(2):
+            with pytest.raises(InputError, match="after 1 s"):
+                list(on_ray.run(fails, [(None,), (1,), (0.1,), (0,), (None,)]))
+        with pytest.raises(InputError, match="after 1 s"):
+            list(on_ray.scatter(fails, [(1,), (0,)], 1))
 
     def test_a_killed_worker_changes_nothing(self, tmp_path, on_ray):
         whole = evaluate_files(*write_shards(tmp_path, (7, 16), (7, 16)))
@@ -341,6 +376,12 @@ def dies_once(marker, work, *item):
 
 def dies(_path):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fails(seconds):
+    if seconds is not None:
+        time.sleep(seconds)
+        raise InputError("shard", "", f"it fails after {seconds} s.")
 
 
 def waits(k):
