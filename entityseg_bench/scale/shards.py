@@ -49,6 +49,8 @@ __all__ = [
     "annotated",
     "evaluate_shards",
     "join_truth",
+    "kept_images",
+    "list_images",
     "one_table",
     "one_type",
     "predicted",
@@ -222,7 +224,7 @@ def join_truth(
     by_class = params.class_aware or task != "entity"
     categories = one_table(shards, [own.categories for own in listed], by_class)
     images = numbered([own.images for own in listed], task)
-    kept = _kept(shards, images, listed)
+    kept = kept_images(shards, images, listed)
     starts = np.cumsum([0, *(len(own.images) for own in listed)])
     table = Segments.make(
         Images(images[at] for own, start in zip(kept, starts, strict=False) for at in start + own),
@@ -286,7 +288,7 @@ def one_table(
     return [found[key][0] for key in sorted(found)]
 
 
-def _kept(
+def kept_images(
     shards: Sequence[Shard], images: Sequence[ImageInfo], listed: Sequence[Listed]
 ) -> list[Ints]:
     """Choose for each shard the images that are its own, by their place in it.
