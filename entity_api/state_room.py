@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 __all__ = ["Room"]
 
 # Bytes that are held in memory; and those that are taken at a time.
-HELD, BLOCK = 1 << 28, 1 << 21
+HELD, BLOCK = 1 << 27, 1 << 21
 ZEROS = bytes(1 << 20)
 
 T = TypeVar("T", bound=np.generic)
