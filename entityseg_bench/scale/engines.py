@@ -26,7 +26,7 @@ class Engine(Protocol):
         """Yield the position and the result of each item, in any order.
 
         Raises:
-            InputError: The first that one of them raises; the others are stopped.
+            InputError: That of the first item that raises one; no others are begun then.
         """
 
     def scatter(

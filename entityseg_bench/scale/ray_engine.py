@@ -24,8 +24,6 @@ SECONDS_TO_ANSWER = 10
 
 # What takes an item and returns the reference of its result.
 Place = Callable[..., Any]
-# The reference of a result -> the item's position, and what took it.
-Running = dict[Any, tuple[int, Place]]
 
 
 class Kept:
@@ -115,9 +113,9 @@ class OnRay:
 
         Raises:
             InputError: The first that one of them raises, or a shard that its workers were lost
-                with every time; the others are stopped.
+                with every time; no others are begun then.
         """
-        for at, _, result in self._run_tasks(self._task(work), items):
+        for at, _, result in self._results(self._places(self._task(work)), items):
             yield at, result
 
     def scatter(
@@ -131,7 +129,7 @@ class OnRay:
             parts[first] = others
             return first
 
-        for at, first, result in self._run_tasks(place, items):
+        for at, first, result in self._results(self._places(place), items):
             yield at, (result, parts.pop(first))
 
     def _task(self, work: Callable[..., Any], **options: Any) -> Place:
@@ -141,16 +139,9 @@ class OnRay:
         )
         return functools.partial(task.remote, str(Path.cwd()), work)
 
-    def _run_tasks(
-        self, place: Place, items: Sequence[tuple[Any, ...]]
-    ) -> Iterator[tuple[int, Any, Any]]:
-        running: Running = {}
-        try:
-            places = [place] * (SHARDS_A_CORE * self._count("CPU"))
-            yield from self._results(places, items, running)
-        finally:
-            for reference in running:
-                self._ray.cancel(reference, force=True)
+    def _places(self, place: Place) -> list[Place]:
+        """Return what takes as many tasks as are handed out at a time."""
+        return [place] * (SHARDS_A_CORE * self._count("CPU"))
 
     def run_made(
         self,
@@ -173,7 +164,7 @@ class OnRay:
         ]
         try:
             places = [actor.call.remote for actor in actors]
-            for at, _, result in self._results(places, items, {}):
+            for at, _, result in self._results(places, items):
                 yield at, result
         finally:
             for actor in actors:
@@ -184,19 +175,23 @@ class OnRay:
         return max(int(self._ray.cluster_resources().get(kind, 0)), kind == "CPU")
 
     def _results(
-        self, places: Sequence[Place], items: Sequence[tuple[Any, ...]], running: Running
+        self, places: Sequence[Place], items: Sequence[tuple[Any, ...]]
     ) -> Iterator[tuple[int, Any, Any]]:
         """Yield the position, the reference and the result of each item as they are finished.
+
+        What was handed out when nobody asks for more is finished for nobody: Ray 2.60 ends the
+        whole process where a task is cancelled in the moment in which it is finished.
 
         Args:
             places: What takes an item each, and is free for another one then.
             items: The items.
-            running: Holds what is not finished, by its reference.
 
         Raises:
             InputError: That of the first item that raises one, whichever is finished first.
         """
         free, waiting = list(places), collections.deque(enumerate(items))
+        # The reference of a result -> the item's position, and what took it.
+        running: dict[Any, tuple[int, Place]] = {}
         while waiting or running:
             while waiting and free:
                 at, item = waiting.popleft()
@@ -206,13 +201,14 @@ class OnRay:
             at, place = running.pop(ready)
             free.append(place)
             try:
-                yield at, ready, self._result(ready, items[at])
+                result = self._result(ready, items[at])
             except InputError as error:
                 # Those before it were handed out before it.
                 for earlier, (own, _) in sorted(running.items(), key=lambda one: one[1][0]):
                     if own < at:
                         self._result(earlier, items[own])
                 raise error from None
+            yield at, ready, result
 
     def _result(self, reference: Any, item: tuple[Any, ...]) -> Any:
         errors = self._ray.exceptions

@@ -4,7 +4,6 @@ The two sides may be split in any way. What is annotated of an image is in one s
 truth; its predictions may be in several.
 """
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -192,13 +191,14 @@ def _score_apart(
     """Score predictions shard by shard; None as soon as two shards hold some of one image."""
     seen, room = np.zeros(len(truth.images.images), bool), Room()
     found: dict[int, tuple[Head, list[Part]]] = {}
-    items = [(shared, shard) for shard in shards]
-    with contextlib.closing(engine.run(score_predictions, items)) as results:
-        for at, (head, parts) in results:
+    # Where the first two have an image in common nothing else was begun.
+    for start, end in ((0, 2), (2, len(shards))):
+        items = [(shared, shard) for shard in shards[start:end]]
+        for at, (head, parts) in engine.run(score_predictions, items):
             if seen[head.share.images].any():
                 return None
             seen[head.share.images] = True
-            found[at] = head, [part.kept(room) for part in parts]
+            found[start + at] = head, [part.kept(room) for part in parts]
             done()
     heads = [found[at][0] for at in range(len(shards))]
     refuse_kinds(shards, heads, spread=False)

@@ -141,7 +141,11 @@ def _code(counts: Any) -> bytes:
     found = counts.encode() if isinstance(counts, str) else bytes(counts)
     if not found.startswith(b'"'):
         return found
-    return bare(found).encode() if b"\\" in found else found[1:-1]
+    if b"\\" not in found:
+        return found[1:-1]
+    # Most writers escape nothing but backslashes.
+    marked = found[1:-1].replace(b"\\\\", b"\0")
+    return bare(found).encode() if b"\\" in marked else marked.replace(b"\0", b"\\")
 
 
 def score_bucket(

@@ -13,6 +13,7 @@ from drawn_sides import drawn_sides
 
 from entityseg_bench import cli
 from entityseg_bench.io import InputError
+from entityseg_bench.scale import spread
 from entityseg_bench.scale.engines import InOneProcess
 from entityseg_bench.scale.saved import SavedScoring
 from entityseg_bench.scale.shards import evaluate_shards
@@ -138,6 +139,14 @@ def test_predictions_of_an_image_in_several_shards_equal_one_file(tmp_path, monk
     assert_equal(merged, whole)
     assert merged.boundary.finish().metrics == whole.boundary.metrics
     assert len(merged.shards) == 3
+
+
+@pytest.mark.parametrize("text", ["ab", "a\\b", "\\", "a\\\\\\b\\", 'P"\\n', "\\u0041", ""])
+def test_codes_are_taken_out_of_json(text):
+    literal = json.dumps(text)
+    for given in (literal, literal.encode(), memoryview(literal.encode())):
+        assert spread._code(given) == text.encode()
+    assert spread._code('"\\u005cA\\\\"') == b"\\A\\"
 
 
 def test_equal_scores_rank_in_the_order_of_the_shards(tmp_path):
