@@ -93,6 +93,8 @@ class OnRay:
         import ray
 
         self._ray = ray
+        # Ray would tell of what is raised where nobody waits for more, once something was raised.
+        os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
         _keep_off_stdout(ray._private.worker)
         _see(address)
         if not ray.is_initialized():

@@ -299,7 +299,11 @@ class TestRay:
         with pytest.raises(InputError, match=name):
             evaluate_shards(tmp_path / "gt", tmp_path / "pred", on_ray)
 
-    def test_the_first_of_several_faults_is_named(self, tmp_path, on_ray):
+    def test_the_first_of_several_faults_is_named(self, tmp_path, on_ray, monkeypatch):
+        from ray._private import worker
+
+        told = []
+        monkeypatch.setattr(worker, "_unhandled_error_handler", told.append)
         broken_sides(tmp_path)
         with pytest.raises(InputError, match=r"gt/001\.json: record"):
             evaluate_shards(tmp_path / "gt", tmp_path / "pred", on_ray)
@@ -308,6 +312,12 @@ class TestRay:
                 list(on_ray.run(fails, [(None,), (1,), (0.1,), (0,), (None,)]))
         with pytest.raises(InputError, match="after 1 s"):
             list(on_ray.scatter(fails, [(1,), (0,)], 1))
+        # What nobody waits for any more is not told by Ray, either.
+        with pytest.raises(InputError, match="after 0 s"):
+            list(on_ray.run(fails, [(0,), (0.1,), (0.1,)]))
+        assert on_ray.run(waits, [(1,), (2,), (3,)]).__next__()
+        assert list(on_ray.run(waits, [(4,)])) == [(0, 16)]
+        assert not told
 
     def test_a_killed_worker_changes_nothing(self, tmp_path, on_ray):
         whole = evaluate_files(*write_shards(tmp_path, (7, 16), (7, 16)))
