@@ -222,7 +222,7 @@ class EntityMetric:
     def condense(self) -> "EntityMetric":
         """Score what was taken in so far, forget its masks, and return this metric.
 
-        What is left of a prediction is some 40 bytes, whatever its mask was: for sets larger than
+        What is left of a prediction is some 30 bytes, whatever its mask was: for sets larger than
         memory, and before a metric is pickled. More can follow, and the result is the same in every
         bit; but `compute` takes no other params then, and its result has neither matches nor masks.
 
