@@ -60,11 +60,16 @@ def _in_file(n_bytes: int) -> NDArray[np.uint8]:
     Where a disk becomes full under an array, the process would be killed.
     """
     with tempfile.TemporaryFile() as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, n_bytes)
-        else:
-            for start in range(0, n_bytes, len(ZEROS)):
-                file.write(ZEROS[: n_bytes - start])
-            file.flush()
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
+            else:
+                for start in range(0, n_bytes, len(ZEROS)):
+                    file.write(ZEROS[: n_bytes - start])
+                file.flush()
+        except OSError as error:
+            # People do not know the file, which has no name.
+            error.filename = tempfile.gettempdir()
+            raise
         mapped: Any = np.memmap(file, np.uint8, "r+", shape=(n_bytes,))
     return np.asarray(mapped)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 import tracemalloc
 
 import numpy as np
@@ -97,7 +98,8 @@ def test_a_full_disk_is_told_before_it_is_written_to(monkeypatch):
 
     monkeypatch.setattr(state_room, "HELD", 0)
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as caught:
         Room().array(10, np.int64)
+    assert caught.value.filename == tempfile.gettempdir()
     monkeypatch.delattr(os, "posix_fallocate")
     assert Room().kept(np.arange(9)).tolist() == list(range(9))
