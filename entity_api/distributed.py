@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-__all__ = ["gather"]
+__all__ = ["gather", "own_rank"]
 
 
 def gather(state: Any) -> list[Any]:
@@ -17,9 +17,25 @@ def gather(state: Any) -> list[Any]:
     >>> gather("alone")
     ['alone']
     """
-    dist = getattr(sys.modules.get("torch"), "distributed", None)
-    if dist is None or not dist.is_available() or not dist.is_initialized():
+    dist = _started()
+    if dist is None:
         return [state]
     states: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(states, state)
     return states
+
+
+def own_rank() -> int:
+    """Return which of the processes this one is.
+
+    >>> own_rank()
+    0
+    """
+    dist = _started()
+    return dist.get_rank() if dist else 0
+
+
+def _started() -> Any:
+    """Return PyTorch's module once it has started several processes, else None."""
+    dist = getattr(sys.modules.get("torch"), "distributed", None)
+    return dist if dist and dist.is_available() and dist.is_initialized() else None

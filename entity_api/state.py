@@ -20,6 +20,7 @@ from entity_api.result import EvalResult, Matches, Scored, summarize
 from entity_api.state_arrays import ABSENT, KEYS, StateArrays, bare
 from entity_api.state_file import StateError
 from entity_api.state_ranges import RankedState
+from entity_api.state_room import Room
 from entity_api.tables import Detections, GroundTruth
 
 __all__ = ["EvalState", "Pass", "join_images"]
@@ -139,12 +140,14 @@ class EvalState(StateArrays):
         starts = np.empty(len(n_dt), np.int64)
         starts[by_group] = np.cumsum(n_dt) - n_dt
         tables = np.concatenate([_rows(state.patterns) for state in states])
-        patterns, code_of = np.unique(tables, axis=0, return_inverse=True)
-        scores, codes = np.empty(int(n_dt.sum())), np.empty(int(n_dt.sum()), np.int32)
+        patterns, code_of = _distinct(tables)
+        room = Room()
+        n = int(n_dt.sum())
+        scores, codes = room.array(n, np.float64), room.array(n, np.int32)
         groups = patterns_so_far = 0
         for state in states:
             at = _spread(starts[groups:][: len(state.n_dt)], state.n_dt)
-            own = code_of.reshape(-1)[patterns_so_far:][: len(state.patterns)]
+            own = code_of[patterns_so_far:][: len(state.patterns)]
             scores[at], codes[at] = state.scores, own[state.codes]
             groups, patterns_so_far = groups + len(state.n_dt), patterns_so_far + len(own)
         return dataclasses.replace(
@@ -161,6 +164,10 @@ class EvalState(StateArrays):
             codes=codes,
             patterns=patterns.reshape(len(patterns), *first.patterns.shape[1:]),
         )
+
+    def kept(self, room: Room) -> "EvalState":
+        """Return the state with what it has of each detection in some room."""
+        return dataclasses.replace(self, scores=room.kept(self.scores), codes=room.kept(self.codes))
 
     def with_categories(self, category_ids: Sequence[int]) -> "EvalState":
         """Return the state as one of more categories, rising ids, of which it has nothing."""
@@ -258,11 +265,12 @@ def _outcomes(result: EvalResult) -> tuple[Ints, NDArray[np.uint8]]:
     passes = [result.submitted.matches]
     if result.disjoint is not None:
         passes.append(result.disjoint.matches)
-    place = np.full(len(groups.dt_category), -1, np.int64)
-    place[groups.dt_order] = np.arange(len(groups.dt_order))
-    records = np.unique(np.concatenate([found.records for found in passes]))
-    records = records[np.lexsort((place[records], groups.dt_category[records]))]
-    where = np.full(len(place), -1, np.int64)
+    has_rank = np.zeros(len(groups.dt_category), bool)
+    for found in passes:
+        has_rank[found.records] = True
+    records = groups.dt_order[has_rank[groups.dt_order]]
+    records = records[np.argsort(groups.dt_category[records], kind="stable")]
+    where = np.full(len(has_rank), -1, np.int64)
     where[records] = np.arange(len(records))
     n_areas, n_thrs, _ = passes[0].outcome.shape
     rows = np.full((len(records), 2, n_areas * n_thrs), ABSENT, np.uint8)
@@ -272,16 +280,20 @@ def _outcomes(result: EvalResult) -> tuple[Ints, NDArray[np.uint8]]:
 
 
 def _distinct(rows: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Ints]:
-    """List the distinct rows of numbers below 4, rising, and which of them each row is."""
-    code = np.zeros(len(rows), np.int64)
-    # Words of 31 numbers sort much faster than rows.
-    for start in range(0, rows.shape[1], 31):
-        part = rows[:, start : start + 31].astype(np.int64)
-        digits = 4 ** np.arange(part.shape[1], dtype=np.int64)
-        _, word = np.unique(part @ digits, return_inverse=True)
-        code = as_idx(code) * (word.max(initial=0) + 1) + word
-        _, code = np.unique(code, return_inverse=True)
-    _, first = np.unique(code, return_index=True)
+    """List the distinct rows, rising, and which of them each row is."""
+    width = rows.shape[1]
+    # Words of eight numbers, and one of a row's words, sort much faster than rows.
+    words = np.pad(rows, ((0, 0), (0, -width % 8))).view(np.uint64)
+    for seed in itertools.count():
+        factors = np.random.default_rng(seed).integers(0, 2**64, words.shape[1], np.uint64)
+        keys = words @ (factors | np.uint64(1))
+        found = np.unique(keys)
+        code = np.searchsorted(found, keys)
+        first = np.empty(len(found), np.int64)
+        first[code] = np.arange(len(code))
+        # Rows that differ have hardly ever equal keys.
+        if np.array_equal(words[first][code], words):
+            break
     table, place = np.unique(rows[first], axis=0, return_inverse=True)
     return table, place.reshape(-1)[code]
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from entity_api.curves import Ranked
 from entity_api.groups import Idx, by_score_descending, repeated
 from entity_api.state_arrays import ABSENT, StateArrays
+from entity_api.state_room import Room
 
 __all__ = ["AT_ONCE", "RankedState"]
 
@@ -68,7 +69,7 @@ def pass_ranks(state: StateArrays, removed: bool) -> NDArray[np.integer]:
     Those that have no rank, or none that counts, get the number of detections that count.
     """
     most = max(state.params.max_dets)
-    ranks = np.empty(len(state.scores), np.min_scalar_type(most))
+    ranks = Room().array(len(state.scores), np.min_scalar_type(most))
     has_rank = state.patterns[:, int(removed), 0, 0] != ABSENT
     starts = np.concatenate([[0], np.cumsum(state.n_dt)])
     cuts = np.searchsorted(starts, np.arange(0, len(ranks), AT_ONCE)).tolist()

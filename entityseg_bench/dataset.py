@@ -339,8 +339,10 @@ def _numbered(segments: Segments) -> Segments:
         return segments.replace(ids=np.arange(1, len(segments) + 1, dtype=np.int64))
     if not isinstance(segments.ids, np.ndarray):
         fits = [type(own) is int and -(2**63) <= own < 2**63 for own in segments.ids]
-        what = "its id is no whole number of 64 bits"
-        raise segments.error(fits.index(False), what, "Number the annotations.")
+        if not all(fits):
+            what = "its id is no whole number of 64 bits"
+            raise segments.error(fits.index(False), what, "Number the annotations.")
+        segments = segments.replace(ids=np.array(segments.ids, np.int64))
     for row in np.flatnonzero(segments.category_ids == -1).tolist():
         raise segments.error(row, "it has no category_id", "Write 0 for unknown.")
     return segments

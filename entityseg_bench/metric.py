@@ -5,7 +5,7 @@ import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,21 +13,19 @@ from numpy.typing import NDArray
 from entity_api import EvalParams
 from entity_api.counts import RLEError
 from entity_api.dense import array_of, code_masks, scores_of
-from entity_api.distributed import gather
+from entity_api.distributed import gather, own_rank
 from entityseg_bench.categories import Task
 from entityseg_bench.check import Problem
 from entityseg_bench.dataset import EntityDataset
 from entityseg_bench.formats import Inputs
 from entityseg_bench.formats.matching import match_ids
-from entityseg_bench.formats.opened import Classes
 from entityseg_bench.formats.png import read_rgb
 from entityseg_bench.io import InputError, collector_paused
 from entityseg_bench.layout import ImageFiles, Resolution, Split
-from entityseg_bench.masks import CodedMasks
+from entityseg_bench.scale.condensed import Condensed, Predicted, classes_of, table_of
 from entityseg_bench.score import BENCHMARK, Scoring, Sides, evaluate_sides
 from entityseg_bench.score.in_memory import open_truth
 from entityseg_bench.score.protocols import protocol_of
-from entityseg_bench.table import Segments
 from entityseg_bench.types import ImageInfo
 
 __all__ = ["EntityMetric", "MetricImage"]
@@ -68,27 +66,12 @@ class MetricImage:
         return read_rgb(self.path).copy()
 
 
-class Predicted(NamedTuple):
-    """Hold what was predicted on an image: N counts, (N,) scores, (N,) category ids or -1."""
-
-    counts: list[str]
-    scores: NDArray[np.float64]
-    category_ids: NDArray[np.int64]
-
-    def equals(self, other: "Predicted") -> bool:
-        """Tell whether two predictions are the same to the last bit."""
-        return (
-            self.counts == other.counts
-            and np.array_equal(self.scores, other.scores)
-            and np.array_equal(self.category_ids, other.category_ids)
-        )
-
-
 class EntityMetric:
     """Gather predictions image by image and score them as ``entityseg evaluate`` does.
 
-    Masks are coded as soon as they come, so memory does not grow with their pixels. Images that are
-    never updated count as missed. The result does not depend on the order of the updates.
+    Masks are coded as soon as they come, so memory does not grow with their pixels; `condense` lets
+    go of the codes, too. Images that are never updated count as missed. The result does not depend
+    on the order of the updates.
 
     Args:
         source: Ground truth: the folder of a data set, a path of anything that ``entityseg
@@ -145,14 +128,23 @@ class EntityMetric:
         )
         self._position = {image.id: idx for idx, image in enumerate(self.images)}
         self._found: dict[int, Predicted] = {}
+        self._condensed: list[Condensed] = []
         self._notes: dict[str, None] = {}
 
     def __len__(self) -> int:
         """Return how many images have been updated."""
-        return len(self._found)
+        return len(self._all)
+
+    @property
+    def _all(self) -> dict[int, Predicted]:
+        """Position of an image -> what was predicted on it, masks or none."""
+        found = dict(self._found)
+        for one in self._condensed:
+            found |= one.found
+        return found
 
     def __repr__(self) -> str:
-        n = sum(len(one.counts) for one in self._found.values())
+        n = sum(len(one.scores) for one in self._all.values())
         return (
             f"EntityMetric({self._gt.task}, {len(self)} of {len(self.images)} images updated, "
             f"{n} predictions)"
@@ -178,7 +170,7 @@ class EntityMetric:
         """
         idx = self._position_of(image_id)
         image = self.images[idx]
-        if idx in self._found:
+        if idx in self._found or any(idx in one.found for one in self._condensed):
             what = "it was updated before."
             raise InputError("EntityMetric", _named(image), what, "Update each image once.")
         listed = isinstance(masks, Sequence) and not isinstance(masks, str)
@@ -224,20 +216,51 @@ class EntityMetric:
     def reset(self) -> None:
         """Forget all predictions; the ground truth stays."""
         self._found.clear()
+        self._condensed.clear()
         self._notes.clear()
+
+    def condense(self) -> "EntityMetric":
+        """Score what was taken in so far, forget its masks, and return this metric.
+
+        What is left of a prediction is some 30 bytes, whatever its mask was: for sets larger than
+        memory, and before a metric is pickled. More can follow, and the result is the same in every
+        bit; but `compute` takes no other params then, and its result has neither matches nor masks.
+
+        Raises:
+            InputError: Something that cannot be scored.
+        """
+        if self._found:
+            self._condensed.append(self._part(self._found))
+            self._found = {}
+        return self
+
+    def _part(self, found: Mapping[int, Predicted]) -> Condensed:
+        with collector_paused():
+            settled, only = self._protocol.settled(self._params), self._only
+            return Condensed.of(self._gt, found, settled, only)
+
+    @property
+    def _only(self) -> bool:
+        """Whether images without predictions are left out."""
+        return self._protocol.predicted_images_only
 
     def merge(self, other: "EntityMetric") -> "EntityMetric":
         """Take in what another metric on the same ground truth has gathered, and return this one.
 
+        Both are scored by the params of this one, and merge without their masks: see `condense`.
+
         Raises:
-            InputError: The ground truth is another one, or both have an image.
+            InputError: The ground truth is another one, both have an image, or the other was
+                condensed by other params.
         """
         if self._identity != other._identity:
             raise InputError("EntityMetric", "merge", "the two have different ground truth.")
-        for idx in sorted(self._found.keys() & other._found.keys()):
+        for idx in sorted(self._all.keys() & other._all.keys()):
             what = "both metrics were updated with it."
             raise InputError("EntityMetric", _named(self.images[idx]), what)
-        self._found.update(other._found)
+        own = [self._part(other._found)] if other._found else []
+        parts = [*self.condense()._condensed, *other._condensed, *own]
+        self._condensed = [Condensed.merge(parts)] if parts else []
         self._notes.update(other._notes)
         return self
 
@@ -256,30 +279,60 @@ class EntityMetric:
         return digest.hexdigest()
 
     def synchronize(self) -> "EntityMetric":
-        """Gather the predictions of all ranks of torch.distributed in each, and return this metric.
+        """Gather what all ranks of torch.distributed have, in each of them, and return this metric.
 
-        All ranks must call it; without several of them nothing happens. Samplers repeat images to
-        give each rank as many: one that several ranks have is taken once. Where ranks differ in it,
-        that of the lowest is taken, and the result says so.
+        All ranks must call it; without several of them nothing happens. Each rank scores its own
+        images, and states without masks go around: see `condense`. Samplers repeat images to give
+        each rank as many: one that several ranks have is taken once. Where ranks differ in it, that
+        of the lowest is taken, and the result says so.
 
         Raises:
-            InputError: Ranks have different ground truth.
+            InputError: Ranks have different ground truth or params, something that cannot be
+                scored, or images were condensed on several ranks, and not all of them alike.
         """
-        states = gather((self._identity, self._found, self._notes))
-        n_differ = 0
-        self._found = {}
-        for rank, (identity, found, notes) in enumerate(states):
+        own = {idx: one.digest for idx, one in self._all.items()}
+        said = gather((self._identity, own, self._notes))
+        if len(said) == 1:
+            return self
+        ranks: dict[int, int] = {}
+        differ = set()
+        for rank, (identity, digests, notes) in enumerate(said):
             if identity != self._identity:
                 what = f"rank {rank} has other ground truth than this one."
                 raise InputError("EntityMetric", "synchronize", what)
-            for idx, one in found.items():
-                kept = self._found.setdefault(idx, one)
-                n_differ += not kept.equals(one)
+            for idx, digest in digests.items():
+                if said[ranks.setdefault(idx, rank)][1][idx] != digest:
+                    differ.add(idx)
             self._notes.update(notes)
-        if n_differ:
-            what = f"{n_differ} images were predicted by several ranks, and not alike: the lowest"
+        if differ:
+            what = (
+                f"{len(differ)} images were predicted by several ranks, and not alike: the lowest"
+            )
             self._notes[f"{what} rank's predictions are scored."] = None
+        mine = {idx for idx, rank in ranks.items() if rank == own_rank()}
+        parts: list[Condensed] = []
+        # What is raised on one rank is told to all: none waits for it.
+        for part in gather(self._share(mine)):
+            if isinstance(part, InputError):
+                raise part
+            parts += part
+        self._found, self._condensed = {}, [Condensed.merge(parts)] if parts else []
         return self
+
+    def _share(self, mine: set[int]) -> list[Condensed] | InputError:
+        """Return what this rank has of the images that it is to score, or why it cannot."""
+        found = {idx: one for idx, one in self._found.items() if idx in mine}
+        try:
+            share = [self._part(found)] if found else []
+        except InputError as error:
+            return error
+        for part in self._condensed:
+            if not part.found.keys() - mine:
+                share.append(part)
+            elif part.found.keys() & mine:
+                what = "images were condensed on several ranks, and not all of them alike."
+                return InputError("EntityMetric", "synchronize", what, "Update each image once.")
+        return share
 
     def compute(self, params: EvalParams | None = None) -> Scoring:
         """Score what was taken in so far; more can follow.
@@ -291,36 +344,17 @@ class EntityMetric:
             InputError: A rule of ``entityseg evaluate`` is broken.
         """
         notes = [Problem("EntityMetric", "", note, "", "warning") for note in self._notes]
-        dt = self._predictions()
-        # No prediction lacks its class where there is none, as in an empty file.
-        classes: Classes = "some" if not len(dt) or (dt.category_ids >= 0).any() else "none"
+        dt = table_of(self._gt, self._all)
         with collector_paused():
             notes = [*self._truth_notes, *notes]
-            sides = Sides(self._gt, dt, classes, notes, dict(self._read), self._protocol.name)
+            read, name = dict(self._read), self._protocol.name
+            sides = Sides(self._gt, dt, classes_of(dt), notes, read, name)
             settled = self._protocol.settled(params or self._params)
-            only = self._protocol.predicted_images_only
-            return evaluate_sides(sides, settled, None, only, False)
-
-    def _predictions(self) -> Segments:
-        """Put the predictions together, by image in the order of the ground truth."""
-        found = [(idx, self._found[idx]) for idx in sorted(self._found)]
-        sizes = [len(one.counts) for _, one in found]
-        none = np.zeros(0)
-        return Segments.make(
-            self._gt.images,
-            np.repeat(np.array([idx for idx, _ in found], np.int64), sizes),
-            CodedMasks([code for _, one in found for code in one.counts]),
-            np.array([k for n in sizes for k in range(n)], np.int64),
-            category_ids=np.concatenate([none, *(one.category_ids for _, one in found)]).astype(
-                np.int64
-            ),
-            scores=np.concatenate([none, *(one.scores for _, one in found)]),
-            predicted=True,
-            categories=self._gt.categories,
-            task=self._gt.task,
-            where_from="EntityMetric",
-            kind="prediction",
-        )
+            if not self._condensed:
+                return evaluate_sides(sides, settled, None, self._only, False)
+            self._condensed[0].check_params(settled, self._gt)
+            parts = [*self._condensed, *([self._part(self._found)] if self._found else [])]
+            return Condensed.merge(parts).scoring(sides, settled, self._only)
 
 
 def _named(image: MetricImage) -> str:
@@ -356,4 +390,4 @@ def _coded(image: MetricImage, masks: Any, scores: Any, category_ids: Any) -> Pr
         raise InputError("EntityMetric", where, f"its score {own[idx]} is not finite.")
     if not np.array_equal(classes, np.round(classes)):
         raise InputError("EntityMetric", _named(image), "its category ids are no whole numbers.")
-    return Predicted([code["counts"] for code in codes], own, classes.astype(np.int64))
+    return Predicted.of([code["counts"] for code in codes], own, classes.astype(np.int64))

@@ -16,7 +16,7 @@ from entityseg_bench.io import InputError
 from entityseg_bench.set_rules import of_all, set_problems
 from entityseg_bench.table import VOID_TASKS, Segments, plain
 
-__all__ = ["broken_masks", "listed_problems", "masks", "problems"]
+__all__ = ["broken_masks", "masks", "problems"]
 
 VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(\.\d+)?")
 # Boxes of less in common are of other places; of more, of the same.
@@ -108,17 +108,18 @@ def unlike_boxes(table: Segments) -> Iterator[Problem]:
             continue
         try:
             mask = table.rle(row)
-            own, turned = rle_codes.bbox(mask), _bbox_by_rows(mask)
+            own = rle_codes.bbox(mask)
         except (InputError, RLEError):
             # Named by another rule.
             continue
         x, y, w, h = box
         # Some tools write two corners: then nothing is wrong with the mask.
-        corners = x, y, w - x, h - y
+        boxes = box, (x, y, w - x, h - y)
         checked += 1
-        if max(_overlap(own, box), _overlap(own, corners)) < LEAST_OVERLAP:
+        if max(_overlap(own, one) for one in boxes) < LEAST_OVERLAP:
             elsewhere.append(row)
-            by_rows += max(_overlap(turned, box), _overlap(turned, corners)) > SURE_OVERLAP
+            turned = _bbox_by_rows(mask)
+            by_rows += max(_overlap(turned, one) for one in boxes) > SURE_OVERLAP
     if 2 * len(elsewhere) <= checked:
         return
     n = f"{len(elsewhere)} of the first {checked} masks lie elsewhere than their boxes"
@@ -278,21 +279,15 @@ def masks(
             yield _warning(table, what, hint, "area-unlike-mask", row)
 
 
-LIST_RULES: tuple[Rule, ...] = (repeated_images, huge_images, unknown_images, repeated_ids)
 GT_RULES: tuple[Rule, ...] = (
-    *LIST_RULES, broken_masks, unlike_boxes, torn_masks, noted, negative_areas,
+    repeated_images, huge_images, unknown_images, repeated_ids,
+    broken_masks, unlike_boxes, torn_masks, noted, negative_areas,
 )  # fmt: skip
 DT_RULES: tuple[Rule, ...] = (unknown_images, broken_masks, unlike_boxes, torn_masks, noted)
 
 
-def listed_problems(gt: Segments) -> Iterator[Problem]:
-    """Run the rules that look at no mask of ground truth."""
-    for rule in LIST_RULES:
-        yield from rule(gt)
-
-
 def problems(
-    gt: Segments,
+    gt: Segments | None,
     dt: Segments | None,
     class_aware: bool = False,
     max_det: int = 100,
@@ -302,7 +297,7 @@ def problems(
     """Run the rules that cost little on both sides.
 
     Args:
-        gt: Ground truth.
+        gt: Ground truth; None where it was checked before.
         dt: Predictions, where there are any.
         class_aware: Whether categories matter.
         max_det: Most predictions of an image that AP reads.
@@ -310,11 +305,13 @@ def problems(
         is_part: Whether they are a part of a set: rules of the whole set are left out.
     """
     extra = (unknown_categories,) if class_aware else ()
-    of_maps = (unknown_classes,) if gt.task in VOID_TASKS else ()
-    sides: list[tuple[Segments, Iterable[Rule]]] = [(gt, (*GT_RULES, *of_maps, *extra))]
+    sides: list[tuple[Segments, Iterable[Rule]]] = []
+    if gt is not None:
+        of_maps = (unknown_classes,) if gt.task in VOID_TASKS else ()
+        sides.append((gt, (*GT_RULES, *of_maps, *extra)))
     if dt is not None:
-        own = of_maps if all_classes else ()
-        sides.append((dt, (*DT_RULES, *own, *extra)))
+        of_maps = (unknown_classes,) if all_classes and dt.task in VOID_TASKS else ()
+        sides.append((dt, (*DT_RULES, *of_maps, *extra)))
     for side, rules in sides:
         for rule in rules:
             yield from rule(side)

@@ -17,7 +17,7 @@ from entity_api.shown import Shown
 from entityseg_bench.categories import Task
 from entityseg_bench.io import InputError
 from entityseg_bench.masks import Extras, Faults, ListMasks, Masks, in_threads
-from entityseg_bench.types import RLE, Annotation, Category, ImageInfo, Origin
+from entityseg_bench.types import RLE, Annotation, Category, ImageInfo, Images, Origin
 
 __all__ = ["VOID_TASKS", "AnnotatedImages", "LazySegments", "Segments"]
 
@@ -161,8 +161,7 @@ class Segments(Shown):
     @functools.cached_property
     def sizes(self) -> NDArray[np.int64]:
         """(I, 2) height and width of the images."""
-        sides = (side for image in self.images for side in (image.height, image.width))
-        return np.fromiter(sides, np.int64, 2 * len(self.images)).reshape(-1, 2)
+        return Images.of(self.images).sizes
 
     def size_of_image(self, image_idx: int) -> tuple[int, int]:
         """Return (height, width) of an image."""

@@ -1,5 +1,6 @@
 """The records every format is read into and written from, and what was done to read them."""
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypedDict
@@ -8,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RLE", "Annotation", "Category", "ImageInfo", "Origin", "Prediction", "Tally"]
+__all__ = ["RLE", "Annotation", "Category", "ImageInfo", "Images", "Origin", "Prediction", "Tally"]
 
 
 class RLE(TypedDict):
@@ -47,6 +48,38 @@ class ImageInfo(msgspec.Struct, frozen=True):
     height: int
     width: int
     extra: dict[str, Any] | None = None
+
+
+class Images(list[ImageInfo]):
+    """List the images of many tables: what is made of all of them is made once."""
+
+    @functools.cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """(I, 2) height and width."""
+        sides = (side for image in self for side in (image.height, image.width))
+        return np.fromiter(sides, np.int64, 2 * len(self)).reshape(-1, 2)
+
+    @functools.cached_property
+    def numbers(self) -> NDArray[np.int64] | None:
+        """(I,) ids, where all are whole numbers of 64 bits and there are any."""
+        ids = [image.id for image in self]
+        if set(map(type, ids)) != {int}:
+            return None
+        try:
+            return np.array(ids, np.int64)
+        except OverflowError:
+            return None
+
+    @functools.cached_property
+    def by_number(self) -> NDArray[np.int64]:
+        """(I,) positions by rising ``numbers``."""
+        assert self.numbers is not None
+        return np.argsort(self.numbers, kind="stable").astype(np.int64, copy=False)
+
+    @classmethod
+    def of(cls, images: Sequence[ImageInfo]) -> "Images":
+        """Return images as such a list; one that is remains itself."""
+        return images if isinstance(images, cls) else cls(images)
 
 
 class Annotation(msgspec.Struct, frozen=True):

@@ -20,11 +20,14 @@ from entityseg_bench.io import InputError, check_writable
 
 if TYPE_CHECKING:
     from entityseg_bench.compare import Compared
+    from entityseg_bench.compare.figures import Drawn
+    from entityseg_bench.scale.saved import SavedScoring
     from entityseg_bench.score import Scoring
 
 EPILOG = """\
 In place of GT and PRED may stand two states or more, each of all images, as `evaluate --save-state`
-or `merge --save-state` wrote them; the others are held to the first.
+or `merge --save-state` wrote them; the others are held to the first. --figures takes those of
+`errors --save-state`.
 """
 
 
@@ -78,12 +81,13 @@ def run(args: argparse.Namespace) -> int:
         # What is missing is named before the work.
         importlib.import_module("matplotlib")
         check_folder(args.figures)
-    scorings: list[Scoring] = []
-    files: Sequence[Scoring | Compared] = scorings
+    files: Sequence[Scoring | Compared]
+    drawn: Sequence[Scoring | Drawn]
     if states or args.engine:
-        files = from_states(args, states)
+        files, drawn = from_states(args, states)
     else:
-        scorings += from_files(args)
+        scorings = list(from_files(args))
+        files, drawn = scorings, scorings
     try:
         comparison = compare(
             files, labels, args.resamples, args.permutations, args.level, args.seed
@@ -97,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     if args.csv:
         write_text(args.csv, comparison_csv(comparison))
     if args.figures:
-        write_figures(comparison, scorings, args.figures)
+        write_figures(comparison, drawn, args.figures)
     print(comparison_table(comparison, args.top))
     return 0
 
@@ -134,25 +138,45 @@ def from_files(args: argparse.Namespace) -> "Iterator[Scoring]":
         yield scoring
 
 
-def from_states(args: argparse.Namespace, states: Sequence[str]) -> "list[Compared]":
-    """Read states, or score shards into such."""
-    from entity_api import EvalParams
+def from_states(
+    args: argparse.Namespace, states: Sequence[str]
+) -> "tuple[list[Compared], list[Drawn]]":
+    """Read states, or score shards into such; return what is compared and what is drawn."""
     from entityseg_bench.compare import Compared
-    from entityseg_bench.scale.engines import engine_of
+    from entityseg_bench.compare.figures import Drawn
     from entityseg_bench.scale.saved import SavedScoring
+
+    found, drawn = [], []
+    for path in states or args.preds:
+        saved = SavedScoring.load(path) if states else of_shards(args, path)
+        found.append(Compared.of_state(saved, Path(path)))
+        if args.figures:
+            try:
+                drawn.append(Drawn.of_state(saved))
+            except ValueError as error:
+                raise InputError(path, "", f"{error}.") from None
+    return found, drawn
+
+
+def of_shards(args: argparse.Namespace, path: str) -> "SavedScoring":
+    """Score a set of shards by an engine."""
+    from entity_api import EvalParams
+    from entityseg_bench.scale.engines import engine_of
     from entityseg_bench.scale.shards import evaluate_shards
 
-    if states:
-        return [Compared.of_state(SavedScoring.load(path), Path(path)) for path in states]
-    engine, found = engine_of(args.engine), []
-    for path in args.preds:
-        progress = None if args.quiet else late_bar("shard")
-        params, inputs = EvalParams(threads=args.threads), inputs_of(args)
-        saved = evaluate_shards(args.gt, path, engine, params, inputs, progress=progress)
-        for warning in saved.warnings if not args.quiet else []:
-            print(warning, file=sys.stderr)
-        found.append(Compared.of_state(saved, Path(path)))
-    return found
+    progress = None if args.quiet else late_bar("shard")
+    saved = evaluate_shards(
+        args.gt,
+        path,
+        engine_of(args.engine),
+        EvalParams(threads=args.threads),
+        inputs_of(args),
+        progress=progress,
+        errors=bool(args.figures),
+    )
+    for warning in saved.warnings if not args.quiet else []:
+        print(warning, file=sys.stderr)
+    return saved
 
 
 def refuse(args: argparse.Namespace, labels: list[str] | None, states: Sequence[str]) -> None:
@@ -162,7 +186,6 @@ def refuse(args: argparse.Namespace, labels: list[str] | None, states: Sequence[
         "name two prediction files or more": len(files) < 2,
         f"{len(labels or [])} labels for {len(files)} files": labels and len(labels) != len(files),
         "--engine needs GT and PRED": states and args.engine,
-        "--figures needs GT and PRED in one process": args.figures and (states or args.engine),
         "--level must lie between 0 and 1": not 0 < args.level < 1,
         "--threads must be at least 1": args.threads < 1,
         "--seed must be at least 0": args.seed < 0,

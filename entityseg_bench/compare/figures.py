@@ -9,13 +9,14 @@ import dataclasses
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from entity_api import EvalResult
 from entity_api.names import BY_SIZE, MAIN, Metric
 from entityseg_bench.compare.comparison import Comparison
-from entityseg_bench.errors import KINDS, ErrorReport, find_errors
+from entityseg_bench.errors import KINDS, ErrorSummary, find_errors, summarize
 from entityseg_bench.io import InputError, atomic_path, printable
 from entityseg_bench.score import Scoring
 from entityseg_bench.score.curves import ap_by_iou, precision_at
@@ -23,7 +24,9 @@ from entityseg_bench.score.curves import ap_by_iou, precision_at
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["write_figures"]
+    from entityseg_bench.scale.saved import SavedScoring
+
+__all__ = ["Drawn", "write_figures"]
 
 STYLE = "entityseg_bench.data.paper"
 MARKS, HATCHES = "osD^v", ("", "///", "...", "xx", "\\\\\\")
@@ -32,14 +35,39 @@ LONGEST_NAME = 20
 AP_LABEL = "AP$^e$"
 
 
+class Drawn(NamedTuple):
+    """Hold what is drawn of a scored file: its curves, and where it loses AP^e."""
+
+    result: EvalResult
+    errors: ErrorSummary
+
+    @classmethod
+    def of(cls, scoring: Scoring) -> "Drawn":
+        """Take a scoring with its matches kept."""
+        return cls(scoring.result, find_errors(scoring))
+
+    @classmethod
+    def of_state(cls, saved: "SavedScoring") -> "Drawn":
+        """Take a state that was made with its errors.
+
+        Raises:
+            ValueError: It was not.
+        """
+        if saved.errors is None:
+            raise ValueError(
+                "figures need the errors of a state: `entityseg errors --save-state` keeps them"
+            )
+        return cls(saved.state.finish(), summarize(saved.errors))
+
+
 def write_figures(
-    comparison: Comparison, scorings: Sequence[Scoring], folder: str | Path
+    comparison: Comparison, scorings: Sequence[Scoring | Drawn], folder: str | Path
 ) -> list[Path]:
     """Draw precision against recall, AP^e by IoU threshold, error costs, sizes and calibration.
 
     Args:
         comparison: Of the scorings, as `compare` made it.
-        scorings: The same files, scored with their matches kept.
+        scorings: The same files, scored with their matches kept; or what is drawn of them.
         folder: Made where it is missing.
 
     Returns:
@@ -51,11 +79,12 @@ def write_figures(
     import matplotlib as mpl
     from matplotlib import pyplot as plt
 
-    errors = [find_errors(scoring) for scoring in scorings]
+    drawn = [own if isinstance(own, Drawn) else Drawn.of(own) for own in scorings]
+    errors, results = [own.errors for own in drawn], [own.result for own in drawn]
     comparison = dataclasses.replace(comparison, labels=[*map(shown_name, comparison.labels)])
     drawings: dict[str, Callable[[Axes], None]] = {
-        "precision_recall": lambda axes: draw_precision(axes, comparison, scorings),
-        "ap_by_iou": lambda axes: draw_by_iou(axes, comparison, scorings),
+        "precision_recall": lambda axes: draw_precision(axes, comparison, results),
+        "ap_by_iou": lambda axes: draw_by_iou(axes, comparison, results),
         "error_costs": lambda axes: draw_costs(axes, comparison, errors),
         "sizes": lambda axes: draw_sizes(axes, comparison),
         "calibration": lambda axes: draw_calibration(axes, comparison, errors),
@@ -83,29 +112,29 @@ def write_figures(
     return written
 
 
-def draw_precision(axes: "Axes", comparison: Comparison, scorings: Sequence[Scoring]) -> None:
+def draw_precision(axes: "Axes", comparison: Comparison, results: Sequence[EvalResult]) -> None:
     """Draw precision against recall at IoU .50, and thinner and dashed at .75."""
-    for k, (label, one) in enumerate(zip(comparison.labels, scorings, strict=True)):
-        recalls = one.result.params.rec_thrs
+    for k, (label, one) in enumerate(zip(comparison.labels, results, strict=True)):
+        recalls = one.params.rec_thrs
         for thr, style, width in ((0.5, "-", 1.6), (0.75, "--", 1.0)):
-            precision = 100 * precision_at(one.result, thr)
+            precision = 100 * precision_at(one, thr)
             name = f"{label}, IoU .{round(100 * thr)}"
             axes.plot(recalls, precision, style, color=f"C{k}", linewidth=width, label=name)
     axes.set(xlabel="recall", ylabel="precision, %", xlim=(0, 1), ylim=(0, 102))
     _legend(axes)
 
 
-def draw_by_iou(axes: "Axes", comparison: Comparison, scorings: Sequence[Scoring]) -> None:
+def draw_by_iou(axes: "Axes", comparison: Comparison, results: Sequence[EvalResult]) -> None:
     """Draw AP^e at each IoU threshold."""
-    for k, (label, one) in enumerate(zip(comparison.labels, scorings, strict=True)):
-        thrs = one.result.params.iou_thrs
-        axes.plot(thrs, 100 * ap_by_iou(one.result), marker=MARKS[k % 5], label=label)
+    for k, (label, one) in enumerate(zip(comparison.labels, results, strict=True)):
+        thrs = one.params.iou_thrs
+        axes.plot(thrs, 100 * ap_by_iou(one), marker=MARKS[k % 5], label=label)
     axes.set(xlabel="IoU threshold", ylabel=f"{AP_LABEL}, %")
     axes.set_ylim(bottom=0)
     _legend(axes)
 
 
-def draw_costs(axes: "Axes", comparison: Comparison, errors: Sequence[ErrorReport]) -> None:
+def draw_costs(axes: "Axes", comparison: Comparison, errors: Sequence[ErrorSummary]) -> None:
     """Draw what correcting each kind of error alone would gain."""
     values = [[100 * one.costs[kind].cost for kind in KINDS] for one in errors]
     _bars(axes, comparison.labels, KINDS, values, across=True)
@@ -127,7 +156,7 @@ def draw_sizes(axes: "Axes", comparison: Comparison) -> None:
     axes.set_ylabel(f"{AP_LABEL}, %")
 
 
-def draw_calibration(axes: "Axes", comparison: Comparison, errors: Sequence[ErrorReport]) -> None:
+def draw_calibration(axes: "Axes", comparison: Comparison, errors: Sequence[ErrorSummary]) -> None:
     """Draw the share of right predictions by score."""
     highest = 1.0
     for k, (label, one) in enumerate(zip(comparison.labels, errors, strict=True)):

@@ -1,6 +1,5 @@
 """Which image of the ground truth a record is of: by id, by id of another type, by name."""
 
-import contextlib
 import functools
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -14,7 +13,7 @@ from entityseg_bench.formats.maps import map_name
 from entityseg_bench.formats.tolerant.fields import WHOLE_TEXT, bare
 from entityseg_bench.io import InputError
 from entityseg_bench.table import plain
-from entityseg_bench.types import ImageInfo
+from entityseg_bench.types import ImageInfo, Images
 
 __all__ = [
     "ImageIds",
@@ -343,15 +342,15 @@ def _looked_up(where: dict[Any, int], image_ids: ImageIds) -> NDArray[np.int64]:
 
 def _of_ids(images: Sequence[ImageInfo], image_ids: ImageIds) -> NDArray[np.int64]:
     """Return the position of the image of each id, -1 where there is none."""
-    known = [image.id for image in images]
-    if isinstance(image_ids, np.ndarray) and known and set(map(type, known)) == {int}:
-        with contextlib.suppress(OverflowError):
-            return _located(np.array(known, np.int64), image_ids)
-    return _looked_up({image_id: idx for idx, image_id in enumerate(known)}, image_ids)
+    known = Images.of(images)
+    if isinstance(image_ids, np.ndarray) and known.numbers is not None:
+        return _located(known.numbers, known.by_number, image_ids)
+    return _looked_up({image.id: idx for idx, image in enumerate(known)}, image_ids)
 
 
-def _located(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+def _located(
+    known: NDArray[np.int64], order: NDArray[np.int64], wanted: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Return where each wanted id stands among those known, the last of several, else -1."""
-    order = np.argsort(known, kind="stable")
     at = order[np.searchsorted(known, wanted, side="right", sorter=order) - 1]
     return np.where(known[at] == wanted, at, -1)

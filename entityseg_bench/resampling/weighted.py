@@ -32,7 +32,13 @@ Ints = NDArray[np.int64]
 
 
 def matches_of(result: EvalResult, mark: str) -> Matches:
-    """Return the matches behind AP (mark ``""``) or AP^e (mark ``"e"``)."""
+    """Return the matches behind AP (mark ``""``) or AP^e (mark ``"e"``).
+
+    Raises:
+        ValueError: The result was finished from a state, which has none.
+    """
+    if not result.matches.gt_ignored.shape[1] and (result.submitted.recall >= 0).any():
+        raise ValueError("the result is of a state, in which there are no matches: score the masks")
     if mark == "" or result.disjoint is None:
         return result.submitted.matches
     return result.disjoint.matches

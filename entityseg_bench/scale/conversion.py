@@ -23,11 +23,14 @@ from entityseg_bench.parallel import Journal
 from entityseg_bench.scale.addresses import is_address
 from entityseg_bench.scale.engines import Engine, in_order
 from entityseg_bench.scale.ids import hashes_of, shards_that_share
-from entityseg_bench.scale.shards import one_table, one_type
+from entityseg_bench.scale.parts import images_at
+from entityseg_bench.scale.shards import kept_images, list_images, one_table, one_type
 from entityseg_bench.scale.sources import Shard, at_hand, find_shards
 from entityseg_bench.types import Category
 
 __all__ = ["TARGETS", "Wanted", "convert_shards"]
+
+Ints = NDArray[np.int64]
 
 # Endings of the files.
 TARGETS = {"parquet": ".parquet", "webdataset": ".tar"}
@@ -95,7 +98,8 @@ def convert_shards(
         progress: Called with (shards done, shards), twice for each.
 
     Raises:
-        InputError: A shard that is broken or of another type, or an image in two of them.
+        InputError: A shard that is broken or of another type, or an image that is annotated in
+            two of them.
     """
     if not is_address(str(source)) and real_path(folder) == real_path(Path(source)):
         raise InputError(source, "", "source and target are the same.", "Name another target.")
@@ -110,8 +114,12 @@ def convert_shards(
 
     found: list[Seen] = in_order(engine, look, [(shard, wanted) for shard in shards], done)
     task, categories = _agreed(shards, found, wanted)
+    images = _own_images(shards, found, wanted, engine)
+    n_images = [
+        len(seen.hashes if own is None else own) for seen, own in zip(found, images, strict=True)
+    ]
     # A shard without images would say nothing of the type of its ids.
-    kept = [at for at in range(len(shards)) if len(found[at].hashes)] or [0]
+    kept = [at for at in range(len(shards)) if n_images[at]] or [0]
     own = folder / task if wanted.target == "parquet" else folder
     own.mkdir(parents=True, exist_ok=True)
     files = Numbered(own, f"{wanted.split}-", TARGETS[wanted.target], len(kept))
@@ -119,14 +127,16 @@ def convert_shards(
     with Journal(own / f".{wanted.split}.shards", _identity(shards, wanted), int) as journal:
         before = set(journal.results())
         left = [k for k, path in enumerate(files.paths) if k not in before or not path.is_file()]
-        items = [(shards[kept[k]], wanted, categories, files.paths[k]) for k in left]
+        items = [
+            (shards[kept[k]], wanted, categories, images[kept[k]], files.paths[k]) for k in left
+        ]
         for at, _ in engine.run(write, items):
             journal.append(left[at])
             done()
         _write_about(folder, source, shards[kept[0]], wanted, categories)
         files.remove_others()
         journal.finish()
-    n = sum(len(seen.hashes) for seen in found)
+    n = sum(n_images)
     report(f"{task} {wanted.split}: {n} image{'s' * (n != 1)} -> {folder}")
 
 
@@ -149,18 +159,24 @@ def _agreed(
     kinds = set[type]().union(*(seen.kinds for seen in found))
     if len(kinds) > 1:
         raise InputError(str(shards[0]), "", "image ids are both numbers and text.", "Use one.")
-    for one, other in shards_that_share([seen.hashes for seen in found]):
-        ids = set(_ids(shards[one], wanted)) & set(_ids(shards[other], wanted))
-        if ids or one == other:
-            what = f"{shards[one].name} holds image {min(ids, key=str)!r}, too."
-            raise InputError(str(shards[other]), "", what, "Each image is in one shard.")
     return task, one_table(shards, [seen.categories for seen in found])
 
 
-def _ids(shard: Shard, wanted: Wanted) -> list[int | str]:
-    with at_hand(shard) as here:
-        table = formats.open(here.path, wanted.inputs, whole=False).segments
-        return [image.id for image in table.images]
+def _own_images(
+    shards: Sequence[Shard], found: Sequence[Seen], wanted: Wanted, engine: Engine
+) -> list[Ints | None]:
+    """Choose each shard's own images among those that several list; None for all that it has.
+
+    Raises:
+        InputError: As `kept_images`.
+    """
+    pairs = shards_that_share([seen.hashes for seen in found])
+    several = sorted({k for pair in pairs for k in pair})
+    own = [shards[k] for k in several]
+    listed = in_order(engine, list_images, [(shard, wanted.inputs, False) for shard in own])
+    images = [image for one in listed for image in one.images]
+    kept = dict(zip(several, kept_images(own, images, listed) if own else (), strict=True))
+    return [kept.get(k) for k in range(len(shards))]
 
 
 def look(shard: Shard, wanted: Wanted) -> Seen:
@@ -171,10 +187,12 @@ def look(shard: Shard, wanted: Wanted) -> Seen:
         return Seen(hashes_of(ids), {type(one) for one in ids}, table.task, table.categories)
 
 
-def write(shard: Shard, wanted: Wanted, categories: Sequence[Category], path: Path) -> None:
-    """Write one shard, whole or not at all."""
+def write(
+    shard: Shard, wanted: Wanted, categories: Sequence[Category], images: Ints | None, path: Path
+) -> None:
+    """Write one shard, or some of its images, whole or not at all."""
     with collector_paused(), at_hand(shard, images=wanted.embed_images) as here:
-        dataset = _opened(shard, here.path, wanted, categories)
+        dataset = _opened(shard, here.path, wanted, categories, images)
         if wanted.target == "webdataset":
             write_webdataset(dataset, path, wanted.embed_images)
         else:
@@ -182,9 +200,15 @@ def write(shard: Shard, wanted: Wanted, categories: Sequence[Category], path: Pa
 
 
 def _opened(
-    shard: Shard, path: Path, wanted: Wanted, categories: Sequence[Category]
+    shard: Shard,
+    path: Path,
+    wanted: Wanted,
+    categories: Sequence[Category],
+    images: Ints | None = None,
 ) -> EntityDataset:
     opened = formats.open(path, wanted.inputs).segments.read()
+    if images is not None:
+        opened = images_at(opened, images)
     folder = wanted.images
     if folder is None:
         folder = Path(shard.address) if shard.files and not is_address(shard.address) else path

@@ -26,7 +26,7 @@ class Engine(Protocol):
         """Yield the position and the result of each item, in any order.
 
         Raises:
-            InputError: The first that one of them raises; the others are stopped.
+            InputError: That of the first item that raises one; no others are begun then.
         """
 
     def scatter(
@@ -67,15 +67,23 @@ def in_order(
     work: Callable[..., Any],
     items: Sequence[tuple[Any, ...]],
     done: Callable[[], None] | None = None,
+    kept: Callable[[Any], Any] = lambda result: result,
 ) -> list[Any]:
-    """Return the result of each item in its place; ``done`` is called after each.
+    """Return the result of each item in its place.
+
+    Args:
+        engine: Runs the items.
+        work: What is called with each.
+        items: Arguments.
+        done: Called after each.
+        kept: What is kept of a result.
 
     Raises:
         InputError: As `Engine.run`.
     """
     found: dict[int, Any] = {}
     for at, result in engine.run(work, items):
-        found[at] = result
+        found[at] = kept(result)
         if done:
             done()
     return [found[at] for at in range(len(items))]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams
+from entity_api.state_room import Room
 from entityseg_bench import formats
 from entityseg_bench.check import refuse, stop
 from entityseg_bench.errors.judgements import Judgements
@@ -89,6 +90,10 @@ class Part(NamedTuple):
     scored: SavedScoring
     n_on_void: int
 
+    def kept(self, room: Room) -> "Part":
+        """Return the part with what it has of each detection in some room."""
+        return self._replace(scored=self.scored.kept(room))
+
 
 @contextlib.contextmanager
 def read_shard(truth: Truth, shard: Shard) -> Iterator[tuple[Sides, Head]]:
@@ -104,9 +109,7 @@ def read_shard(truth: Truth, shard: Shard) -> Iterator[tuple[Sides, Head]]:
         none = Opened(truth.images, [])
         sides = read_predictions(none, truth.images, here.path, truth.inputs, True, stop)
         dt, all_classes = sides.dt, sides.classes == "all"
-        rules = problems(
-            truth.images, dt, truth.params.class_aware, all_classes=all_classes, is_part=True
-        )
+        rules = problems(None, dt, truth.params.class_aware, all_classes=all_classes, is_part=True)
         found = [*sides.notes, *rules]
         refuse(found)
         warnings = [here.named(str(one)) for one in found]
@@ -150,17 +153,14 @@ def score_part(truth: Truth, shard: int, images: Ints, sides: Sides, files: dict
     with at_hand(truth.shards[shard]) as here:
         opened = formats.open(here.path, truth.inputs, whole=False)
         gt = opened.segments.read()
-        found = list(problems(gt, None, truth.params.class_aware, is_part=True))
-        refuse(found)
         read = {"ground_truth": here.described(opened.read), "predictions": files}
-        warnings = [here.named(str(one)) for one in found]
         part = Sides(
             truth_part(truth, shard, images, gt), images_at(sides.dt, images), sides.classes, [], {}
         )
         scoring = score_sides(part, truth.params, boundary=truth.boundary, is_part=True)
         removed = truth.params.remove_overlaps
         judged = Judgements.judge(scoring, removed) if truth.errors else None
-    saved = dataclasses.replace(SavedScoring.of(scoring, judged), shards=[read], warnings=warnings)
+    saved = dataclasses.replace(SavedScoring.of(scoring, judged), shards=[read])
     return Part(saved, int(scoring.result.on_void.sum()))
 
 

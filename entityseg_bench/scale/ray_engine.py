@@ -24,8 +24,6 @@ SECONDS_TO_ANSWER = 10
 
 # What takes an item and returns the reference of its result.
 Place = Callable[..., Any]
-# The reference of a result -> the item's position, and what took it.
-Running = dict[Any, tuple[int, Place]]
 
 
 class Kept:
@@ -95,6 +93,8 @@ class OnRay:
         import ray
 
         self._ray = ray
+        # Ray would tell of what is raised where nobody waits for more, once something was raised.
+        os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
         _keep_off_stdout(ray._private.worker)
         _see(address)
         if not ray.is_initialized():
@@ -115,9 +115,10 @@ class OnRay:
 
         Raises:
             InputError: The first that one of them raises, or a shard that its workers were lost
-                with every time; the others are stopped.
+                with every time; no others are begun then.
         """
-        yield from self._run_tasks(self._task(work), items)
+        for at, _, result in self._results(self._places(self._task(work)), items):
+            yield at, result
 
     def scatter(
         self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]], n: int
@@ -130,8 +131,8 @@ class OnRay:
             parts[first] = others
             return first
 
-        for at, first in self._run_tasks(place, items, keep=True):
-            yield at, (self._result(first, items[at]), parts.pop(first))
+        for at, first, result in self._results(self._places(place), items):
+            yield at, (result, parts.pop(first))
 
     def _task(self, work: Callable[..., Any], **options: Any) -> Place:
         name = getattr(work, "__name__", "shard")
@@ -140,16 +141,9 @@ class OnRay:
         )
         return functools.partial(task.remote, str(Path.cwd()), work)
 
-    def _run_tasks(
-        self, place: Place, items: Sequence[tuple[Any, ...]], keep: bool = False
-    ) -> Iterator[tuple[int, Any]]:
-        running: Running = {}
-        try:
-            places = [place] * (SHARDS_A_CORE * self._count("CPU"))
-            yield from self._results(places, items, running, keep)
-        finally:
-            for reference in running:
-                self._ray.cancel(reference, force=True)
+    def _places(self, place: Place) -> list[Place]:
+        """Return what takes as many tasks as are handed out at a time."""
+        return [place] * (SHARDS_A_CORE * self._count("CPU"))
 
     def run_made(
         self,
@@ -171,7 +165,9 @@ class OnRay:
             kept.remote(str(Path.cwd()), make) for _ in range(min(n, workers or n, len(items)))
         ]
         try:
-            yield from self._results([actor.call.remote for actor in actors], items, {})
+            places = [actor.call.remote for actor in actors]
+            for at, _, result in self._results(places, items):
+                yield at, result
         finally:
             for actor in actors:
                 self._ray.kill(actor)
@@ -181,21 +177,23 @@ class OnRay:
         return max(int(self._ray.cluster_resources().get(kind, 0)), kind == "CPU")
 
     def _results(
-        self,
-        places: Sequence[Place],
-        items: Sequence[tuple[Any, ...]],
-        running: Running,
-        keep: bool = False,
-    ) -> Iterator[tuple[int, Any]]:
-        """Yield the position and the result of each item as they are finished.
+        self, places: Sequence[Place], items: Sequence[tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Any, Any]]:
+        """Yield the position, the reference and the result of each item as they are finished.
+
+        What was handed out when nobody asks for more is finished for nobody: Ray 2.60 ends the
+        whole process where a task is cancelled in the moment in which it is finished.
 
         Args:
             places: What takes an item each, and is free for another one then.
             items: The items.
-            running: Holds what is not finished, by its reference.
-            keep: Yield the reference in place of the result.
+
+        Raises:
+            InputError: That of the first item that raises one, whichever is finished first.
         """
         free, waiting = list(places), collections.deque(enumerate(items))
+        # The reference of a result -> the item's position, and what took it.
+        running: dict[Any, tuple[int, Place]] = {}
         while waiting or running:
             while waiting and free:
                 at, item = waiting.popleft()
@@ -204,7 +202,15 @@ class OnRay:
             (ready,), _ = self._ray.wait(list(running), num_returns=1)
             at, place = running.pop(ready)
             free.append(place)
-            yield at, ready if keep else self._result(ready, items[at])
+            try:
+                result = self._result(ready, items[at])
+            except InputError as error:
+                # Those before it were handed out before it.
+                for earlier, (own, _) in sorted(running.items(), key=lambda one: one[1][0]):
+                    if own < at:
+                        self._result(earlier, items[own])
+                raise error from None
+            yield at, ready, result
 
     def _result(self, reference: Any, item: tuple[Any, ...]) -> Any:
         errors = self._ray.exceptions

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from entity_api import EvalResult, EvalState, StateError
 from entity_api.state import join_images
 from entity_api.state_file import read_arrays, write_arrays
+from entity_api.state_room import Room
 from entityseg_bench import __version__
 from entityseg_bench.errors.judgements import Judgements
 from entityseg_bench.io import InputError, atomic_path
@@ -131,6 +132,11 @@ class SavedScoring:
             own=TypeCounts.merge(own, positions) if own else None,
             errors=Judgements.merge(errors, positions) if errors else None,
         )
+
+    def kept(self, room: Room) -> "SavedScoring":
+        """Return the scoring with what it has of each detection in some room."""
+        boundary = self.boundary.kept(room) if self.boundary else None
+        return dataclasses.replace(self, state=self.state.kept(room), boundary=boundary)
 
     def record(self, result: EvalResult, boundary: EvalResult | None) -> dict[str, Any]:
         """Make the result JSON, as `result_record` does, with the files of every shard.
@@ -280,7 +286,8 @@ def merge_files(paths: Sequence[str | Path]) -> SavedScoring:
     Raises:
         InputError: A file that is none, or files that do not belong together.
     """
-    parts = [SavedScoring.load(path) for path in paths]
+    room = Room()
+    parts = [SavedScoring.load(path).kept(room) for path in paths]
     try:
         return SavedScoring.merge(parts)
     except StateError as error:

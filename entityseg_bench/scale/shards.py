@@ -4,7 +4,6 @@ The two sides may be split in any way. What is annotated of an image is in one s
 truth; its predictions may be in several.
 """
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api import EvalParams
+from entity_api.state_room import Room
 from entityseg_bench import formats
 from entityseg_bench.categories import Task
 from entityseg_bench.check import refuse
 from entityseg_bench.formats import Inputs
 from entityseg_bench.io import InputError, collector_paused, fingerprint
-from entityseg_bench.masks import ListMasks
-from entityseg_bench.rules import listed_problems
+from entityseg_bench.masks import CodedMasks
+from entityseg_bench.rules import problems
 from entityseg_bench.scale.counted import Share, Side
 from entityseg_bench.scale.engines import Engine, InOneProcess, in_order
 from entityseg_bench.scale.parts import (
@@ -39,7 +39,7 @@ from entityseg_bench.score import Sides, on_void
 from entityseg_bench.score.type_counts import class_ids
 from entityseg_bench.set_rules import set_problems
 from entityseg_bench.table import Segments
-from entityseg_bench.types import Category, ImageInfo
+from entityseg_bench.types import Category, ImageInfo, Images
 
 __all__ = [
     "Engine",
@@ -48,6 +48,8 @@ __all__ = [
     "annotated",
     "evaluate_shards",
     "join_truth",
+    "kept_images",
+    "list_images",
     "one_table",
     "one_type",
     "predicted",
@@ -58,21 +60,38 @@ Ints = NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """Hold what a shard of ground truth lists; ``share`` counts its annotations."""
+    """Hold what a shard of ground truth lists.
+
+    Attributes:
+        images: Its images.
+        share: Counts its annotations.
+        categories: Its table.
+        class_ids: Categories of the table and of annotations.
+        task: Its type.
+        warnings: What is unusual about it.
+    """
 
     images: list[ImageInfo]
     share: Share
     categories: list[Category]
     class_ids: tuple[int, ...]
     task: Task
+    warnings: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, gt: Segments, warnings: Sequence[str] = ()) -> "Listed":
+        """List what a shard has that was read."""
+        images, table = list(gt.images), list(gt.categories)
+        return cls(images, Share.of(gt), table, class_ids(gt), gt.task, warnings)
 
 
-def list_images(shard: Shard, inputs: Inputs) -> Listed:
-    """Read a shard of ground truth without its masks, and return what it lists."""
+def list_images(shard: Shard, inputs: Inputs, class_aware: bool) -> Listed:
+    """Read a shard of ground truth and check it; return what it lists."""
     with collector_paused(), at_hand(shard) as here:
         gt = formats.open(here.path, inputs, whole=False).segments.read()
-        refuse(list(listed_problems(gt)))
-    return Listed(list(gt.images), Share.of(gt), list(gt.categories), class_ids(gt), gt.task)
+        found = list(problems(gt, None, class_aware, is_part=True))
+        refuse(found)
+        return Listed.of(gt, [here.named(str(one)) for one in found])
 
 
 def score_predictions(truth: Truth, shard: Shard) -> tuple[Head, list[Part]]:
@@ -131,7 +150,7 @@ def evaluate_shards(
             progress(min(n_done, n_steps), n_steps)
 
     params = dataclasses.replace(params or EvalParams(), keep_matches=errors)
-    items = [(shard, inputs) for shard in shards]
+    items = [(shard, inputs, params.class_aware) for shard in shards]
     listed = in_order(engine, list_images, items, done)
     truth = join_truth(shards, listed, params, inputs, boundary, errors)
     shared = engine.share(truth)
@@ -146,9 +165,8 @@ def evaluate_shards(
     n_on_void = sum(part.n_on_void for part in parts)
     if n_on_void:
         of_set.append(on_void(dt, n_on_void))
-    own = [text for head in heads for text in head.warnings]
-    # A shard of ground truth is read for each shard of predictions that it meets.
-    warnings = dict.fromkeys([*merged.warnings, *own, *map(str, of_set)])
+    own = [text for one in (*listed, *heads) for text in one.warnings]
+    warnings = dict.fromkeys([*own, *map(str, of_set)])
     return dataclasses.replace(merged, warnings=list(warnings))
 
 
@@ -171,15 +189,16 @@ def _score_apart(
     truth: Truth, shared: Any, shards: Sequence[Shard], engine: Engine, done: Callable[[], None]
 ) -> tuple[list[Head], list[Part]] | None:
     """Score predictions shard by shard; None as soon as two shards hold some of one image."""
-    seen = np.zeros(len(truth.images.images), bool)
+    seen, room = np.zeros(len(truth.images.images), bool), Room()
     found: dict[int, tuple[Head, list[Part]]] = {}
-    items = [(shared, shard) for shard in shards]
-    with contextlib.closing(engine.run(score_predictions, items)) as results:
-        for at, (head, parts) in results:
+    # Where the first two have an image in common nothing else was begun.
+    for start, end in ((0, 2), (2, len(shards))):
+        items = [(shared, shard) for shard in shards[start:end]]
+        for at, (head, parts) in engine.run(score_predictions, items):
             if seen[head.share.images].any():
                 return None
             seen[head.share.images] = True
-            found[at] = head, parts
+            found[start + at] = head, [part.kept(room) for part in parts]
             done()
     heads = [found[at][0] for at in range(len(shards))]
     refuse_kinds(shards, heads, spread=False)
@@ -188,7 +207,8 @@ def _score_apart(
         if not seen[start:end].all():
             left.append((shared, k, start + np.flatnonzero(~seen[start:end])))
     parts = [part for at in range(len(shards)) for part in found[at][1]]
-    return heads, [*parts, *in_order(engine, score_rest, left, done)]
+    rest = in_order(engine, score_rest, left, done, lambda part: part.kept(room))
+    return heads, [*parts, *rest]
 
 
 def join_truth(
@@ -204,12 +224,12 @@ def join_truth(
     by_class = params.class_aware or task != "entity"
     categories = one_table(shards, [own.categories for own in listed], by_class)
     images = numbered([own.images for own in listed], task)
-    kept = _kept(shards, images, listed)
+    kept = kept_images(shards, images, listed)
     starts = np.cumsum([0, *(len(own.images) for own in listed)])
     table = Segments.make(
-        [images[at] for own, start in zip(kept, starts, strict=False) for at in start + own],
+        Images(images[at] for own, start in zip(kept, starts, strict=False) for at in start + own),
         [],
-        ListMasks([]),
+        CodedMasks([]),
         [],
         task=task,
         categories=categories,
@@ -268,7 +288,7 @@ def one_table(
     return [found[key][0] for key in sorted(found)]
 
 
-def _kept(
+def kept_images(
     shards: Sequence[Shard], images: Sequence[ImageInfo], listed: Sequence[Listed]
 ) -> list[Ints]:
     """Choose for each shard the images that are its own, by their place in it.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entity_api.counts import bare
+from entity_api.state_room import Room
 from entityseg_bench.formats.arrow import SizedMasks
 from entityseg_bench.io import InputError, collector_paused
 from entityseg_bench.scale.addresses import is_address
@@ -86,7 +87,11 @@ def score_spread(
     for bucket in range(n):
         pieces = [found[at][1][bucket] for at in range(len(shards))]
         items.append((shared, cuts[bucket : bucket + 2], list(shards), about, *pieces))
-    return heads, [part for own in in_order(engine, score_bucket, items) for part in own]
+    room = Room()
+    parts = in_order(
+        engine, score_bucket, items, kept=lambda own: [part.kept(room) for part in own]
+    )
+    return heads, [part for own in parts for part in own]
 
 
 def _size_of(shard: Shard) -> int:
@@ -136,7 +141,11 @@ def _code(counts: Any) -> bytes:
     found = counts.encode() if isinstance(counts, str) else bytes(counts)
     if not found.startswith(b'"'):
         return found
-    return bare(found).encode() if b"\\" in found else found[1:-1]
+    if b"\\" not in found:
+        return found[1:-1]
+    # Most writers escape nothing but backslashes.
+    marked = found[1:-1].replace(b"\\\\", b"\0")
+    return bare(found).encode() if b"\\" in marked else marked.replace(b"\0", b"\\")
 
 
 def score_bucket(

@@ -22,7 +22,7 @@ from entityseg_bench.scale.shards import Listed, annotated, join_truth, predicte
 from entityseg_bench.scale.sources import Shard, at_hand, find_predictions, find_shards
 from entityseg_bench.scale.spread import COPY_HINT
 from entityseg_bench.score import Sides, read_predictions
-from entityseg_bench.score.type_counts import class_ids, count_type
+from entityseg_bench.score.type_counts import count_type
 from entityseg_bench.set_rules import set_problems
 from entityseg_bench.table import VOID_TASKS, Segments
 from entityseg_bench.validate.problems import not_checked, prediction_problems, truth_problems
@@ -135,10 +135,7 @@ def check_truth(shard: Shard, inputs: Inputs, class_aware: bool) -> CheckedTruth
         found = [_named(one, here.named) for one in found]
         if read is None:
             return CheckedTruth(found, None, True, False)
-        gt = read.gt
-        categories, ids = list(gt.categories), class_ids(gt)
-        listed = Listed(list(gt.images), Share.of(gt), categories, ids, gt.task)
-        return CheckedTruth(found, listed, read.lost, read.whole)
+        return CheckedTruth(found, Listed.of(read.gt), read.lost, read.whole)
     return CheckedTruth([problem_of(fault) for fault in faults], None, True, False)
 
 

@@ -205,7 +205,7 @@ def prediction_problems(
         sides = read_predictions(Opened(images, []), images, dt_path, inputs, True, faults)
     if sides is not None:
         dt, all_classes = sides.dt, sides.classes == "all"
-        rules = problems(images, dt, class_aware, all_classes=all_classes, is_part=True)
+        rules = problems(None, dt, class_aware, all_classes=all_classes, is_part=True)
         found = [*rules, *masks(dt), *sides.notes]
         count(sides, faults)
     told = _told(faults, found, lost)

@@ -92,6 +92,50 @@ def test_ranks_with_other_ground_truth(files, tmp_path):
     assert in_ranks(other_truth, 2, tmp_path, files[0]) == [True, True]
 
 
+def sent_twice(rank, world, gt, pred):
+    """Share out half of the images, condense some, synchronize, and go on with the others."""
+    metric, records = EntityMetric(gt), json.loads(pred.read_bytes())
+    for images in (metric.images[:2], metric.images[2:5], metric.images[5:]):
+        for image in images[rank::world]:
+            update(metric, records, image)
+        if len(metric) < 2:
+            metric.condense()
+        metric.synchronize()
+    return scored(metric)
+
+
+def test_ranks_go_on_after_they_were_synchronized(files, tmp_path):
+    gt, pred = files
+    found = in_ranks(sent_twice, 2, tmp_path, gt, pred)
+    assert found[0] == found[1]
+    expected = evaluate_files(gt, pred)
+    assert found[0][0] == [value.hex() for value in expected.result.metrics.values()]
+    assert found[0][1] == expected.result.disjoint.precision.ravel().tolist()
+
+
+def one_fails(rank, world, gt, pred):
+    metric, records = EntityMetric(gt), json.loads(pred.read_bytes())
+    update(metric, records, metric.images[rank])
+    if rank:
+        metric._part = broken
+    with pytest.raises(InputError, match="cannot be scored"):
+        metric.synchronize()
+    unlike = EntityMetric(gt)
+    for image in unlike.images[: 1 + rank]:
+        update(unlike, records, image)
+    with pytest.raises(InputError, match="condensed on several ranks, and not all of them alike"):
+        unlike.condense().synchronize()
+    return True
+
+
+def broken(found):
+    raise InputError("gt", "", "it cannot be scored.")
+
+
+def test_what_fails_on_one_rank_stops_all(files, tmp_path):
+    assert in_ranks(one_fails, 2, tmp_path, *files) == [True, True]
+
+
 KINDS = {
     "bool": lambda t: t, "uint8": lambda t: t.to(torch.uint8), "float": lambda t: t.float(),
     "half": lambda t: t.half(), "bfloat16": lambda t: t.bfloat16(), "axis": lambda t: t[:, None],

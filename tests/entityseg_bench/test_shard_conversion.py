@@ -181,12 +181,37 @@ def test_a_run_that_broke_off_writes_only_what_is_left(source, capsys):
     assert bytes_of(source / "out") == bytes_of(source / "whole")
 
 
+@pytest.mark.parametrize("target", ["parquet", "webdataset"])
+def test_an_image_is_that_shard_s_which_annotates_it(source, annotations, target):
+    """All shards list all images, as a split of the annotations alone does; one has no other."""
+    everything = coco(range(N_IMAGES), annotations)
+    for k, own in enumerate((range(4), (), range(5, N_IMAGES))):
+        rows = [row for row in annotations if row["image_id"] in own]
+        (source / f"gt/{k}.json").write_text(json.dumps(everything | {"annotations": rows}))
+    args = ("--to", target, "--engine", "local")
+    assert convert(source / "gt", source / "many", *args) == 0
+    assert len(list((source / "many").rglob("*-of-00002.*"))) == 2
+    score = [{**row, "score": 0.1 * (row["id"] % 7)} for row in annotations[::2]]
+    (source / "pred.json").write_text(json.dumps(score), encoding="utf-8")
+    folder = source / "many" / ("entity" if target == "parquet" else "")
+    results = []
+    for gt in (str(source / "gt"), str(folder / "val-*-of-*")):
+        out = source / "r.json"
+        sides = [gt, str(source / "pred.json"), "--engine", "local", "--quiet"]
+        assert cli.main(["evaluate", *sides, "--json", str(out)]) == 0
+        results.append(json.loads(out.read_text()))
+    for key in ("metrics", "counts"):
+        assert results[0][key] == results[1][key]
+    assert results[0]["counts"]["images"] == N_IMAGES
+    assert 0 < results[0]["metrics"]["APe"] < 1
+
+
 def test_what_cannot_be_converted_is_refused(source, capsys):
     text = (source / "gt/0.json").read_text()
     (source / "gt/1.json").write_text(text)
     args = (source / "gt", source / "out", "--engine", "local")
     assert convert(*args, "--to", "parquet") == 2
-    assert "1.json: 0.json holds image 0, too" in capsys.readouterr().err
+    assert "1.json: image_id 1: 0.json has annotations of it, too" in capsys.readouterr().err
     (source / "gt/1.json").write_text(text.replace('"counts": "', '"counts": 7, "x": "', 1))
     assert convert(source / "gt/1.json", *args[1:], "--to", "parquet") == 2
     assert "gt/1.json: record 0" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from drawn_sides import drawn_sides
 
 from entityseg_bench import cli
 from entityseg_bench.io import InputError
+from entityseg_bench.scale import spread
 from entityseg_bench.scale.engines import InOneProcess
 from entityseg_bench.scale.saved import SavedScoring
 from entityseg_bench.scale.shards import evaluate_shards
@@ -140,6 +141,14 @@ def test_predictions_of_an_image_in_several_shards_equal_one_file(tmp_path, monk
     assert len(merged.shards) == 3
 
 
+@pytest.mark.parametrize("text", ["ab", "a\\b", "\\", "a\\\\\\b\\", 'P"\\n', "\\u0041", ""])
+def test_codes_are_taken_out_of_json(text):
+    literal = json.dumps(text)
+    for given in (literal, literal.encode(), memoryview(literal.encode())):
+        assert spread._code(given) == text.encode()
+    assert spread._code('"\\u005cA\\\\"') == b"\\A\\"
+
+
 def test_equal_scores_rank_in_the_order_of_the_shards(tmp_path):
     gt, dt = write_shards(tmp_path, (7,), ())
     records = json.loads(dt.read_text())
@@ -208,6 +217,31 @@ def test_a_bad_record_is_named_with_its_file(tmp_path, cuts, side, shard):
         evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
 
 
+def of_another_size(path, row):
+    """Give a record's mask another size."""
+    content = json.loads(path.read_text())
+    records = content if isinstance(content, list) else content["annotations"]
+    records[row]["segmentation"]["size"] = [3, 4]
+    path.write_text(json.dumps(content))
+
+
+def broken_sides(folder):
+    """Break annotations of the last two shards, and predictions of the first and in the whole."""
+    gt, dt = write_shards(folder, (7, 16), (7, 16))
+    for path in (folder / "gt" / "002.json", folder / "gt" / "001.json", gt):
+        of_another_size(path, -1)
+    for path in (folder / "pred" / "000.json", dt):
+        of_another_size(path, 0)
+    return gt, dt
+
+
+def test_a_broken_annotation_is_named_before_a_broken_prediction(tmp_path):
+    with pytest.raises(InputError, match=r"gt\.json: record"):
+        evaluate_files(*broken_sides(tmp_path))
+    with pytest.raises(InputError, match=r"gt/001\.json: record"):
+        evaluate_shards(tmp_path / "gt", tmp_path / "pred", InOneProcess())
+
+
 def test_records_of_no_image_of_any_shard_are_refused(tmp_path):
     write_shards(tmp_path, (7,), (7,))
     path = tmp_path / "pred" / "000.json"
@@ -264,6 +298,26 @@ class TestRay:
         name = poison(tmp_path, "pred", "001.json", 3)
         with pytest.raises(InputError, match=name):
             evaluate_shards(tmp_path / "gt", tmp_path / "pred", on_ray)
+
+    def test_the_first_of_several_faults_is_named(self, tmp_path, on_ray, monkeypatch):
+        from ray._private import worker
+
+        told = []
+        monkeypatch.setattr(worker, "_unhandled_error_handler", told.append)
+        broken_sides(tmp_path)
+        with pytest.raises(InputError, match=r"gt/001\.json: record"):
+            evaluate_shards(tmp_path / "gt", tmp_path / "pred", on_ray)
+        for _ in range(2):
+            with pytest.raises(InputError, match="after 1 s"):
+                list(on_ray.run(fails, [(None,), (1,), (0.1,), (0,), (None,)]))
+        with pytest.raises(InputError, match="after 1 s"):
+            list(on_ray.scatter(fails, [(1,), (0,)], 1))
+        # What nobody waits for any more is not told by Ray, either.
+        with pytest.raises(InputError, match="after 0 s"):
+            list(on_ray.run(fails, [(0,), (0.1,), (0.1,)]))
+        assert on_ray.run(waits, [(1,), (2,), (3,)]).__next__()
+        assert list(on_ray.run(waits, [(4,)])) == [(0, 16)]
+        assert not told
 
     def test_a_killed_worker_changes_nothing(self, tmp_path, on_ray):
         whole = evaluate_files(*write_shards(tmp_path, (7, 16), (7, 16)))
@@ -341,6 +395,12 @@ def dies_once(marker, work, *item):
 
 def dies(_path):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fails(seconds):
+    if seconds is not None:
+        time.sleep(seconds)
+        raise InputError("shard", "", f"it fails after {seconds} s.")
 
 
 def waits(k):
