@@ -59,6 +59,7 @@ cdef extern from *:
     #else
     #define ADD_32_CHANNELS(LOAD)
     #endif
+    #define AS_IT_IS(value) (value)
     #define ADD_CHANNELS(ONE) \
         for (; c < channels; c++) { \
             sums[c] = 0; \
@@ -74,7 +75,7 @@ cdef extern from *:
     ) {
         int c = 0;
         ADD_32_CHANNELS(LOAD_FLOATS)
-        ADD_CHANNELS()
+        ADD_CHANNELS(AS_IT_IS)
     }
     FOR_EACH_PROCESSOR
     static void add_rows_of_halves(
