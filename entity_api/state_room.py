@@ -4,9 +4,10 @@ An array in a file is used as one in memory is, and the system may take its memo
 merge holds is bounded, however many detections there are.
 """
 
+import errno
 import os
 import tempfile
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,15 +62,26 @@ def _in_file(n_bytes: int) -> NDArray[np.uint8]:
     """
     with tempfile.TemporaryFile() as file:
         try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, n_bytes)
-            else:
-                for start in range(0, n_bytes, len(ZEROS)):
-                    file.write(ZEROS[: n_bytes - start])
-                file.flush()
+            _fill(file, n_bytes)
         except OSError as error:
             # People do not know the file, which has no name.
             error.filename = tempfile.gettempdir()
             raise
         mapped: Any = np.memmap(file, np.uint8, "r+", shape=(n_bytes,))
     return np.asarray(mapped)
+
+
+def _fill(file: IO[bytes], n_bytes: int) -> None:
+    """Make a new file so large, with all of its place taken."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        except OSError as error:
+            # Some file systems cannot.
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
+        else:
+            return
+    for start in range(0, n_bytes, len(ZEROS)):
+        file.write(ZEROS[: n_bytes - start])
+    file.flush()
