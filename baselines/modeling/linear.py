@@ -52,7 +52,9 @@ def at_inference_on_a_cpu(x: Tensor) -> bool:
 
 
 def _serves(x: Tensor, weight: Tensor) -> bool:
-    return x.dtype == weight.dtype and x.numel() > 0 and in_one_pass(x.dtype)
+    # What stands for a tensor, quantized weights for instance, has its own products.
+    are_plain = type(x) is Tensor and type(weight) in (Tensor, nn.Parameter)
+    return are_plain and x.dtype == weight.dtype and x.numel() > 0 and in_one_pass(x.dtype)
 
 
 @functools.cache

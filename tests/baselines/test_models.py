@@ -18,7 +18,7 @@ from baselines.modeling.layers import (
     row_products,
     sine_position,
 )
-from baselines.modeling.linear import Linear, in_one_pass
+from baselines.modeling.linear import Linear, in_one_pass, linear
 
 SWIN = SwinConfig(embed_dim=16, depths=(1, 2, 1, 1), num_heads=(1, 2, 4, 8), window_size=4)
 HORNET = HorNetConfig(base_dim=16, depths=(1, 1, 1, 1), drop_path_rate=0)
@@ -325,6 +325,21 @@ def test_linear_layers_are_pytorchs(activation, bias, dtype):
                 torch.testing.assert_close(layer(rows), want, **loose)
     layer(x).sum().backward()
     assert layer.weight.grad is not None
+
+
+@torch.no_grad()
+def test_what_stands_for_a_tensor_has_its_own_products():
+    class Doubled(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            plain = [x.as_subclass(torch.Tensor) if isinstance(x, cls) else x for x in args]
+            found = function(*plain, **(kwargs or {}))
+            return found * 2 if function is F.linear else found
+
+    x, weight = torch.randn(5, 8), torch.randn(4, 8)
+    want = linear(x, weight, None) * 2
+    torch.testing.assert_close(linear(x, weight.as_subclass(Doubled), None), want)
+    torch.testing.assert_close(linear(x.as_subclass(Doubled), weight, None), want)
 
 
 def test_what_onednn_does_not_serve_is_pytorchs(monkeypatch):
