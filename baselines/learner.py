@@ -332,4 +332,4 @@ class Learner:
 
 def _seed(*key: int) -> int:
     """Mix numbers into one seed of 63 bits."""
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1

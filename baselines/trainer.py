@@ -41,8 +41,12 @@ def train(run: Run, state: dict[str, Any] | None = None, signals: list[int] | No
     log = TrainLog(run.out, config.steps, learner.step, enabled=ranks.is_first)
     log.say(learner.summary())
     meter = _Meter()
-    with _named_failures(run), contextlib.closing(log), _stop_signals(signals) as asked_to_stop:
-        batches = _batches(learner)
+    with (
+        _named_failures(run),
+        contextlib.closing(log),
+        _stop_signals(signals) as asked_to_stop,
+        _batches(learner) as batches,
+    ):
         while learner.step < config.steps:
             parts = [next(batches) for _ in range(learner.parts)]
             _report_problems(parts, config.skip_broken, log)
@@ -94,11 +98,20 @@ class _Meter:
         return means
 
 
-def _batches(learner: Learner) -> Iterator[Batch]:
+@contextlib.contextmanager
+def _batches(learner: Learner) -> Iterator[Iterator[Batch]]:
+    """Give the batches in order; the data processes end with the block."""
     run = learner.run
     positions = PartPositions(run.train, run.ranks, learner.step)
     on_gpu = run.device.type == "cuda"
-    return iter(make_loader(learner.samples, positions, run.model.size_divisibility, on_gpu))
+    batches = iter(make_loader(learner.samples, positions, run.model.size_divisibility, on_gpu))
+    try:
+        yield batches
+    finally:
+        # What an error's traceback holds on to ends when Python does, by a signal that the data
+        # processes ignore: Python would wait for them for ever.
+        if run.train.workers:
+            batches._shutdown_workers()
 
 
 def _report_problems(parts: list[Batch], goes_on: bool, log: TrainLog) -> None:

@@ -89,7 +89,9 @@ class Column(NamedTuple):
             raise ValueError(f"{name} has the shape {found.shape}, and not {wanted}")
         with np.errstate(invalid="ignore"):
             settled = found.astype(dtype, copy=False)
-        if dtype is np.int64 and settled is not found and (settled != found).any():
+        # On ARM 2^63 becomes the greatest number below it, which as a float is 2^63 again.
+        beyond = found.dtype.kind == "f" and bool((found >= 2.0**63).any())
+        if dtype is np.int64 and settled is not found and (beyond or (settled != found).any()):
             raise ValueError(f"{name} holds numbers that are not whole, or beyond 64 bits")
         return settled
 

@@ -312,7 +312,8 @@ def test_scoring_a_file_stays_light(verb, data):
 def test_scoring_starts_at_once(data):
     code = "import sys; from entityseg_bench.cli import main; assert main(sys.argv[1:]) == 0"
     paths = [data / f"eval/setA_{side}.json.gz" for side in ("gt", "pred")]
-    assert not loaded_by(code, "evaluate", "--quiet", *paths) & SLOW
+    # numpy before 2 brings some of them along.
+    assert not (loaded_by(code, "evaluate", "--quiet", *paths) - loaded_by("import numpy")) & SLOW
 
 
 def test_the_public_face():

@@ -96,7 +96,8 @@ def results(found, iou_type):
 def by_pycocotools(batches, iou_type, change=lambda params: None):
     """Evaluate batch by batch and accumulate at the end, as the field's evaluator does."""
     coco = COCO()
-    coco.dataset = ground_truth()
+    # Older pycocotools copy the information along.
+    coco.dataset = {"info": {}, **ground_truth()}
     coco.createIndex()
     ids, parts = [], []
     for batch in batches:
@@ -139,7 +140,8 @@ def run(evaluator, batches):
 
 def pycocotools_object():
     coco = COCO()
-    coco.dataset = ground_truth()
+    # Older pycocotools copy the information along.
+    coco.dataset = {"info": {}, **ground_truth()}
     coco.createIndex()
     return coco
 

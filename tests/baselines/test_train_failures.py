@@ -194,3 +194,27 @@ def test_wrong_arguments_are_named(demo, tmp_path, capsys):
         arguments += ["--out", str(tmp_path / "run"), "--device", "cpu"]
         assert main(arguments) == 2
         assert message in capsys.readouterr().err
+
+
+BROKEN = """
+import sys
+from baselines import learner
+from baselines.train import main
+
+def broken(*arguments):
+    raise KeyError("nobody foresaw this")
+
+learner.Learner.learn = broken
+main(sys.argv[1:])
+"""
+
+
+def test_an_error_that_nobody_foresaw_ends_the_data_processes(demo, tmp_path):
+    """Its traceback holds on to them when Python ends, which waits for them."""
+    arguments = command(demo, tmp_path / "run", "train.steps=1", "train.workers=2")
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN, *arguments],
+        cwd=ROOT, timeout=120, capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "nobody foresaw this" in done.stderr

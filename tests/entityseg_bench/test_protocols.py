@@ -58,6 +58,8 @@ def by_pycocotools(gt, pred):
     """Score as UnSAM's evaluator does: by hand, in pycocotools' own words."""
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(gt))
+        # Older pycocotools copy it along.
+        coco.dataset.setdefault("info", {})
         scoring = COCOeval(coco, coco.loadRes(str(pred)), "segm")
         scoring.params.useCats = 0
         scoring.params.maxDets = [1, 10, 1000]

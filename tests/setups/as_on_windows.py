@@ -118,6 +118,9 @@ def main(root):
         ["evaluate", gt, out / "maps", "--json", out / "of_maps.json"],
         ["convert", root, out / "panoptic", "--to", "panoptic", *whole],
         ["convert", root, out / "npz", "--to", "npz", *whole],
+        ["info", root, "--json", out / "info.json"],
+        ["visualize", gt, dt, "--images", root, "--out", out / "drawn", "--limit", "1"],
+        ["demo", out / "demo", "--images", "8", "--size", "48,64", "--data-only"],
         ["corrupt", root, root.parent / "air", "--distance", "100"],
         ["report", gt, dt, "--images", root, "--resamples", "5", "--out", out / "page.html"],
     ):

@@ -1,6 +1,7 @@
 """NPZ: one file an image with its masks as packed bits; overlap and empty masks are kept."""
 
 import functools
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,8 +77,11 @@ def _write_masks(dataset: AnnotatedImages, folder: Path, idx: int) -> list[dict[
         arrays["scores"] = np.array(scores, np.float64)
     path = folder / _npz_name(image)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    # In memory: on a full disk numpy before 2 leaves an archive open, which complains when it goes.
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **arrays)  # type: ignore[arg-type]
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(archive.getbuffer())
     return [index_row(annotation, k) for k, annotation in enumerate(annotations)]
 
 
