@@ -68,24 +68,18 @@ cdef extern from *:
         }
 
     /* Sum n rows of channels, which begin at ``rows``, by weights. */
-    FOR_EACH_PROCESSOR
-    static void add_rows_of_floats(
-        const float* values, const uint64_t* rows, const float* weights, int n, int channels,
-        float* sums
-    ) {
-        int c = 0;
-        ADD_32_CHANNELS(LOAD_FLOATS)
-        ADD_CHANNELS(AS_IT_IS)
-    }
-    FOR_EACH_PROCESSOR
-    static void add_rows_of_halves(
-        const uint16_t* values, const uint64_t* rows, const float* weights, int n, int channels,
-        float* sums
-    ) {
-        int c = 0;
-        ADD_32_CHANNELS(LOAD_HALVES)
-        ADD_CHANNELS(widened)
-    }
+    #define ADD_ROWS(name, type, LOAD, ONE) \
+        FOR_EACH_PROCESSOR \
+        static void name( \
+            const type* values, const uint64_t* rows, const float* weights, int n, int channels, \
+            float* sums \
+        ) { \
+            int c = 0; \
+            ADD_32_CHANNELS(LOAD) \
+            ADD_CHANNELS(ONE) \
+        }
+    ADD_ROWS(add_rows_of_floats, float, LOAD_FLOATS, AS_IT_IS)
+    ADD_ROWS(add_rows_of_halves, uint16_t, LOAD_HALVES, widened)
     """
     float widened(uint16_t half) noexcept nogil
     void add_rows_of_floats(
