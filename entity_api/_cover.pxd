@@ -8,3 +8,4 @@ cdef class Cover:
     cdef Py_ssize_t room         # of words
 
     cdef int64_t take(self, Runs masks, Runs out) noexcept nogil
+    cdef int64_t take_by_words(self, Runs masks, Runs out, bint by_fours) noexcept nogil

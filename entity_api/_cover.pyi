@@ -1,3 +1,5 @@
 from entity_api._rle import Runs
 
-def visible(masks: Runs, by_events: bool = False) -> tuple[Runs, int]: ...
+WAYS: tuple[str, ...]
+
+def visible(masks: Runs, way: str | None = None) -> tuple[Runs, int]: ...

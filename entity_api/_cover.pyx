@@ -10,37 +10,15 @@ from libc.string cimport memset
 
 from entity_api._events cimport sorted_events
 from entity_api._rle cimport NO_MEMORY, Runs
-
-cdef extern from *:
-    """
-    #define FULL (~0ULL)
-    #if defined(__GNUC__)
-    static int lowest_bit(unsigned long long x) { return __builtin_ctzll(x); }
-    static int count_bits(unsigned long long x) { return __builtin_popcountll(x); }
-    #else
-    /* Sums of 2, of 4, then of 8 bits side by side; the product adds up the bytes. */
-    static int count_bits(unsigned long long x) {
-        x -= (x >> 1) & 0x5555555555555555ULL;
-        x = (x & 0x3333333333333333ULL) + ((x >> 2) & 0x3333333333333333ULL);
-        return (int)(((x + (x >> 4)) & 0x0F0F0F0F0F0F0F0FULL) * 0x0101010101010101ULL >> 56);
-    }
-    static int lowest_bit(unsigned long long x) { return count_bits((x & (0 - x)) - 1); }
-    #endif
-    """
-    const unsigned long long FULL
-    int lowest_bit(unsigned long long x) noexcept nogil
-    int count_bits(unsigned long long x) noexcept nogil
-
+from entity_api._words cimport FULL, count_bits, has_fours, lowest_bit, put_word, take_mask_by_fours
 
 # A bit a pixel of 4 megapixels: what is cleared in less time than anything is sorted.
 cdef enum:
     FEW_WORDS = 65536
+    ROOM_OF_FOUR = 4  # words behind the last, which are read and written with it
 
-
-cdef struct Bits:
-    uint64_t* taken  # a bit a pixel, set once a mask has it
-    uint64_t* twice  # a bit a pixel, set once two masks have it
-    uint64_t* done   # a bit a word of ``twice``, set once that is full
+# How overlaps can be taken away here.
+WAYS = ("events", "words", "fours") if has_fours() else ("events", "words")
 
 
 cdef class Cover:
@@ -56,37 +34,38 @@ cdef class Cover:
             The pixels that two or more masks cover; where there are none, ``out`` is not written.
             `NO_MEMORY`: there is no memory.
         """
-        cdef Py_ssize_t n_words = <Py_ssize_t>(masks.pixels >> 6) + 1, m = masks.offsets[masks.n]
-        cdef Py_ssize_t n_done = (n_words >> 6) + 1
-        cdef Bits bits
-        if n_words > max(4 * m, FEW_WORDS):
+        if (masks.pixels >> 6) + 1 > <uint64_t>max(4 * masks.offsets[masks.n], FEW_WORDS):
             # Few runs in many pixels: a bit a pixel would take longer to clear than to set.
             return take_by_events(masks, out)
-        if 2 * n_words + n_done > self.room:
+        return self.take_by_words(masks, out, has_fours() and masks.pixels >> 31 == 0)
+
+    cdef int64_t take_by_words(self, Runs masks, Runs out, bint by_fours) noexcept nogil:
+        """Do what `take` does with two bits a pixel: some mask has it, and two or more have."""
+        cdef Py_ssize_t n_words = <Py_ssize_t>(masks.pixels >> 6) + ROOM_OF_FOUR
+        cdef uint64_t* twice
+        if 2 * n_words > self.room:
             free(self.taken)
-            self.taken = <uint64_t*>malloc((2 * n_words + n_done) * sizeof(uint64_t))
-            self.room = 2 * n_words + n_done if self.taken != NULL else 0
+            self.taken = <uint64_t*>malloc(2 * n_words * sizeof(uint64_t))
+            self.room = 2 * n_words if self.taken != NULL else 0
             if not self.room:
                 return NO_MEMORY
-        bits.taken = self.taken
-        bits.twice = self.taken + n_words
-        bits.done = bits.twice + n_words
         if disjoint(masks, self.taken, n_words):
             return 0
         # What is visible begins where some mask begins or ends, and no two pieces at one place.
-        if not out.make_room(masks.n, masks.pixels, 2 * m):
+        if not out.make_room(masks.n, masks.pixels, 2 * masks.offsets[masks.n]):
             return NO_MEMORY
-        memset(self.taken, 0, (2 * n_words + n_done) * sizeof(uint64_t))
-        take_all(masks, out, bits)
-        return pixels_of(bits.twice, n_words)
+        memset(self.taken, 0, 2 * n_words * sizeof(uint64_t))
+        twice = self.taken + n_words
+        take_all(masks, out, self.taken, twice, by_fours)
+        return pixels_of(twice, n_words)
 
 
-def visible(Runs masks, bint by_events=False):
+def visible(Runs masks, str way=None):
     """Keep of each mask the pixels that no mask before it covers.
 
     Args:
         masks: In order.
-        by_events: Sort where masks begin and end, instead of marking pixels.
+        way: One of `WAYS`, which come to the same; None for the one that is fastest.
 
     Returns:
         The masks that are left, in the same order, some of them perhaps empty, and the number of
@@ -95,8 +74,16 @@ def visible(Runs masks, bint by_events=False):
     cdef Runs out = Runs([], masks.pixels)
     cdef Cover cover = Cover()
     cdef int64_t crowded_px
+    cdef bint by_events = way == "events", by_fours = way == "fours", by_any = way is None
+    if not by_any and way not in WAYS:
+        raise ValueError(f"this processor has no way {way!r}")
     with nogil:
-        crowded_px = take_by_events(masks, out) if by_events else cover.take(masks, out)
+        if by_any:
+            crowded_px = cover.take(masks, out)
+        elif by_events:
+            crowded_px = take_by_events(masks, out)
+        else:
+            crowded_px = cover.take_by_words(masks, out, by_fours)
     if crowded_px == NO_MEMORY:
         raise MemoryError
     return (out, crowded_px) if crowded_px else (masks, 0)
@@ -234,91 +221,43 @@ cdef inline uint64_t taken_before(uint64_t* taken, uint32_t start, uint32_t end)
     return seen
 
 
-cdef inline bint all_set(const uint64_t* bits, uint32_t first, uint32_t last) noexcept nogil:
-    """Tell whether some bits of one word are all set; False for bits of several words."""
-    cdef uint64_t span = (~<uint64_t>0 << (first & 63)) & (~<uint64_t>0 >> (63 - (last & 63)))
-    return first >> 6 == last >> 6 and bits[first >> 6] & span == span
-
-
-cdef void take_all(Runs masks, Runs out, Bits bits) noexcept nogil:
+cdef void take_all(
+    Runs masks, Runs out, uint64_t* taken, uint64_t* twice, bint by_fours
+) noexcept nogil:
     """Write into ``out`` what each mask finds free, mask by mask."""
     cdef Py_ssize_t i, k, m = 0, first
-    cdef uint32_t start, end
     for i in range(masks.n):
         first = m
-        for k in range(masks.offsets[i], masks.offsets[i + 1], 2):
-            start, end = masks.bounds[k], masks.bounds[k + 1]
-            # Under many masks most runs find no word that is not covered twice already.
-            if start < end and not all_set(bits.done, start >> 6, (end - 1) >> 6):
-                m = take_run(bits, start, end, out.bounds, first, m)
+        if by_fours:
+            m = take_mask_by_fours(
+                taken, twice, &masks.bounds[masks.offsets[i]],
+                masks.offsets[i + 1] - masks.offsets[i], out.bounds, m,
+            )
+        else:
+            for k in range(masks.offsets[i], masks.offsets[i + 1], 2):
+                if masks.bounds[k] < masks.bounds[k + 1]:
+                    m = take_run(
+                        taken, twice, masks.bounds[k], masks.bounds[k + 1], out.bounds, first, m
+                    )
         out.offsets[i + 1] = m
         for k in range(first, m, 2):
             out.areas_px[i] += out.bounds[k + 1] - out.bounds[k]
 
 
 cdef inline Py_ssize_t take_run(
-    Bits bits, uint32_t start, uint32_t end, uint32_t* bounds, Py_ssize_t first, Py_ssize_t m
+    uint64_t* taken, uint64_t* twice, uint32_t start, uint32_t end, uint32_t* bounds,
+    Py_ssize_t first, Py_ssize_t m,
 ) noexcept nogil:
     """Take a run and write its pieces that were free; return the end of what is written."""
-    cdef uint32_t head_word = start >> 6, tail_word = (end - 1) >> 6, word
-    cdef uint64_t head = ~<uint64_t>0 << (start & 63)
-    cdef uint64_t tail = ~<uint64_t>0 >> (63 - ((end - 1) & 63))
-    if head_word == tail_word:
-        return take_word(bits, head_word, head & tail, bounds, first, m)
-    m = take_word(bits, head_word, head, bounds, first, m)
-    word = head_word + 1
-    while word < tail_word:
-        # Most words are taken whole already, or not at all.
-        if bits.taken[word] == FULL:
-            if bits.twice[word] != FULL:
-                bits.twice[word] = FULL
-                bits.done[word >> 6] |= <uint64_t>1 << (word & 63)
-            word += 1
-        elif bits.taken[word] == 0:
-            head_word = word
-            while word < tail_word and bits.taken[word] == 0:
-                bits.taken[word] = FULL
-                word += 1
-            m = put_run(bounds, first, m, head_word << 6, word << 6)
-        else:
-            m = take_word(bits, word, FULL, bounds, first, m)
-            word += 1
-    return take_word(bits, tail_word, tail, bounds, first, m)
-
-
-cdef inline void set_twice(Bits bits, uint32_t word, uint64_t own) noexcept nogil:
-    """Note that some bits of a word are covered by two masks."""
-    if own & ~bits.twice[word]:
-        bits.twice[word] |= own
-        if bits.twice[word] == FULL:
-            bits.done[word >> 6] |= <uint64_t>1 << (word & 63)
-
-
-cdef inline Py_ssize_t take_word(
-    Bits bits, uint32_t word, uint64_t own, uint32_t* bounds, Py_ssize_t first, Py_ssize_t m
-) noexcept nogil:
-    """Take some bits of a word; those that were taken before are covered twice."""
-    cdef uint64_t left = own & ~bits.taken[word]
-    cdef uint32_t at = word << 6
-    cdef int skip, length
-    set_twice(bits, word, own ^ left)
-    bits.taken[word] |= own
-    while left:
-        skip = lowest_bit(left)
-        # Up to the first 0 above the piece; adding its lowest bit carries through the piece.
-        length = lowest_bit(~(left >> skip)) if ~(left >> skip) else 64
-        m = put_run(bounds, first, m, at + skip, at + skip + length)
-        left &= left + (<uint64_t>1 << skip)
+    cdef uint32_t word, last = (end - 1) >> 6
+    cdef uint64_t own = FULL << (start & 63), left
+    for word in range(start >> 6, last + 1):
+        if word == last:
+            own &= FULL >> (63 - ((end - 1) & 63))
+        left = own & ~taken[word]
+        twice[word] |= own & taken[word]
+        taken[word] |= own
+        if left:
+            m = put_word(bounds, first, m, word << 6, left)
+        own = FULL
     return m
-
-
-cdef inline Py_ssize_t put_run(
-    uint32_t* bounds, Py_ssize_t first, Py_ssize_t m, uint32_t start, uint32_t end
-) noexcept nogil:
-    """Append a run to those of a mask from ``first`` on, or lengthen the last; return the end."""
-    if m > first and bounds[m - 1] == start:
-        m -= 2
-    else:
-        bounds[m] = start
-    bounds[m + 1] = end
-    return m + 2

@@ -126,10 +126,10 @@ def visible_of(masks, order):
 @example(masks=np.eye(3, dtype=bool).repeat(64, axis=1))
 @example(masks=np.array([[1] * 64 + [0] * 64, [0] * 63 + [1] * 65], bool))
 @example(masks=np.eye(130, 200, dtype=bool) | (np.arange(200) > 150))
-@pytest.mark.parametrize("by_events", [False, True])
-def test_visible(by_events, masks):
+@pytest.mark.parametrize("way", [None, *_cover.WAYS])
+def test_visible(way, masks):
     runs = runs_of(masks)
-    visible, crowded_px = _cover.visible(runs, by_events)
+    visible, crowded_px = _cover.visible(runs, way)
     expected = visible_of(masks, range(len(masks)))
     for idx, flat in enumerate(expected):
         assert visible.bounds_of(idx).tolist() == bounds_of(flat)
