@@ -5,6 +5,7 @@ from entity_api._codes import Codes
 
 class Records:
     n: int
+    end: int
     codes: Codes
     image_ids: NDArray[np.int64]
     category_ids: NDArray[np.int64]
@@ -15,5 +16,5 @@ class Records:
     sizes: NDArray[np.int64]
     places: NDArray[np.int64]
 
-def scan(data: bytes, start: int, stop: int, predictions: bool) -> Records | None: ...
+def scan(data: bytes, start: int, predictions: bool) -> Records | None: ...
 def index(data: bytes, start: int) -> tuple[Records, int, bool]: ...

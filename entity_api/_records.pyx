@@ -374,6 +374,7 @@ cdef class Records:
         iscrowd: (N,) uint8 of annotations.
         sizes: (N, 2) height and width that the masks state.
         places: (N, 2) where each segmentation starts and ends in the text.
+        end: Where the list ends in the text, of one that was read whole.
     """
 
     cdef readonly Codes codes
@@ -384,7 +385,7 @@ cdef class Records:
     cdef int64_t[:, ::1] _sizes, _places
     cdef Py_ssize_t room
     cdef bint predictions
-    cdef readonly Py_ssize_t n
+    cdef readonly Py_ssize_t n, end
 
     def __cinit__(self, bint predictions, Py_ssize_t room):
         self.predictions = predictions
@@ -440,24 +441,23 @@ cdef object resized(array, tuple shape, dtype):
     return array
 
 
-def scan(bytes data, Py_ssize_t start, Py_ssize_t stop, bint predictions):
+def scan(bytes data, Py_ssize_t start, bint predictions):
     """Read a JSON list of records.
 
     Args:
         data: The text of a file.
-        start: Where the list begins.
-        stop: Where it ends; nothing but white space is beside it.
+        start: Where the list begins, or white space before it.
         predictions: Whether a record must have a ``score``; else it may have an ``area`` and
             ``iscrowd``.
 
     Returns:
         `Records`, or None for text of another form.
     """
-    if not 0 <= start <= stop <= len(data):
+    if not 0 <= start <= len(data):
         raise ValueError("the list lies in the text")
     cdef Place text = <const uint8_t*><const char*>data
-    cdef Place p = after(text + start, text + stop, c'[')
-    cdef Place end = text + stop
+    cdef Place end = text + len(data)
+    cdef Place p = after(text + start, end, c'[')
     cdef Row row
     cdef Records found
     cdef int with_id = -1
@@ -466,7 +466,8 @@ def scan(bytes data, Py_ssize_t start, Py_ssize_t stop, bint predictions):
     found = Records(predictions, 256)
     found.codes.owners.append(data)
     if p[0] == c']':
-        return finished(found, 0) if blanks(p + 1, end) == end else None
+        found.end = p + 1 - text
+        return finished(found, 0)
     while True:
         p = record_end(p, end, predictions, &row)
         # All have an id, or none.
@@ -476,7 +477,8 @@ def scan(bytes data, Py_ssize_t start, Py_ssize_t stop, bint predictions):
         found.add(&row, text)
         p = blanks(p, end)
         if p < end and p[0] == c']':
-            return finished(found, with_id) if blanks(p + 1, end) == end else None
+            found.end = p + 1 - text
+            return finished(found, with_id)
         p = after(p, end, c',')
         if p == NULL:
             return None

@@ -36,7 +36,8 @@ class Annotated(msgspec.Struct):
 
 
 def scan(text, predictions=True):
-    return _records.scan(text, 0, len(text), predictions)
+    found = _records.scan(text, 0, predictions)
+    return None if found is None or text[found.end :].strip() else found
 
 
 def agrees(text, predictions):
@@ -187,10 +188,11 @@ def test_white_space(text):
 
 def test_the_list_may_be_a_part_of_the_text():
     text = b'{"annotations":' + b"[" + record() + b"]" + b',"images":[]}'
-    found = _records.scan(text, 15, 15 + 2 + len(record()), False)
-    assert (found.n, found.places.tolist()[0][0]) == (1, text.index(MASK))
+    found = _records.scan(text, 15, False)
+    assert (found.n, found.end) == (1, 15 + 2 + len(record()))
+    assert found.places.tolist()[0][0] == text.index(MASK)
     with pytest.raises(ValueError, match="lies in the text"):
-        _records.scan(text, 5, len(text) + 1, False)
+        _records.scan(text, len(text) + 1, False)
 
 
 RESULTS = (

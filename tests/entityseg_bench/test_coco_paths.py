@@ -155,3 +155,42 @@ def test_other_encodings_are_scanned_and_found_again_in_another_process(encoding
     plain = answer(read_results(file))
     file.write_text(json.dumps(RESULTS), encoding=encoding)
     assert answer(read_results(file)) == plain
+
+
+OWN = json.dumps(TRUTH["annotations"])
+OTHER = json.dumps(TRUTH["annotations"][1:])
+INFO = f'"info": {{"annotations": {OTHER}}}'
+REST = f'"images": {json.dumps(IMAGES)}, "categories": {json.dumps(TRUTH["categories"])}'
+# name: a text in which the first list of that name may be another's
+LISTS = {
+    "first": f'{{"annotations": {OWN}, {REST}}}',
+    "last, spread": f'{{{REST}, "annotations"\n:\t{OWN} }}\n',
+    "after a field of that name": f'{{{INFO}, "annotations": {OWN}, {REST}}}',
+    "before a field of that name": f'{{"annotations": {OWN}, {INFO}, {REST}}}',
+    "twice": f'{{"annotations": {OTHER}, {REST}, "annotations": {OWN}}}',
+    "in a text": f'{{"info": "\\"annotations\\": [", "annotations": {OWN}, {REST}}}',
+    "escaped": f'{{"annotations": {OTHER}, {REST}, "\\u0061nnotations": {OWN}}}',
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_annotations_are_those_of_the_file(name, tmp_path, monkeypatch):
+    file = tmp_path / "gt.json"
+    file.write_text(LISTS[name], encoding="utf-8")
+    found = answer(read_coco(file, whole=False))
+    assert found["image_idx"] == [1, 0, 1]
+    monkeypatch.setattr(coco_rows, "_records", Kernel(lambda *of: None))
+    assert answer(read_coco(file, whole=False)) == found
+
+
+@pytest.mark.parametrize("rest", [", 1}", "}}", '} "x"', "", ', "annotations": 3}'])
+def test_text_behind_annotations_is_read(rest, tmp_path, monkeypatch):
+    """The kernel reads no further than their list."""
+    file = tmp_path / "gt.json"
+    file.write_text(f'{{{REST}, "annotations": {OWN}{rest}', encoding="utf-8")
+    with pytest.raises(InputError) as scanned:
+        read_coco(file, whole=False)
+    monkeypatch.setattr(coco_rows, "_records", Kernel(lambda *of: None))
+    with pytest.raises(InputError) as decoded:
+        read_coco(file, whole=False)
+    assert str(scanned.value) == str(decoded.value)

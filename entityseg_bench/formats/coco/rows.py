@@ -5,6 +5,7 @@ run-length strings where they lie in the mapped file.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -51,6 +52,9 @@ NEAR = 1 << 16
 SCORED = (
     "its annotations have scores, as predictions have: GT comes first. The scores are not read."
 )
+# What JSON takes for white space, and where it allows some.
+BLANKS = b" \t\n\r"
+LIST_OF_ANNOTATIONS = re.compile(rb'"annotations"[ \t\n\r]*:[ \t\n\r]*\[')
 USUAL_HEAD = ("info", "licenses", "type")
 
 # Whole numbers that the columns hold: JSON knows larger ones.
@@ -199,8 +203,8 @@ def _decode_plain(path: Path, data: bytes, hints: Hints) -> Results:
 
 def _decode_strict_results(path: Path, data: bytes) -> Results:
     """Read COCO results: most by the kernel, others by a decoder, which says what is wrong."""
-    found = _records.scan(data, 0, len(data), True)
-    if found is not None:
+    found = _records.scan(data, 0, True)
+    if found is not None and not data[found.end :].strip(BLANKS):
         return Results(scanned(found, data, scores=found.scores), {})
     content = decode_json(path, data, RESULTS)
     rows, images = content, None
@@ -276,15 +280,26 @@ def _decode_strictly(path: Path, data: bytes, whole: bool) -> Content:
 
 
 def _scan_ground_truth(data: bytes) -> Content | None:
-    """Read a file whose annotations the kernel can read; None for another."""
+    """Read a file whose annotations the kernel can read; None for another.
+
+    The annotations are read first and the rest without them: a decoder that has to find their end
+    reads all of them once more.
+    """
+    listed = LIST_OF_ANNOTATIONS.search(data)
+    if listed is None:
+        return None
+    start = listed.end() - 1
+    found = _records.scan(data, start, False)
+    if found is None:
+        return None
+    rest = b"".join([data[:start], b"[]", data[found.end :]])
     try:
         with collector_paused():
-            head = HEAD.decode(data)
+            head = HEAD.decode(rest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    start = address_of(head.annotations) - address_of(data)
-    found = _records.scan(data, start, start + len(memoryview(head.annotations)), False)
-    if found is None:
+    if address_of(head.annotations) - address_of(rest) != start:
+        # They lie elsewhere: within another value, or the name stands twice.
         return None
     columns = scanned(found, data, areas=found.areas, iscrowd=found.iscrowd.astype(bool))
     return _content(head, columns)
