@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from entity_api import Detections, EvalResult, GroundTruth, _cover
 from entity_api.counts import Codes, pack
-from entity_api.groups import as_idx
-from entityseg_bench.errors.kinds import LEAST_IOU, MERGED, NONE, Image, Judged
+from entity_api.groups import Groups, as_idx
+from entityseg_bench.errors.kinds import MERGED, Judged
+from entityseg_bench.errors.measures import LEAST_IOU, Image, Measures
 from entityseg_bench.resampling.weighted import matches_of
 
 __all__ = ["SortedErrors", "sort_errors"]
@@ -47,48 +48,6 @@ class SortedErrors:
     area: Ints
     entity_iou: Floats
 
-    @classmethod
-    def unsorted(cls, n_thrs: int, n: int, n_gt: int) -> "SortedErrors":
-        """Return columns in which no image has been entered."""
-        return cls(
-            kind=np.full((n_thrs, n), NONE, np.int8),
-            target=np.full((n_thrs, n), -1, np.int32),
-            entity_kind=np.full((n_thrs, n_gt), NONE, np.int8),
-            covered=np.zeros((0, 2), np.int64),
-            best=np.full(n, -1, np.int32),
-            iou=np.zeros(n),
-            area=np.zeros(n, np.int64),
-            entity_iou=np.zeros(n_gt),
-        )
-
-    def enter(self, judged: Judged, at: slice, gt_rows: Ints, dt_gt: NDArray[np.int32]) -> Ints:
-        """Enter all but ``covered`` of an image.
-
-        Args:
-            judged: The image's n predictions and g entities.
-            at: Its columns.
-            gt_rows: (g,) records of its entities, rising.
-            dt_gt: (T, n) records that its predictions were matched with, negative for none.
-
-        Returns:
-            The image's part of ``covered``.
-        """
-        found = np.zeros((len(dt_gt), len(gt_rows)), bool)
-        t, d = np.nonzero(dt_gt >= 0)
-        found[t, np.searchsorted(gt_rows, dt_gt[t, d])] = True
-        # Position -1, no entity, stands for the record -1 that is appended.
-        records = np.append(gt_rows, -1)
-        kind, target, entity_kind = judged.kinds(found)
-        self.kind[:, at], self.entity_kind[:, gt_rows] = kind, entity_kind
-        self.target[:, at] = records[target]
-        near = judged.best_iou >= LEAST_IOU
-        self.best[at] = records[np.where(near, judged.best, -1)]
-        self.iou[at], self.area[at] = judged.best_iou, judged.dt_area
-        self.entity_iou[gt_rows] = judged.iou.max(axis=0, initial=0)
-        merged = (kind == MERGED).any(axis=0)
-        d, g = np.nonzero(judged.covers & merged[:, None])
-        return np.stack([at.start + d, gt_rows[g]], axis=1)
-
 
 def sort_errors(
     gt: GroundTruth,
@@ -111,19 +70,45 @@ def sort_errors(
     """
     refuse(result)
     removed = overlaps_removed and result.disjoint is not None
-    matches = matches_of(result, "e" if removed else "")
-    groups = matches.groups
-    out = SortedErrors.unsorted(len(result.params.iou_thrs), len(groups.records), len(gt.image_idx))
-    covered = [out.covered]
-    masks = _Masks(gt, dt, result, removed)
-    for done, image_idx in enumerate(groups.images.tolist(), start=1):
-        at, gt_rows = groups.columns(image_idx, 0), groups.gt_of(image_idx)
-        image = masks.of(image_idx, groups.records[at])
-        judged = Judged.of(image, result.params.iou_thrs, matches.outcome[0, :, at])
-        covered.append(out.enter(judged, at, gt_rows, matches.dt_gt[0, :, at]))
+    matches, thrs = matches_of(result, "e" if removed else ""), result.params.iou_thrs
+    masks = _Masks(gt, dt, result, matches.groups, removed)
+    measures = Measures(len(masks.groups.records), len(gt.image_idx), min(thrs))
+    outcome, dt_gt = matches.outcome[0], matches.dt_gt[0]
+    wrong = (outcome == 0).any(axis=0)
+    asked, images = np.zeros(len(gt.image_idx), bool), masks.groups.images
+    for done, image_idx in enumerate(images.tolist(), start=1):
+        at, gt_rows = masks.groups.columns(image_idx, 0), masks.groups.gt_of(image_idx)
+        measures.enter(masks.of(image_idx), at, gt_rows, wrong[at])
+        asked[gt_rows] = ~gt.iscrowd[gt_rows]
         if progress:
-            progress(done, len(groups.images))
-    return dataclasses.replace(out, covered=np.concatenate(covered))
+            progress(done, len(images))
+    found = np.zeros((len(thrs), len(asked)), bool)
+    t, column = np.nonzero(dt_gt >= 0)
+    found[t, dt_gt[t, column]] = True
+    judged = Judged(measures, thrs, outcome, found, asked, masks.union_iou)
+    return _sorted(measures, *judged.kinds())
+
+
+def _sorted(
+    measures: Measures,
+    kind: NDArray[np.int8],
+    target: NDArray[np.int32],
+    entity_kind: NDArray[np.int8],
+) -> SortedErrors:
+    """Put the columns of sorted errors together."""
+    pairs = measures.pairs()
+    merged = pairs.where(pairs.covers & (kind == MERGED).any(axis=0)[pairs.column])
+    best = np.where(measures.iou >= LEAST_IOU, measures.best, -1)
+    return SortedErrors(
+        kind=kind,
+        target=target,
+        entity_kind=entity_kind,
+        covered=np.stack([merged.column, merged.entity], axis=1),
+        best=best.astype(np.int32),
+        iou=measures.iou,
+        area=measures.area,
+        entity_iou=measures.entity_iou,
+    )
 
 
 class _Masks:
@@ -133,20 +118,26 @@ class _Masks:
         gt: What was scored.
         dt: Likewise.
         result: Of the two.
+        groups: Of the masks that are judged.
         removed: Whether the masks of AP^e are judged.
     """
 
-    def __init__(self, gt: GroundTruth, dt: Detections, result: EvalResult, removed: bool) -> None:
-        self.gt, self.dt, self.result, self.removed = gt, dt, result, removed
+    def __init__(
+        self, gt: GroundTruth, dt: Detections, result: EvalResult, groups: Groups, removed: bool
+    ) -> None:
+        self.gt, self.dt, self.result, self.groups, self.removed = gt, dt, result, groups, removed
         self.gt_codes, self.dt_codes = (
             side.counts if isinstance(side.counts, Codes) else Codes(side.counts)
             for side in (gt, dt)
         )
+        # The last image is asked for several times in a row.
+        self.last: tuple[int, Image] | None = None
 
-    def of(self, image_idx: int, records: Ints) -> Image:
-        """Decode an image's masks; ``records`` are its (N,) predictions that count."""
+    def of(self, image_idx: int) -> Image:
+        """Decode an image's masks."""
+        records = self.groups.records[self.groups.columns(image_idx, 0)]
         height, width = self.gt.sizes[image_idx].tolist()
-        gt_rows, size = self.result.groups.gt_of(image_idx), (height, width)
+        gt_rows, size = self.groups.gt_of(image_idx), (height, width)
         overlap = self.result.overlap
         overlaps = overlap is None or bool(overlap.pixels[image_idx])
         # Also masks that are hidden, or below the ranks that count, hide others.
@@ -163,6 +154,14 @@ class _Masks:
             crowd=self.gt.iscrowd[gt_rows],
             disjoint=self.removed or not overlaps,
         )
+
+    def union_iou(self, columns: Ints, entity: int) -> float:
+        """Return the IoU of the union of some columns with an entity of their image."""
+        image_idx = int(self.gt.image_idx[entity])
+        if self.last is None or self.last[0] != image_idx:
+            self.last = image_idx, self.of(image_idx)
+        at, gt_rows = self.groups.columns(image_idx, 0), self.groups.gt_of(image_idx)
+        return self.last[1].union_iou(columns - at.start, int(np.searchsorted(gt_rows, entity)))
 
 
 def refuse(result: EvalResult) -> None:
