@@ -75,17 +75,21 @@ cdef int64_t cut(Runs masks, Py_ssize_t i, int64_t height, Columns* out) noexcep
     """
     cdef const uint32_t* bounds = masks.bounds
     cdef Py_ssize_t k = masks.offsets[i], last = masks.offsets[i + 1], m = 0
-    cdef int64_t start = 0, end = 0, x, x0 = -1, top, stop
+    cdef int64_t start = 0, end = 0, x = 0, x0 = -1, top = 0, stop
     out.n = 0
     while True:
         k = next_run(bounds, k, last, &start, &end)
         if k < 0:
             break
-        x = start // height
+        # Most masks have a run in the next column.
+        if start - top >= height:
+            x, top = x + 1, top + height
+            if start - top >= height:
+                x = start // height
+                top = x * height
         if x0 < 0:
             x0 = x
         while start < end:
-            top = x * height
             stop = min(end, top + height)
             if (x - x0 >= out.room_columns or m + 2 > out.room_rows) and not make_room(
                 out, 2 * (x - x0) + 64, m + 2
@@ -98,7 +102,8 @@ cdef int64_t cut(Runs masks, Py_ssize_t i, int64_t height, Columns* out) noexcep
             out.rows[m + 1] = stop - top
             m += 2
             start = stop
-            x += 1
+            if start < end:
+                x, top = x + 1, top + height
     if out.n:
         out.starts[out.n] = m
     return x0
@@ -127,28 +132,28 @@ cdef bint intersect(const Columns* columns, Py_ssize_t step, Columns* out) noexc
     cdef const int64_t* rows = columns.rows
     cdef const Py_ssize_t* starts = columns.starts
     cdef int64_t low, high
-    if not make_room(out, columns.n - step, 0):
+    cdef int64_t* out_rows
+    cdef Py_ssize_t* out_starts
+    # Each run of two columns ends one of what they share at most.
+    if not make_room(out, columns.n - step, 2 * starts[columns.n]):
         return False
     out.n = columns.n - step
+    out_rows, out_starts = out.rows, out.starts
     for x in range(out.n):
-        out.starts[x] = m
+        out_starts[x] = m
         i, i_last = starts[x], starts[x + 1]
         j, j_last = starts[x + step], starts[x + step + 1]
-        if m + i_last - i + j_last - j > out.room_rows and not make_room(
-            out, out.n, m + i_last - i + j_last - j
-        ):
-            return False
         while i < i_last and j < j_last:
             low, high = max(rows[i], rows[j]), min(rows[i + 1], rows[j + 1])
             if low < high:
-                out.rows[m] = low
-                out.rows[m + 1] = high
+                out_rows[m] = low
+                out_rows[m + 1] = high
                 m += 2
             if rows[i + 1] < rows[j + 1]:
                 i += 2
             else:
                 j += 2
-    out.starts[out.n] = m
+    out_starts[out.n] = m
     return True
 
 

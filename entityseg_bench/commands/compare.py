@@ -129,7 +129,7 @@ def from_files(args: argparse.Namespace) -> "Iterator[Scoring]":
     from entity_api import EvalParams
     from entityseg_bench.score import evaluate_files
 
-    params = EvalParams(threads=args.threads, keep_matches=bool(args.figures))
+    params = EvalParams(threads=args.threads, keep_matches=bool(args.figures), count_pairs=False)
     for path in args.preds:
         progress = None if args.quiet else late_bar()
         scoring = evaluate_files(args.gt, path, params, progress, inputs=inputs_of(args))
@@ -169,7 +169,7 @@ def of_shards(args: argparse.Namespace, path: str) -> "SavedScoring":
         args.gt,
         path,
         engine_of(args.engine),
-        EvalParams(threads=args.threads),
+        EvalParams(threads=args.threads, count_pairs=False),
         inputs_of(args),
         progress=progress,
         errors=bool(args.figures),

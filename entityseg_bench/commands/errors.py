@@ -64,7 +64,12 @@ def run(args: argparse.Namespace) -> int:
     check_state_writable(args.save_state, inputs=[args.gt, args.pred])
     try:
         scores = tuple(float(s) for s in args.scores.split(",")) if args.scores else SCORES
-        params = EvalParams(remove_overlaps=not args.as_submitted, threads=args.threads)
+        params = EvalParams(
+            remove_overlaps=not args.as_submitted,
+            # A state says of its scoring what `evaluate` would.
+            count_pairs=bool(args.save_state),
+            threads=args.threads,
+        )
     except ValueError as error:
         raise InputError("arguments", "", f"{error}.") from None
     if args.pred is None or args.engine:
