@@ -11,7 +11,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 KERNELS = [
-    "_codes", "_decode", "_rle", "_events", "_near", "_sweep", "_cover", "_match", "_images",
+    "_codes", "_decode", "_rle", "_events", "_pairs", "_near", "_sweep", "_cover", "_match", "_images",
     "_records", "_resample", "_borders",
 ]  # fmt: skip
 MODULES = [

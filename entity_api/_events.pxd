@@ -1,8 +1,7 @@
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from entity_api._rle cimport Runs
 
 
 cdef uint64_t* new_keys(Py_ssize_t n) except NULL
 cdef uint64_t* sorted_events(Runs masks, uint64_t* keys) noexcept nogil
-cdef int64_t pairs_of(Runs masks) noexcept nogil

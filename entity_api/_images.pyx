@@ -9,9 +9,9 @@ from libc.stdlib cimport free, malloc, qsort
 
 from entity_api._codes cimport Codes
 from entity_api._cover cimport Cover
-from entity_api._events cimport pairs_of
 from entity_api._match cimport Image, Target
 from entity_api._near cimport Near
+from entity_api._pairs cimport pairs_of
 from entity_api._rle cimport ALL_FINE, MAX_PIXELS, NO_MEMORY, Runs
 
 # What `Images.match_one` comes to for masks that cannot be read.

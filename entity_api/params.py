@@ -48,8 +48,8 @@ class EvalParams:
         overlap_rule: Which of the detections that cover a pixel keeps it: that of the highest score
             (the benchmark's rule), the smallest, the largest, or the first of the file. Ties go to
             the higher score, then to the earlier one.
-        count_pairs: Count the pairs of detections that overlap, and not only the pixels. This takes
-            longer than everything else together.
+        count_pairs: Count the pairs of detections that overlap, and not only the pixels. Where many
+            do, this takes a fifth of the time.
         iou_type: "segm" for masks, "bbox" for boxes, or "boundary" for masks and their boundaries
             (Boundary AP uses the smaller of mask IoU and boundary IoU; Cheng et al., "Boundary
             IoU", CVPR 2021).

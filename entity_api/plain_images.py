@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api import _events, _match, _near, _rle, _sweep
+from entity_api import _match, _near, _pairs, _rle, _sweep
 from entity_api.borders import boundary_iou_of_runs
 from entity_api.boxes import iou_of_boxes
 from entity_api.columns import RecordError, Side
@@ -114,7 +114,7 @@ class PlainImages:
         if not crowded_px:
             return
         hidden = (left_px == 0) & (dt_area > 0)
-        pairs = _events.count_pairs(dt_runs) if self.params.count_pairs else -1
+        pairs = _pairs.count_pairs(dt_runs) if self.params.count_pairs else -1
         overlap[:] = crowded_px, left_px.sum(), pairs, np.count_nonzero(hidden)
         self.visible.hidden[dt_rows[hidden]] = True
         columns = np.where(hidden, -1, self.visible.columns[dt_rows])

@@ -8,9 +8,9 @@ from flat_masks import SETTINGS, bounds_of, flat_masks, runs_of, write_counts
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from entity_api import _cover, _events, _match, _near, _rle, _sweep
+from entity_api import _cover, _match, _near, _pairs, _rle, _sweep
 
-# --- _sweep, _near, _events, _cover ---------------------------------------------------------------
+# --- _sweep, _near, _pairs, _cover ----------------------------------------------------------------
 
 
 @st.composite
@@ -140,11 +140,23 @@ def test_visible(way, masks):
 
 
 @SETTINGS
-@given(flat_masks(most=10))
+@given(st.one_of(flat_masks(most=10), flat_masks(most=40, pixels=360)))
 @example(np.eye(130, 200, dtype=bool) | (np.arange(200) > 150))
+@example(np.tile(np.arange(360) % 90 < 30, (2, 1)) ^ np.array([[True], [False]]))
 def test_count_pairs(masks):
     expected = np.count_nonzero(np.triu(common_pixels(masks, masks), 1))
-    assert _events.count_pairs(runs_of(masks)) == expected
+    assert _pairs.count_pairs(runs_of(masks), by_events=True) == expected
+    for height in (0, 1, 6, 20, masks.shape[1]):
+        assert _pairs.count_pairs(runs_of(masks, height)) == expected
+
+
+def test_pairs_of_masks_that_interlock():
+    """So many steps that all ends are sorted instead."""
+    comb = np.arange(4000) % 64
+    masks = comb == np.arange(64)[:, None]
+    assert _pairs.count_pairs(runs_of(masks)) == 0
+    masks[3] |= comb == 9
+    assert _pairs.count_pairs(runs_of(masks)) == 1
 
 
 @SETTINGS
@@ -164,13 +176,13 @@ def test_overlap_of_codes_with_empty_runs(first, second):
     assert _sweep.Spans(runs).intersections(runs).tolist() == expected.tolist()
     visible, crowded_px = _cover.visible(runs)
     assert crowded_px == expected[0, 1]
-    assert _events.count_pairs(runs) == (expected[0, 1] > 0)
+    assert _pairs.count_pairs(runs) == (expected[0, 1] > 0)
     assert visible.areas().tolist() == [flats[0].sum(), (flats[1] & ~flats[0]).sum()]
 
 
 def test_pairs_are_not_counted_beyond_their_table():
     runs = _rle.Runs([b"01"] * 16385, 1)
-    assert _events.count_pairs(runs) == -1
+    assert _pairs.count_pairs(runs) == -1
     visible, crowded_px = _cover.visible(runs)
     assert (visible.areas().sum(), crowded_px) == (1, 1)
 

@@ -1,3 +1,0 @@
-from entity_api._rle import Runs
-
-def count_pairs(masks: Runs) -> int: ...

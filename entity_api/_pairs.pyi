@@ -1,0 +1,3 @@
+from entity_api._rle import Runs
+
+def count_pairs(masks: Runs, by_events: bool = False) -> int: ...
