@@ -11,8 +11,8 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 KERNELS = [
-    "_codes", "_decode", "_rle", "_events", "_pairs", "_near", "_sweep", "_cover", "_match", "_images",
-    "_records", "_resample", "_borders",
+    "_codes", "_decode", "_rle", "_events", "_pairs", "_near", "_sweep", "_cover", "_match",
+    "_images", "_records", "_resample", "_borders",
 ]  # fmt: skip
 MODULES = [
     *(f"entity_api.{name}" for name in KERNELS),
