@@ -77,8 +77,8 @@ cdef int64_t pairs_by_parts(Runs masks) noexcept nogil:
     cdef Parted* parted = <Parted*>malloc((masks.n + 1) * sizeof(Parted))
     cdef Part* parts = NULL
     # As many columns as hold so many runs of a mask, were they all over the image.
-    strip_px = RUNS_A_PART * <uint64_t>masks.n * (masks.pixels // height) // max(n_runs, <uint64_t>1)
-    strip_px = height * max(strip_px, <uint64_t>1)
+    strip_px = RUNS_A_PART * <uint64_t>masks.n * (masks.pixels // height)
+    strip_px = height * max(strip_px // max(n_runs, <uint64_t>1), <uint64_t>1)
     if parted == NULL:
         return NO_MEMORY
     for i in range(masks.n):

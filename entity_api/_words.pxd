@@ -40,7 +40,7 @@ cdef extern from *:
     ) {
         while (left) {
             const int skip = lowest_bit(left);
-            /* Up to the first 0 above the piece; adding its lowest bit carries through the piece. */
+            /* Up to the first 0 above the piece; adding its lowest bit carries through it. */
             const uint64_t above = ~(left >> skip);
             const int length = above ? lowest_bit(above) : 64;
             m = put_run(bounds, first, m, at + skip, at + skip + length);

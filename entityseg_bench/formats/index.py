@@ -18,7 +18,7 @@ from entityseg_bench.check import (
     stop,
 )
 from entityseg_bench.formats.coco import annotation_row, category_row, image_row
-from entityseg_bench.formats.coco.rows import Whole
+from entityseg_bench.formats.coco.row_types import Whole
 from entityseg_bench.formats.coco.tables import to_category, to_image
 from entityseg_bench.formats.json_files import read_records
 from entityseg_bench.formats.matching import match_ids, match_names

@@ -9,7 +9,8 @@ import pytest
 from entity_api import Detections, GroundTruth, evaluate, rle
 from entityseg_bench.formats.coco import read_coco, read_results
 from entityseg_bench.formats.coco.faults import bad_records
-from entityseg_bench.formats.coco.rows import TRUTH_ROWS, ResultRow
+from entityseg_bench.formats.coco.row_types import ResultRow
+from entityseg_bench.formats.coco.rows import TRUTH_ROWS
 from entityseg_bench.io import InputError
 
 POLYGON = [[0.5, 0.5, 3.5, 0.5, 3.0, 3.25]]

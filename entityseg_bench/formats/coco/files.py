@@ -14,9 +14,8 @@ from entityseg_bench import categories as category_tables
 from entityseg_bench.categories import Task
 from entityseg_bench.check import Report, stop
 from entityseg_bench.formats.coco.masks import JsonMasks
+from entityseg_bench.formats.coco.row_types import Content, Results
 from entityseg_bench.formats.coco.rows import (
-    Content,
-    Results,
     decode_ground_truth,
     decode_results,
     results_of,

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from entityseg_bench.check import Report, reported
-from entityseg_bench.formats.coco.rows import Whole
+from entityseg_bench.formats.coco.row_types import Whole
 from entityseg_bench.formats.index import converted, placed
 from entityseg_bench.formats.tolerant.fields import (
     FUSED,
