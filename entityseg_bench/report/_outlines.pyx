@@ -8,7 +8,7 @@ column, as runs do, within a margin of one cell that is nobody's.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport abs as size_of_int
 from libc.stdlib cimport free, realloc
-from libc.string cimport memset
+from libc.string cimport memchr, memset
 
 from entity_api._rle cimport Runs
 
@@ -263,24 +263,27 @@ cdef void find_starts(
         after: (cells,) written: the next start in a row, 0 behind the last.
         ends: (stride, 2) zero before; first and last start in each row.
     """
-    cdef Py_ssize_t x, y
-    cdef int32_t at, own, above
-    for x in range(1, n_columns + 1):
-        own = -1
-        for y in range(1, stride - 1):
-            above, own = own, cells[x * stride + y]
-            if own == above or own < 0:
-                continue
-            at = <int32_t>(x * stride + y)
-            if cells[at - stride] == own and cells[at - stride - 1] != own:
-                continue
-            starts[at] = 1
-            after[at] = 0
-            if ends[2 * y]:
-                after[ends[2 * y + 1]] = at
-            else:
-                ends[2 * y] = at
-            ends[2 * y + 1] = at
+    cdef Py_ssize_t k, n = (n_columns + 1) * stride
+    cdef int32_t own, at, y
+    cdef const uint8_t* found
+    for k in range(stride + 1, n):
+        own = cells[k]
+        starts[k] = (own >= 0) & (own != cells[k - 1]) & (
+            (own != cells[k - stride]) | (own == cells[k - stride - 1])
+        )
+    at = 0
+    while True:
+        found = <const uint8_t*>memchr(starts + at + 1, 1, n - at - 1)
+        if found == NULL:
+            return
+        at = <int32_t>(found - starts)
+        y = at % stride
+        after[at] = 0
+        if ends[2 * y]:
+            after[ends[2 * y + 1]] = at
+        else:
+            ends[2 * y] = at
+        ends[2 * y + 1] = at
 
 
 def trace(
