@@ -1,9 +1,11 @@
 """Fill a template of this folder; the same values give the same bytes."""
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import jinja2
     from markupsafe import Markup
 
 __all__ = ["raise_marks", "render_page"]
@@ -19,6 +21,12 @@ def render_page(template: str, **values: Any) -> str:
         values: What it shows. Text is escaped; what a template marks as safe, such as a chart, must
             have been escaped by whoever made it.
     """
+    return _templates().get_template(template).render(**values)
+
+
+@functools.cache
+def _templates() -> "jinja2.Environment":
+    """Set up the templates, each of which is compiled once for all pages."""
     import jinja2
 
     pages = jinja2.Environment(
@@ -32,7 +40,7 @@ def render_page(template: str, **values: Any) -> str:
     pages.filters["marks"] = raise_marks
     pages.filters["breaks"] = breaks
     pages.globals["file"] = read_part
-    return pages.get_template(template).render(**values)
+    return pages
 
 
 def raise_marks(text: object) -> "Markup":

@@ -1,13 +1,14 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Kernels of small outlines: masks on a coarse grid, traced and straightened.
 
-Their readable definition is `entityseg_bench.report.plain_outlines`.
+Their readable definition is `entityseg_bench.report.plain_outlines`. A grid lies here column by
+column, as runs do, within a margin of one cell that is nobody's.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport abs as size_of_int
 from libc.stdlib cimport free, realloc
-from libc.string cimport memset
+from libc.string cimport memchr, memset
 
 from entity_api._rle cimport Runs
 
@@ -17,41 +18,26 @@ import numpy as np
 LONGEST_SIDE = 20_000
 
 
-def sample(
-    Runs masks, const int64_t[::1] order, int64_t height, int64_t[::1] column_of,
-    int64_t[::1] row_from, int32_t[:, ::1] owner,
-):
-    """Lay masks over each other, later over earlier, on a grid whose cells are single pixels.
-
-    Args:
-        masks: Of an image of that height.
-        order: (N,) positions of the masks, the lowest first.
-        height: In pixels.
-        column_of: (width,) grid column of each column of pixels, -1 of those between.
-        row_from: (height + 1,) of each row of pixels the first grid row that is not above it.
-        owner: (grid width, grid height) written: position in ``masks`` where one is.
-    """
-    cdef Py_ssize_t i, k, m
-    cdef int64_t start, end, x, y, top, bottom
-    cdef int32_t* cells
-    if order.shape[0] and not 0 <= np.min(order) <= np.max(order) < masks.n:
-        raise IndexError("there is no such mask")
-    if height * column_of.shape[0] != <int64_t>masks.pixels:
-        raise ValueError("the grid is of an image of another size")
-    with nogil:
-        for i in range(order.shape[0]):
-            m = order[i]
-            for k in range(masks.offsets[m], masks.offsets[m + 1], 2):
-                start, end = masks.bounds[k], masks.bounds[k + 1]
-                while start < end:
-                    x = start // height
-                    top, bottom = start - x * height, min(end - x * height, height)
-                    start = (x + 1) * height
-                    if column_of[x] < 0:
-                        continue
-                    cells = &owner[column_of[x], 0]
-                    for y in range(row_from[top], row_from[bottom]):
-                        cells[y] = <int32_t>m
+cdef void sample(
+    Runs masks, Py_ssize_t m, uint32_t height, const int32_t* column_of, const int32_t* row_from,
+    int32_t* cells, Py_ssize_t stride
+) noexcept nogil:
+    """Lay a mask over what is there, on a grid whose cells are single pixels."""
+    cdef Py_ssize_t k, y
+    cdef uint32_t start, end, x, top, bottom
+    cdef int32_t* column
+    for k in range(masks.offsets[m], masks.offsets[m + 1], 2):
+        start, end = masks.bounds[k], masks.bounds[k + 1]
+        while start < end:
+            x = start // height
+            top = start - x * height
+            bottom = min(end - start, height - top) + top
+            start += bottom - top
+            if column_of[x] < 0:
+                continue
+            column = cells + (column_of[x] + 1) * stride + 1
+            for y in range(row_from[top], row_from[bottom]):
+                column[y] = <int32_t>m
 
 
 # A corner of an outline.
@@ -97,42 +83,42 @@ cdef bint make_room(Work* work, Py_ssize_t n) noexcept nogil:
 
 
 cdef Py_ssize_t follow(
-    const int32_t* cells, uint8_t* done, Py_ssize_t row, Py_ssize_t first, Work* work
+    const int32_t* cells, uint8_t* starts, Py_ssize_t stride, Py_ssize_t first, Work* work
 ) noexcept nogil:
     """Gather the corners of the outline through the upper edge of a cell.
 
     Args:
-        cells: Owners, with a margin of one cell that is nobody's.
-        done: Cells whose upper edge has been followed.
-        row: Length of a row of cells.
-        first: The cell.
+        cells: Owners.
+        starts: Where upper edges begin that no outline has gone through; taken out.
+        stride: Length of a column of cells.
+        first: The cell, at which its upper edge begins.
         work: Its points are written.
 
     Returns:
         How many corners there are; -1 without memory.
     """
     # Right along the top, down the right side, left along the bottom, up the left side.
-    cdef Py_ssize_t[4] steps = [1, row, -1, -row]
-    cdef int32_t[4] below = [0, 0, 1, 1]
-    cdef int32_t[4] right = [0, 1, 1, 0]
+    cdef Py_ssize_t[4] steps = [stride, 1, -stride, -1]
+    cdef int32_t[4] down = [0, 1, 0, -1]
+    cdef int32_t[4] right = [1, 0, -1, 0]
     cdef Py_ssize_t at = first, ahead, n = 0
     cdef int direction = 0, outward, turned = -1
     cdef int32_t own = cells[first]
+    # Without the margin.
+    cdef Point corner = Point(<int32_t>(first % stride) - 1, <int32_t>(first // stride) - 1)
     while True:
-        if direction == 0:
-            if done[at]:
-                return n
-            done[at] = 1
         if direction != turned:
             turned = direction
+            if direction == 0:
+                if not starts[at]:
+                    return n
+                starts[at] = 0
             if n + 2 > work.room and not make_room(work, n + 2):
                 return -1
-            # Without the margin.
-            work.points[n] = Point(
-                <int32_t>(at // row) - 1 + below[direction],
-                <int32_t>(at % row) - 1 + right[direction],
-            )
+            work.points[n] = corner
             n += 1
+        corner.y += down[direction]
+        corner.x += right[direction]
         ahead = at + steps[direction]
         if cells[ahead] != own:
             # Where only corners touch, the outline turns too, so that each part stays apart.
@@ -263,39 +249,94 @@ cdef Py_ssize_t write_path(Work* work, Py_ssize_t n) noexcept nogil:
     return text + 1 - work.text
 
 
-def trace(const int32_t[:, ::1] owner, Py_ssize_t n, double tolerance):
-    """Trace outlines as `plain_outlines.trace` does."""
-    cdef Py_ssize_t height = owner.shape[0], width = owner.shape[1], row = width + 2, k, at, length
+cdef void find_starts(
+    const int32_t* cells, Py_ssize_t n_columns, Py_ssize_t stride, uint8_t* starts,
+    int32_t* after, int32_t* ends
+) noexcept nogil:
+    """Mark where upper edges begin, and chain them row by row from left to right.
+
+    Args:
+        cells: Owners.
+        n_columns: Of the grid.
+        stride: Length of a column of cells.
+        starts: (cells,) zero before; written.
+        after: (cells,) written: the next start in a row, 0 behind the last.
+        ends: (stride, 2) zero before; first and last start in each row.
+    """
+    cdef Py_ssize_t k, n = (n_columns + 1) * stride
+    cdef int32_t own, at, y
+    cdef const uint8_t* found
+    for k in range(stride + 1, n):
+        own = cells[k]
+        starts[k] = (own >= 0) & (own != cells[k - 1]) & (
+            (own != cells[k - stride]) | (own == cells[k - stride - 1])
+        )
+    at = 0
+    while True:
+        found = <const uint8_t*>memchr(starts + at + 1, 1, n - at - 1)
+        if found == NULL:
+            return
+        at = <int32_t>(found - starts)
+        y = at % stride
+        after[at] = 0
+        if ends[2 * y]:
+            after[ends[2 * y + 1]] = at
+        else:
+            ends[2 * y] = at
+        ends[2 * y + 1] = at
+
+
+def trace(
+    Runs masks, const int64_t[::1] order, Py_ssize_t height, const int32_t[::1] column_of,
+    const int32_t[::1] row_from, Py_ssize_t n_columns, double tolerance,
+):
+    """Trace the outlines of masks as `plain_outlines` does: `sample`, then `trace`.
+
+    Args:
+        masks: Of an image of that height.
+        order: (N,) positions of the masks, the lowest first.
+        height: In pixels.
+        column_of: (width,) grid column of each column of pixels, -1 of those between.
+        row_from: (height + 1,) of each row of pixels the first grid row that is not above it.
+        n_columns: Of the grid.
+        tolerance: How far, in cells, an outline may be straightened.
+
+    Returns:
+        Path data of each mask.
+    """
+    cdef Py_ssize_t n_rows = row_from[height], stride = n_rows + 2, i, y, length
+    cdef int32_t at
     cdef double limit = tolerance * tolerance
     cdef Work work = Work(NULL, NULL, NULL, 0, NULL)
-    if max(height, width) > LONGEST_SIDE:
-        raise ValueError(f"a grid of {height} x {width} cells is too fine to trace")
-    if height and width and not -1 <= np.min(owner) <= np.max(owner) < n:
-        raise IndexError("a cell belongs to no mask")
-    wide = np.full((height + 2, row), -1, np.int32)
-    wide[1:-1, 1:-1] = owner
-    followed = np.zeros((height + 2) * row, np.uint8)
-    # Every outline has an upper edge.
-    lower = wide[1:]
-    edges = np.flatnonzero((lower != wide[: height + 1]) & (lower >= 0)).astype(np.int64)
-    cdef const int64_t[::1] edges_view = edges
-    cdef const int32_t[:, ::1] wide_view = wide
-    cdef uint8_t[::1] done_view = followed
-    cdef const int32_t* cells = &wide_view[0, 0]
-    cdef uint8_t* done = &done_view[0]
-    paths = [[] for _ in range(n)]
+    if height * column_of.shape[0] != <int64_t>masks.pixels:
+        raise ValueError("the grid is of an image of another size")
+    if max(n_rows, n_columns) > LONGEST_SIDE:
+        raise ValueError(f"a grid of {n_rows} x {n_columns} cells is too fine to trace")
+    for i in range(order.shape[0]):
+        if not 0 <= order[i] < masks.n:
+            raise IndexError("there is no such mask")
+    cdef int32_t[::1] cells = np.full((n_columns + 2) * stride, -1, np.int32)
+    cdef int32_t[::1] after = np.empty_like(cells)
+    cdef int32_t[::1] ends = np.zeros(2 * stride, np.int32)
+    cdef uint8_t[::1] starts = np.zeros(len(cells), np.uint8)
+    with nogil:
+        for i in range(order.shape[0]):
+            sample(masks, order[i], height, &column_of[0], &row_from[0], &cells[0], stride)
+        find_starts(&cells[0], n_columns, stride, &starts[0], &after[0], &ends[0])
+    paths = [[] for _ in range(masks.n)]
     try:
-        for k in range(edges_view.shape[0]):
-            at = edges_view[k] + row
-            if done[at]:
-                continue
-            with nogil:
-                length = follow(cells, done, row, at, &work)
-                if length > 0:
-                    length = write_path(&work, straighten(&work, length, limit))
-            if length < 0:
-                raise MemoryError
-            paths[cells[at]].append(work.text[:length].decode("ascii"))
+        for y in range(1, n_rows + 1):
+            at = ends[2 * y]
+            while at:
+                if starts[at]:
+                    with nogil:
+                        length = follow(&cells[0], &starts[0], stride, at, &work)
+                        if length > 0:
+                            length = write_path(&work, straighten(&work, length, limit))
+                    if length < 0:
+                        raise MemoryError
+                    paths[cells[at]].append(work.text[:length].decode("ascii"))
+                at = after[at]
     finally:
         free(work.points)
         free(work.kept)

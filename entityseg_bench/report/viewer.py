@@ -5,8 +5,7 @@ or the path of its file. Nothing of it is read before it is looked at.
 """
 
 import base64
-import json
-import math
+import bisect
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,18 +13,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from entity_api._rle import Runs
 from entity_api.counts import pack
-from entityseg_bench.errors import KINDS, ErrorReport
+from entityseg_bench.errors import KINDS
 from entityseg_bench.errors.signs import COLOURS, MEANINGS, SIGNS
 from entityseg_bench.errors.visible import counted_records
 from entityseg_bench.io import atomic_path
 from entityseg_bench.layout import ImageFiles
 from entityseg_bench.report.findings import Side
-from entityseg_bench.report.outlines import grid_size, sample, trace
+from entityseg_bench.report.outlines import grid_size, outlines_of
 from entityseg_bench.report.pictures import shrunk
 from entityseg_bench.table import Segments
 from entityseg_bench.visualize import read_pixels
@@ -33,15 +32,17 @@ from entityseg_bench.visualize import read_pixels
 __all__ = ["ViewerData", "index_of", "packed", "thresholds_of"]
 
 # Longest sides of the grids that outlines are drawn on, and how far outlines are straightened, in
-# cells; tried in turn until they fit their share.
-GRIDS = ((640, 0.8), (400, 1.0), (320, 1.4), (256, 1.7), (200, 1.8), (160, 1.6), (120, 1.2))
+# cells; from the most bytes to the least.
+GRIDS = (
+    (640, 0.8), (480, 0.9), (440, 0.95), (400, 1.0), (380, 1.1), (360, 1.2),
+    (340, 1.3), (320, 1.4), (288, 1.55), (256, 1.7), (200, 1.8), (160, 1.6), (120, 1.2),
+)  # fmt: skip
+# How many images, spread over the set, foretell what all of them take.
+N_FORETOLD = 32
 # Of what the viewer may take, the part of the masks; the images get what they leave.
 MASKS_SHARE = 0.5
-# After how many images the next finer grid is tried in any case, and how much more than the share
-# a text may seem to take before it is deflated all the same.
-REMEASURED, UNSURE = 16, 1.05
-# Outlines shrink by 1 in 25 more at level 9, in four times the time.
-DEFLATE_LEVEL = 5
+# Outlines shrink by 1 in 12 more at level 5, in twice the time.
+DEFLATE_LEVEL = 2
 # Longest side of the images that lie beside the page, in bytes each at most.
 ASSET_BYTES = 400_000
 
@@ -56,13 +57,13 @@ def index_of(sides: Sequence[Side]) -> dict[str, Any]:
         "files": [side.name for side in sides],
         "ids": [str(image.id) for image in gt.images],
         "names": [image.file_name for image in gt.images],
-        "ap": [_rounded(side.per_image, 4) for side in sides],
+        "ap": [side.per_image.round(4).tolist() for side in sides],
         "errors": [
             {
                 # (K, 7, I, S), so that what is zero throughout shrinks to nothing.
                 "counts": side.by_image.counts.tolist(),
-                "costs": [_rounded(row, 4) for row in side.by_image.costs],
-                "scores": [[_rounded(row, 3) for row in own] for own in side.by_image.scores],
+                "costs": side.by_image.costs.round(4).tolist(),
+                "scores": side.by_image.scores.round(3).tolist(),
             }
             for side in sides
         ],
@@ -76,22 +77,8 @@ def thresholds_of(side: Side) -> list[str]:
 
 
 def packed(value: Any) -> str:
-    """Write JSON, deflated and in base64, as the page's script reads it."""
-    return deflated(as_json(value))
-
-
-def as_json(value: Any) -> bytes:
-    """Write JSON."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def deflated(text: bytes) -> str:
-    """Deflate a text and write it in base64."""
-    return base64.b64encode(zlib.compress(text, DEFLATE_LEVEL)).decode()
-
-
-def _rounded(values: Any, digits: int) -> list[float | None]:
-    return [None if math.isnan(value) else round(value, digits) for value in values.tolist()]
+    """Write JSON, deflated and in base64, as the page's script reads it; nan is null."""
+    return base64.b64encode(zlib.compress(msgspec.json.encode(value), DEFLATE_LEVEL)).decode()
 
 
 class ViewerData:
@@ -113,9 +100,7 @@ class ViewerData:
         self.files = ImageFiles(folder) if folder else None
         self.assets = assets
         self.budget = budget
-        self.grid = self.size = 0
-        # How much longer a text is on each grid than on the next, and how far it is deflated.
-        self.growth, self.shrinks = [1.0] * len(GRIDS), 0.0
+        self.size = 0
         self.told = [Told.of(side) for side in sides]
 
     def lines(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
@@ -125,52 +110,57 @@ class ViewerData:
             InputError: An image file is missing or of another size.
         """
         n = len(self.gt.images)
-        own_share = self.budget // max(n, 1)
         inline = self.files is not None and self.assets is None
-        masks_share = int(own_share * MASKS_SHARE) if inline else own_share
-        lines, left = [], self.budget
+        lines = self._masks(int(self.budget * MASKS_SHARE) if inline else self.budget, progress)
+        if self.files is None:
+            return lines
+        left = self.budget - sum(map(len, lines)) - n
         for idx in range(n):
-            masks = self._masks(idx, masks_share)
-            share = left // (n - idx) - len(masks) - 2
-            pixels = self._pixels(idx, share)
-            lines.append(f"{masks} {pixels}".rstrip())
-            left -= len(lines[-1]) + 1
+            pixels = self._pixels(self.files, idx, left // (n - idx) - 1)
+            lines[idx] += f" {pixels}"
+            left -= len(pixels) + 1
             if progress:
                 progress(idx + 1, n)
         return lines
 
-    def _masks(self, image_idx: int, share: int) -> str:
-        """Write an image's masks on the finest grid that fits, as far as can be foreseen.
+    def _masks(self, budget: int, progress: Callable[[int, int], None] | None) -> list[str]:
+        """Write all images' masks on the finest grid on which they fit, by what a few foretell.
 
-        The grid is that of the last image, or the next finer one where the masks seem to fit on it
-        too; a text that is foreseen not to fit is not deflated.
+        Where these were wrong, lines are written anew on a coarser grid, the longest first, until
+        all fit.
         """
-        drawn, at = DrawnImage(self.sides, self.told, image_idx, self.names), self.grid
-        text = as_json(drawn.record(*GRIDS[at]))
-        fits_finer = at and len(text) * self.growth[at - 1] * self.shrinks <= share
-        if fits_finer or (at and image_idx % REMEASURED == 0):
-            at -= 1
-            finer = as_json(drawn.record(*GRIDS[at]))
-            self.growth[at] = len(finer) / len(text)
-            text = finer
-        while True:
-            is_last = at == len(GRIDS) - 1
-            if is_last or len(text) * self.shrinks <= UNSURE * share:
-                line = deflated(text)
-                self.shrinks = len(line) / len(text)
-                if is_last or len(line) <= share:
-                    break
-            at += 1
-            finer, text = text, as_json(drawn.record(*GRIDS[at]))
-            self.growth[at - 1] = len(finer) / len(text)
-        self.grid = at
-        return line
+        n = len(self.gt.images)
+        n_few = min(n, N_FORETOLD)
+        few = [(2 * k + 1) * n // (2 * n_few) for k in range(n_few)]
 
-    def _pixels(self, image_idx: int, share: int) -> str:
-        if self.files is None:
-            return ""
+        def fits(at: int) -> bool:
+            return sum(len(self._line(idx, at)) + 1 for idx in few) * n <= budget * n_few
+
+        at = bisect.bisect_left(range(len(GRIDS) - 1), True, key=fits)
+        lines = []
+        for idx in range(n):
+            lines.append(self._line(idx, at))
+            if progress:
+                progress(idx + 1, n)
+        left = budget - sum(map(len, lines)) - n
+        longest = sorted(range(n), key=lambda idx: -len(lines[idx]))
+        while left < 0 and at < len(GRIDS) - 1:
+            # The next grid saves so little that nearly every line would be written anew.
+            at = min(at + 2, len(GRIDS) - 1)
+            for idx in longest:
+                if left >= 0:
+                    break
+                left += len(lines[idx])
+                lines[idx] = self._line(idx, at)
+                left -= len(lines[idx])
+        return lines
+
+    def _line(self, image_idx: int, at: int) -> str:
+        return packed(self.record(image_idx, *GRIDS[at]))
+
+    def _pixels(self, files: ImageFiles, image_idx: int, share: int) -> str:
         image = self.gt.images[image_idx]
-        pixels = read_pixels(self.files.find(image), image)
+        pixels = read_pixels(files.find(image), image)
         if self.assets is None:
             # A quarter is lost to base64.
             data, self.size = shrunk(pixels, share * 3 // 4 - 2, max(self.size - 1, 0))
@@ -181,6 +171,34 @@ class ViewerData:
             temporary.write_bytes(data)
         return f"{quote(os.fsencode(self.assets.name))}/{name}"
 
+    def record(self, image_idx: int, longest: int, tolerance: float) -> dict[str, Any]:
+        """Gather an image's masks, with outlines on a grid of that longest side, straightened.
+
+        Returns:
+            ``size`` of the grid as [width, height]; ``gt``: id, category and outline of each
+            annotation; ``files``: of each file ``gt``, kinds and IoU of each annotation, and
+            ``dt``: record, kinds, score, IoU and outline of each prediction that is visible, and of
+            a merged one the positions in ``gt`` of what it covers; kinds as `Told` has them.
+        """
+        gt, rows = self.gt, self.gt.of_image(image_idx)
+        size = gt.size_of_image(image_idx)
+        grid = grid_size(*size, longest)
+        masks = pack(gt.counts, size, rows)
+        # Small entities lie over large ones, should they overlap.
+        paths = outlines_of(masks, size, grid, np.argsort(-masks.areas(), kind="stable"), tolerance)
+        names = [self.names.get(category, "") for category in gt.category_ids[rows].tolist()]
+        place = {row: k for k, row in enumerate(rows.tolist())}
+        files = []
+        for side, told in zip(self.sides, self.told, strict=True):
+            records = counted_records(side.scoring, image_idx)
+            masks = pack(side.result.dt.counts, size, records)
+            # The surest lie on top, as overlaps are removed.
+            order = np.arange(masks.n - 1, -1, -1)
+            seen = outlines_of(masks, size, grid, order, tolerance)
+            files.append({"gt": told.entities(rows), "dt": told.predictions(records, seen, place)})
+        entities = [[_id(gt, row), *own] for row, *own in zip(place, names, paths, strict=True)]
+        return {"size": grid[::-1], "gt": entities, "files": files}
+
 
 class Told(NamedTuple):
     """Hold what the viewer says of the records of one file.
@@ -189,104 +207,63 @@ class Told(NamedTuple):
         of_dt: (D,) kinds of the predictions, a digit for each threshold: the position in ``KINDS``,
             7 for what is found, 8 for what counts neither way.
         of_gt: (G,) likewise of the annotations.
+        scores: (D,) rounded.
+        dt_iou: (D,) of each prediction with its best entity, rounded.
+        gt_iou: (G,) of each annotation with its best prediction, rounded.
         merged: Prediction record -> annotation records that it merges.
     """
 
     of_dt: list[str]
     of_gt: list[str]
+    scores: NDArray[np.float64]
+    dt_iou: NDArray[np.float64]
+    gt_iou: NDArray[np.float64]
     merged: dict[int, list[int]]
 
     @classmethod
     def of(cls, side: Side) -> "Told":
         """Write the kinds of all records of a file."""
         code = {kind: str(k) for k, kind in enumerate((*KINDS, "found", ""))}
-        own = [side.errors.kinds_at(t) for t in side.by_image.thrs]
-        both = (zip(*(kinds[part].tolist() for kinds in own), strict=True) for part in (0, 1))
-        of_dt, of_gt = (["".join(code[kind] for kind in kinds) for kinds in rows] for rows in both)
-        return cls(of_dt, of_gt, side.errors.merged_entities())
+        at_thrs = [side.errors.kinds_at(t) for t in side.by_image.thrs]
+        of_dt, of_gt = (
+            list(map("".join, zip(*(map(code.get, own.tolist()) for own in kinds), strict=True)))
+            for kinds in zip(*at_thrs, strict=True)
+        )
+        return cls(
+            of_dt,
+            of_gt,
+            side.result.dt.scores.round(4),
+            np.nan_to_num(side.errors.prediction_iou).round(3),
+            side.errors.entity_iou.round(3),
+            side.errors.merged_entities(),
+        )
 
+    def entities(self, rows: NDArray[np.int64]) -> list[tuple[str, float]]:
+        """List kinds and IoU of some annotations."""
+        kinds = [self.of_gt[row] for row in rows.tolist()]
+        return list(zip(kinds, self.gt_iou[rows].tolist(), strict=True))
 
-class DrawnImage:
-    """Hold an image's masks and what is known of each, to be drawn on several grids.
+    def predictions(
+        self, records: NDArray[np.int64], paths: Sequence[str], place: Mapping[int, int]
+    ) -> list[list[Any]]:
+        """List what `ViewerData.record` says of an image's predictions.
 
-    Args:
-        sides: One to five prediction files on the same ground truth.
-        told: Of each file, what is said of its records.
-        image_idx: Position of the image.
-        names: Of the categories, by id.
-    """
-
-    def __init__(
-        self, sides: Sequence[Side], told: Sequence[Told], image_idx: int, names: Mapping[int, str]
-    ) -> None:
-        gt = sides[0].scoring.gt
-        self.size = gt.size_of_image(image_idx)
-        rows = gt.of_image(image_idx)
-        self.gt_masks = pack(gt.counts, self.size, rows)
-        # Small entities lie over large ones, should they overlap.
-        self.gt_order = np.argsort(-self.gt_masks.areas(), kind="stable")
-        self.gt_heads = [[_id(gt, row), names.get(int(gt.category_ids[row]), "")]
-                         for row in rows.tolist()]  # fmt: skip
-        self.found = [_found(side.errors, own, rows) for side, own in zip(sides, told, strict=True)]
-        records = [counted_records(side.scoring, image_idx) for side in sides]
-        self.dt_masks = [
-            pack(side.result.dt.counts, self.size, own)
-            for side, own in zip(sides, records, strict=True)
-        ]
-        self.dt_heads = [
-            _predicted(side, of, own) for side, of, own in zip(sides, told, records, strict=True)
-        ]
-        # Of a merged prediction, which of the image's entities it covers.
-        place = {row: k for k, row in enumerate(rows.tolist())}
-        self.dt_covers = [
-            [[[place[row] for row in of.merged[dt]]] if dt in of.merged else []
-             for dt in own.tolist()]
-            for of, own in zip(told, records, strict=True)
-        ]  # fmt: skip
-
-    def record(self, longest: int, tolerance: float) -> dict[str, Any]:
-        """Gather the masks, with outlines on a grid of that longest side, straightened.
-
-        Returns:
-            ``size`` of the grid as [width, height]; ``gt``: id, category and outline of each
-            annotation; ``files``: of each file ``gt``, kinds and IoU of each annotation, and
-            ``dt``: record, kinds, score, IoU and outline of each prediction that is visible, and of
-            a merged one the positions in ``gt`` of what it covers; kinds as `Told` has them.
+        Args:
+            records: (N,) of the image.
+            paths: (N,) their outlines; those without are left out.
+            place: Annotation record -> its position in the image.
         """
-        grid = grid_size(*self.size, longest)
-        gt_paths = self._outlines(self.gt_masks, self.gt_order, grid, tolerance)
-        files = []
-        for found, masks, heads, covers in zip(
-            self.found, self.dt_masks, self.dt_heads, self.dt_covers, strict=True
-        ):
-            # The surest lie on top, as overlaps are removed.
-            paths = self._outlines(masks, np.arange(masks.n - 1, -1, -1), grid, tolerance)
-            drawn = zip(heads, paths, covers, strict=True)
-            seen = [[*head, path, *over] for head, path, over in drawn if path]
-            files.append({"gt": found, "dt": seen})
-        gt = [[*head, path] for head, path in zip(self.gt_heads, gt_paths, strict=True)]
-        return {"size": grid[::-1], "gt": gt, "files": files}
-
-    def _outlines(
-        self, masks: Runs, order: NDArray[np.int64], grid: tuple[int, int], tolerance: float
-    ) -> list[str]:
-        return trace(sample(masks, self.size, grid, order), masks.n, tolerance)
+        scores, ious = self.scores[records].tolist(), self.dt_iou[records].tolist()
+        drawn = zip(records.tolist(), scores, ious, paths, strict=True)
+        listed = [
+            [row, self.of_dt[row], score, iou, path] for row, score, iou, path in drawn if path
+        ]
+        for one in listed:
+            if one[0] in self.merged:
+                one.append([place[row] for row in self.merged[one[0]]])
+        return listed
 
 
 def _id(gt: Segments, row: int) -> str:
     own = gt.extra(row).get("segment_id", gt.ids[row])
     return "" if own is None else str(own)
-
-
-def _found(errors: ErrorReport, told: Told, rows: NDArray[np.int64]) -> list[list[Any]]:
-    """List kinds and IoU of each annotation."""
-    ious = errors.entity_iou[rows].tolist()
-    return [[told.of_gt[row], round(iou, 3)] for row, iou in zip(rows.tolist(), ious, strict=True)]
-
-
-def _predicted(side: Side, told: Told, records: NDArray[np.int64]) -> list[list[Any]]:
-    """List record, kinds, score and IoU of each prediction."""
-    ious = np.nan_to_num(side.errors.prediction_iou[records]).tolist()
-    scores = side.result.dt.scores[records].tolist()
-    return [[row, told.of_dt[row], round(score, 4), round(iou, 3)]
-            for row, score, iou in zip(records.tolist(), scores, ious, strict=True)]  # fmt: skip

@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -28,11 +29,12 @@ from entityseg_bench.formats.npz import write_npz
 from entityseg_bench.formats.panoptic import write_panoptic
 from entityseg_bench.formats.semantic import write_semantic
 from entityseg_bench.io import InputError
-from entityseg_bench.report import plain_outlines, write_report
-from entityseg_bench.report.findings import gather
-from entityseg_bench.report.outlines import grid_size, sample, trace
+from entityseg_bench.report import plain_outlines, viewer, write_report
+from entityseg_bench.report.findings import Side, gather
+from entityseg_bench.report.outlines import grid_size, outlines_of
 from entityseg_bench.report.plain_outlines import straighten
 from entityseg_bench.report.verdict import verdicts
+from entityseg_bench.report.viewer import ViewerData
 from entityseg_bench.score import evaluate_files
 
 SIZE = (48, 64)
@@ -68,6 +70,12 @@ MAPS = hnp.arrays(
 )
 
 
+def trace(owner: np.ndarray, n: int, tolerance: float) -> list[str]:
+    """Trace the masks whose owners the pixels name, on a grid of all pixels."""
+    masks = rle.runs_of([rle.encode(owner == k) for k in range(n)], owner.shape)
+    return outlines_of(masks, owner.shape, owner.shape, np.arange(n), tolerance)
+
+
 @settings(max_examples=60, deadline=None)
 @given(MAPS)
 def test_an_outline_that_is_not_straightened_is_the_mask(owner):
@@ -94,14 +102,13 @@ def test_long_outlines_are_those_of_the_definition():
 
 
 def test_a_grid_that_does_not_fit_its_masks_is_refused():
-    with pytest.raises(IndexError, match="no mask"):
-        trace(np.array([[0, 2]], np.int32), 2)
     with pytest.raises(IndexError, match="no such mask"):
-        sample(rle.runs_of([], (4, 6)), (4, 6), (2, 3), np.arange(1))
+        outlines_of(rle.runs_of([], (4, 6)), (4, 6), (2, 3), np.arange(1))
     with pytest.raises(ValueError, match="another size"):
-        sample(rle.runs_of([], (4, 6)), (6, 6), (2, 3), np.arange(0))
-    with pytest.raises(ValueError, match="too fine"):
-        trace(np.full((1, 20_001), -1, np.int32), 0)
+        outlines_of(rle.runs_of([], (4, 6)), (6, 6), (2, 3), np.arange(0))
+    for size in ((1, 20_001), (20_001, 1)):
+        with pytest.raises(ValueError, match="too fine"):
+            outlines_of(rle.runs_of([], size), size, size, np.arange(0))
 
 
 def test_a_straightened_outline_stays_near():
@@ -130,10 +137,14 @@ def test_masks_are_sampled_at_the_middles_of_cells():
     for k, mask in enumerate(whole):
         expected[mask[rows][:, columns]] = k
     masks = [rle.encode(mask) for mask in whole]
-    found = sample(rle.runs_of(masks), (37, 53), grid, np.arange(3))
-    assert np.array_equal(found, expected)
     assert np.array_equal(plain_outlines.sample(masks, grid), expected)
-    assert (sample(rle.runs_of([], (4, 6)), (4, 6), (2, 3), np.arange(0)) == -1).all()
+    order = np.array([2, 0, 1])
+    for chosen in (np.arange(3), order, order[:2]):
+        owner = plain_outlines.sample([masks[k] for k in chosen], grid)
+        owner = np.where(owner >= 0, chosen[owner], -1).astype(np.int32)
+        found = outlines_of(rle.runs_of(masks), (37, 53), grid, chosen, 0.8)
+        assert found == plain_outlines.trace(owner, 3, 0.8)
+    assert outlines_of(rle.runs_of([], (4, 6)), (4, 6), (2, 3), np.arange(0)) == []
     assert grid_size(4, 6, 100) == (4, 6)
 
 
@@ -179,6 +190,86 @@ def lines_of(page: Path) -> list[tuple[dict, str]]:
         masks, _, pixels = line.partition(" ")
         found.append((json.loads(zlib.decompress(base64.b64decode(masks))), pixels))
     return found
+
+
+def write_waves(folder: Path, waves: Sequence[int]) -> list[Side]:
+    """Score images of 500 x 700 pixels with two masks each, whose edge has so many waves."""
+    gt: dict = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "x"}]}
+    y, x = np.mgrid[:500, :700]
+    for k, n in enumerate(waves):
+        gt["images"].append({"id": k, "file_name": f"{k}.png", "height": 500, "width": 700})
+        upper = y < 250 + 150 * np.sin(x * n * math.pi / 350)
+        gt["annotations"] += [
+            {"id": 2 * k + j, "image_id": k, "category_id": 1, "segmentation": rle.encode(mask)}
+            for j, mask in enumerate((upper, ~upper))
+        ]
+    found = [{"image_id": row["image_id"], "segmentation": row["segmentation"], "score": 0.5}
+             for row in gt["annotations"]]  # fmt: skip
+    paths = folder / "gt.json", folder / "dt.json"
+    for path, content in zip(paths, (gt, found), strict=True):
+        path.write_text(json.dumps(content))
+    return gather(paths[0], [paths[1]], n_resamples=2).sides
+
+
+def bytes_of(lines: Sequence[str]) -> int:
+    """Count what lines take of a page."""
+    return sum(len(line) + 1 for line in lines)
+
+
+def grids_of(lines: Sequence[str]) -> list[int]:
+    """Read the longest side of each line's grid."""
+    return [max(json.loads(zlib.decompress(base64.b64decode(line)))["size"]) for line in lines]
+
+
+def test_all_images_are_drawn_on_the_finest_grid_that_fits(tmp_path):
+    sides = write_waves(tmp_path, [3, 9, 20])
+    everything = bytes_of(ViewerData(sides, None, 10**9).lines())
+    before = 0
+    for budget in range(everything // 3, everything + 200, everything // 20):
+        lines = ViewerData(sides, None, budget).lines()
+        (grid,) = set(grids_of(lines))
+        assert before <= grid
+        before = grid
+        fits = bytes_of(lines) <= budget
+        assert fits or grid == min(viewer.GRIDS)[0]
+        # On the next finer grid they do not fit.
+        at = [side for side, _ in viewer.GRIDS].index(grid)
+        if at:
+            finer = ViewerData(sides, None, 0)
+            assert bytes_of([finer._line(idx, at - 1) for idx in range(3)]) > budget
+    assert before == max(viewer.GRIDS)[0]
+
+
+def test_lines_fit_where_a_few_images_foretell_too_little(tmp_path, monkeypatch):
+    """The images that are looked at first are the simplest of all."""
+    monkeypatch.setattr(viewer, "N_FORETOLD", 2)
+    sides = write_waves(tmp_path, [25, 0, 5, 0, 25])
+    least = bytes_of(ViewerData(sides, None, 0).lines())
+    most = bytes_of(ViewerData(sides, None, 10**9).lines())
+    for budget in range(least, most, (most - least) // 9):
+        lines = ViewerData(sides, None, budget).lines()
+        assert bytes_of(lines) <= budget
+        grids = grids_of(lines)
+        # The longest lines make room for the others.
+        assert grids[0] <= grids[2] <= grids[1]
+        assert lines == ViewerData(sides, None, budget).lines()
+
+
+def test_what_masks_leave_goes_to_the_pixels(tmp_path):
+    from PIL import Image
+
+    sides = write_waves(tmp_path, [3, 20, 40, 20])
+    noise = np.random.default_rng(0).integers(0, 256, (500, 700, 3), np.uint8)
+    for k in range(4):
+        Image.fromarray(noise).save(tmp_path / f"{k}.png")
+    for budget in range(40_000, 140_000, 25_000):
+        assert budget / 2 < bytes_of(ViewerData(sides, tmp_path, budget).lines()) <= budget
+    for k in range(4):
+        Image.fromarray(np.zeros_like(noise)).save(tmp_path / f"{k}.png")
+    alone = ViewerData(sides, None, 10**9).lines()
+    budget = int(1.6 * bytes_of(alone))
+    masks = [line.split()[0] for line in ViewerData(sides, tmp_path, budget).lines()]
+    assert bytes_of(masks) <= budget / 2 < bytes_of(alone)
 
 
 def test_an_images_errors_cost_what_they_cost_in_a_file_of_its_own(tmp_path):
