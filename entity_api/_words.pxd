@@ -64,10 +64,10 @@ cdef extern from *:
         const __m256i none = _mm256_setzero_si256(), every = _mm256_set1_epi64x(-1);
         const __m256i begins = _mm256_set_epi64x(192, 128, 64, 0);
         const __m256i ends = _mm256_set_epi64x(256, 192, 128, 64);
-        for (uint32_t word = start >> 6; word <= (end - 1) >> 6; word += 4) {
-            const uint32_t at = word << 6;
-            __m256i* const some = (__m256i*)(taken + word);
-            __m256i* const several = (__m256i*)(twice + word);
+        /* From the byte that the run begins in, and not the word, most runs take one step. */
+        for (uint32_t at = start & ~7u; at < end; at += 256) {
+            __m256i* const some = (__m256i*)((uint8_t*)taken + (at >> 3));
+            __m256i* const several = (__m256i*)((uint8_t*)twice + (at >> 3));
             /* How many bits of each word lie before the run, and behind it. */
             const __m256i before = _mm256_max_epi32(
                 _mm256_sub_epi64(_mm256_set1_epi64x((int32_t)(start - at)), begins), none);
