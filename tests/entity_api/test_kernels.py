@@ -120,7 +120,7 @@ def visible_of(masks, order):
 
 
 @SETTINGS
-@given(masks=flat_masks(most=10))
+@given(masks=st.one_of(flat_masks(most=10), flat_masks(most=5, pixels=1500)))
 @example(masks=np.ones((70, 3), bool))
 @example(masks=np.ones((2, 130), bool))
 @example(masks=np.eye(3, dtype=bool).repeat(64, axis=1))
