@@ -1,8 +1,8 @@
 """Linear layers; at inference on a CPU bias and activation are part of the product.
 
 PyTorch writes the bias first, adds the product to it, and reads all once more for the activation.
-oneDNN, which x86 builds of PyTorch bring along, does it in one pass, and multiplies faster on a
-processor for which MKL has no kernels of its own.
+oneDNN, which x86 builds of PyTorch bring along, does it in one pass. Of the processors that were
+measured, both AMD, it multiplies faster than MKL on the one with AVX-512, on the other MKL does.
 """
 
 import functools
@@ -59,12 +59,12 @@ def _serves(x: Tensor, weight: Tensor) -> bool:
 
 @functools.cache
 def in_one_pass(dtype: torch.dtype) -> bool:
-    """Tell whether oneDNN serves a dtype here."""
+    """Tell whether oneDNN serves a dtype here, and does so faster."""
     if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
         return False
     operators = torch.ops.mkldnn
     if not hasattr(operators, "_linear_pointwise"):
         return False
-    return dtype == torch.float32 or (
-        dtype == torch.bfloat16 and bool(operators._is_mkldnn_bf16_supported())
-    )
+    if dtype == torch.float32:
+        return "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return dtype == torch.bfloat16 and bool(operators._is_mkldnn_bf16_supported())

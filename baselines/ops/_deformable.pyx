@@ -14,16 +14,6 @@ cdef extern from *:
     #include <stdint.h>
     #include <string.h>
 
-    /* Compiled several times, for what processors have, where the loader can choose. */
-    #ifdef __has_attribute
-    #if __has_attribute(target_clones) && defined(__x86_64__) && defined(__GLIBC__)
-    #define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default")))
-    #endif
-    #endif
-    #ifndef FOR_EACH_PROCESSOR
-    #define FOR_EACH_PROCESSOR
-    #endif
-
     /* A bfloat16 is the upper half of a float. */
     static float widened(uint16_t half) {
         uint32_t bits = (uint32_t)half << 16;
@@ -32,64 +22,87 @@ cdef extern from *:
         return value;
     }
 
-    /* Sums of 32 channels stay in registers while all rows are added; the compiler makes of a lane
-       what the processor has. Elsewhere the loop below them does all channels. */
+    /* Sums of 32 channels stay in registers while all rows are added, N to a register. A compiler
+       that has no such type leaves all channels to the loop below. */
     #if defined(__GNUC__)
-    typedef float lanes __attribute__((vector_size(64)));
-    typedef uint32_t words __attribute__((vector_size(64)));
-    typedef uint16_t halves __attribute__((vector_size(32)));
-    #define ADD_32_CHANNELS(LOAD) \
+    #define LANES(N) \
+        typedef float floats_##N __attribute__((vector_size(4 * N))); \
+        typedef uint32_t words_##N __attribute__((vector_size(4 * N))); \
+        typedef uint16_t halves_##N __attribute__((vector_size(2 * N)));
+    LANES(4)
+    LANES(16)
+    #define ADD_32_CHANNELS(N, LOAD) \
         for (; c + 32 <= channels; c += 32) { \
-            lanes left = {0}, right = {0}, got; \
-            for (int k = 0; k < n; k++) { \
-                LOAD(got, values + rows[k] + c); \
-                left += weights[k] * got; \
-                LOAD(got, values + rows[k] + c + 16); \
-                right += weights[k] * got; \
-            } \
-            memcpy(sums + c, &left, sizeof left); \
-            memcpy(sums + c + 16, &right, sizeof right); \
+            floats_##N totals[32 / N], got; \
+            memset(totals, 0, sizeof totals); \
+            for (int k = 0; k < n; k++) \
+                for (int j = 0; j < 32 / N; j++) { \
+                    LOAD(N, got, values + rows[k] + c + N * j); \
+                    totals[j] += weights[k] * got; \
+                } \
+            memcpy(sums + c, totals, sizeof totals); \
         }
-    #define LOAD_FLOATS(got, from) memcpy(&got, from, sizeof got)
-    #define LOAD_HALVES(got, from) do { \
-            halves sixteen; \
-            memcpy(&sixteen, from, sizeof sixteen); \
-            got = (lanes)(__builtin_convertvector(sixteen, words) << 16); \
+    #define LOAD_FLOATS(N, got, from) memcpy(&got, from, sizeof got)
+    #define LOAD_HALVES(N, got, from) do { \
+            halves_##N some; \
+            memcpy(&some, from, sizeof some); \
+            got = (floats_##N)(__builtin_convertvector(some, words_##N) << 16); \
         } while (0)
     #else
-    #define ADD_32_CHANNELS(LOAD)
+    #define ADD_32_CHANNELS(N, LOAD)
     #endif
     #define AS_IT_IS(value) (value)
-    #define ADD_CHANNELS(ONE) \
-        for (; c < channels; c++) { \
-            sums[c] = 0; \
-            for (int k = 0; k < n; k++) \
-                sums[c] += weights[k] * ONE(values[rows[k] + c]); \
-        }
 
     /* Sum n rows of channels, which begin at ``rows``, by weights. */
-    #define ADD_ROWS(name, type, LOAD, ONE) \
-        FOR_EACH_PROCESSOR \
-        static void name( \
+    #define ADD_ROWS(name, type, N, LOAD, ONE, target) \
+        target static void name( \
             const type* values, const uint64_t* rows, const float* weights, int n, int channels, \
             float* sums \
         ) { \
             int c = 0; \
-            ADD_32_CHANNELS(LOAD) \
-            ADD_CHANNELS(ONE) \
+            ADD_32_CHANNELS(N, LOAD) \
+            for (; c < channels; c++) { \
+                sums[c] = 0; \
+                for (int k = 0; k < n; k++) \
+                    sums[c] += weights[k] * ONE(values[rows[k] + c]); \
+            } \
         }
-    ADD_ROWS(add_rows_of_floats, float, LOAD_FLOATS, AS_IT_IS)
-    ADD_ROWS(add_rows_of_halves, uint16_t, LOAD_HALVES, widened)
+    ADD_ROWS(add_floats_by_4, float, 4, LOAD_FLOATS, AS_IT_IS,)
+    ADD_ROWS(add_halves_by_4, uint16_t, 4, LOAD_HALVES, widened,)
+
+    /* Compilers make poor code of registers that a processor has not: 16 only where it has them. */
+    #if defined(__GNUC__) && defined(__x86_64__)
+    #define WITH_16 __attribute__((target("avx512f")))
+    ADD_ROWS(add_floats_by_16, float, 16, LOAD_FLOATS, AS_IT_IS, WITH_16)
+    ADD_ROWS(add_halves_by_16, uint16_t, 16, LOAD_HALVES, widened, WITH_16)
+    static int has_16(void) { return __builtin_cpu_supports("avx512f"); }
+    #else
+    #define add_floats_by_16 add_floats_by_4
+    #define add_halves_by_16 add_halves_by_4
+    static int has_16(void) { return 0; }
+    #endif
     """
     float widened(uint16_t half) noexcept nogil
-    void add_rows_of_floats(
+    bint has_16() noexcept nogil
+    void add_floats_by_4(
         const float* values, const uint64_t* rows, const float* weights, int n, int channels,
         float* sums
     ) noexcept nogil
-    void add_rows_of_halves(
+    void add_floats_by_16(
+        const float* values, const uint64_t* rows, const float* weights, int n, int channels,
+        float* sums
+    ) noexcept nogil
+    void add_halves_by_4(
         const uint16_t* values, const uint64_t* rows, const float* weights, int n, int channels,
         float* sums
     ) noexcept nogil
+    void add_halves_by_16(
+        const uint16_t* values, const uint64_t* rows, const float* weights, int n, int channels,
+        float* sums
+    ) noexcept nogil
+
+
+HAS_16 = bool(has_16())
 
 
 # Numbers of 32 bits, or of bfloat16 as their bits.
@@ -171,6 +184,13 @@ cdef inline void add_sample(
     parts[2] -= parts[3]
     # Of a pixel outside it may lie anywhere, and is not read.
     first = start + <uint64_t>(row * width + column) * pitch
+    if row >= 0 and column >= 0 and row + 1 < height and column + 1 < width:
+        for right in range(2):
+            rows.starts[rows.n + right] = first + right * pitch
+            rows.starts[rows.n + 2 + right] = first + (<uint64_t>width + right) * pitch
+        memcpy(rows.weights + rows.n, parts, sizeof(parts))
+        rows.n += 4
+        return
     for below in range(2):
         if not 0 <= row + below < height:
             continue
@@ -192,6 +212,7 @@ def attend(
     Py_ssize_t first,
     Py_ssize_t end,
     bint with_softmax,
+    bint by_16=HAS_16,
 ):
     """Compute some queries of the operators.
 
@@ -204,19 +225,24 @@ def attend(
         out: (B, Q, H, C) written.
         first, end: The queries, of all B * Q.
         with_softmax: Whether ``weights`` are logits.
+        by_16: Whether to add 16 channels at once, as `HAS_16` says is possible, or four.
 
     Raises:
         MemoryError: There is no memory.
+        ValueError: The processor does not add 16 channels at once.
     """
-    cdef Py_ssize_t n_heads = value.shape[2], n_levels = shapes.shape[0], at, b, q, h, level, p, c
-    cdef Py_ssize_t n_points = weights.shape[4], n_samples = n_levels * n_points, k
-    cdef int channels = <int>value.shape[3]
+    cdef Py_ssize_t n_heads = value.shape[2], n_levels = shapes.shape[0], at, b, q, h, level, _p
+    cdef Py_ssize_t n_points = weights.shape[4], n_samples = n_levels * n_points, k, height, width
+    cdef int channels = <int>value.shape[3], c
     cdef bint moved = offsets.shape[1] > 0
     cdef uint64_t pitch = <uint64_t>(n_heads * channels), start
+    cdef const char* places
     cdef float x, y
     cdef float* sums
     cdef Rows rows
     # One block: starts, then weights, those of the samples, and sums.
+    if by_16 and not HAS_16:
+        raise ValueError("this processor does not add 16 channels at once")
     cdef void* block = malloc(n_samples * 4 * 12 + n_samples * 4 + channels * 4)
     if block == NULL:
         raise MemoryError
@@ -229,31 +255,31 @@ def attend(
             h = at % n_heads
             q = at // n_heads % weights.shape[1]
             b = at // n_heads // weights.shape[1]
-            for level in range(n_levels):
-                for p in range(n_points):
-                    shares[level * n_points + p] = number(weights[b, q, h, level, p])
+            for k in range(n_samples):
+                shares[k] = number((&weights[b, q, h, 0, 0])[k])
             if with_softmax:
                 to_shares(shares, n_samples)
             rows.n = 0
             start, k = 0, 0
             for level in range(n_levels):
-                for p in range(n_points):
-                    x = reference[b, q, h, level, p, 0] * shapes[level, 1] - 0.5
-                    y = reference[b, q, h, level, p, 1] * shapes[level, 0] - 0.5
+                height, width = shapes[level, 0], shapes[level, 1]
+                places = <const char*>&reference[b, q, h, level, 0, 0]
+                for _p in range(n_points):
+                    x = (<const float*>places)[0] * width - 0.5
+                    y = (<const float*>(places + reference.strides[5]))[0] * height - 0.5
+                    places += reference.strides[4]
                     if moved:
-                        x += number(offsets[b, q, h, level, p, 0])
-                        y += number(offsets[b, q, h, level, p, 1])
-                    add_sample(
-                        &rows, x, y, shares[k], shapes[level, 0], shapes[level, 1], start, pitch
-                    )
+                        x += number((&offsets[b, q, h, 0, 0, 0])[2 * k])
+                        y += number((&offsets[b, q, h, 0, 0, 0])[2 * k + 1])
+                    add_sample(&rows, x, y, shares[k], height, width, start, pitch)
                     k += 1
-                start += <uint64_t>(shapes[level, 0] * shapes[level, 1]) * pitch
+                start += <uint64_t>(height * width) * pitch
             if Value is float:
-                add_rows_of_floats(
+                (add_floats_by_16 if by_16 else add_floats_by_4)(
                     &value[b, 0, h, 0], rows.starts, rows.weights, rows.n, channels, sums
                 )
             else:
-                add_rows_of_halves(
+                (add_halves_by_16 if by_16 else add_halves_by_4)(
                     &value[b, 0, h, 0], rows.starts, rows.weights, rows.n, channels, sums
                 )
             for c in range(channels):

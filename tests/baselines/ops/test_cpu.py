@@ -71,6 +71,20 @@ def test_equals_the_definition_of_the_operator_on_locations(dtype, channels, cal
     torch.testing.assert_close(got, want.to(dtype), **TOLERANCES[dtype])
 
 
+@pytest.mark.parametrize("dtype", cpu.SERVED)
+@pytest.mark.parametrize("by_16", sorted({False, kernel.HAS_16}))
+def test_any_registers_equal_the_definition(dtype, by_16, monkeypatch):
+    inputs = drawn(dtype, 100)
+
+    def attend(*arguments):
+        kernel.attend(*arguments, by_16)
+
+    monkeypatch.setattr(cpu, "_deformable", type("Chosen", (), {"attend": staticmethod(attend)}))
+    want = deformable_attention_from_offsets_definition(*exact(inputs), SHAPES)
+    got = cpu.fused_forward(*inputs, FLAT)
+    torch.testing.assert_close(got, want.to(dtype), **TOLERANCES[dtype])
+
+
 @pytest.mark.parametrize("reference", [(2, 7, 2, 3, 2, 2), (1, 1, 1, 3, 1, 2), (2, 1, 2, 1, 2, 2)])
 def test_reference_points_are_broadcast(reference):
     inputs = drawn(torch.float32, 4, reference=reference)
