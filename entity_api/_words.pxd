@@ -49,7 +49,8 @@ cdef extern from *:
         return m;
     }
 
-    #if defined(__GNUC__) && defined(__x86_64__)
+    /* Not on Windows, where gcc keeps such registers on a stack that is not aligned. */
+    #if defined(__GNUC__) && defined(__x86_64__) && !defined(_WIN32)
     #include <immintrin.h>
     #define WITH_FOURS __attribute__((target("avx2,bmi")))
     static int has_fours(void) {

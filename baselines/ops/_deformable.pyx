@@ -70,8 +70,9 @@ cdef extern from *:
     ADD_ROWS(add_floats_by_4, float, 4, LOAD_FLOATS, AS_IT_IS,)
     ADD_ROWS(add_halves_by_4, uint16_t, 4, LOAD_HALVES, widened,)
 
-    /* Compilers make poor code of registers that a processor has not: 16 only where it has them. */
-    #if defined(__GNUC__) && defined(__x86_64__)
+    /* Compilers make poor code of registers that a processor has not: 16 only where it has them. On
+       Windows gcc keeps them at places of the stack that are not aligned. */
+    #if defined(__GNUC__) && defined(__x86_64__) && !defined(_WIN32)
     #define WITH_16 __attribute__((target("avx512f")))
     ADD_ROWS(add_floats_by_16, float, 16, LOAD_FLOATS, AS_IT_IS, WITH_16)
     ADD_ROWS(add_halves_by_16, uint16_t, 16, LOAD_HALVES, widened, WITH_16)
