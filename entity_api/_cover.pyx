@@ -37,7 +37,7 @@ cdef class Cover:
         if (masks.pixels >> 6) + 1 > <uint64_t>max(4 * masks.offsets[masks.n], FEW_WORDS):
             # Few runs in many pixels: a bit a pixel would take longer to clear than to set.
             return take_by_events(masks, out)
-        return self.take_by_words(masks, out, has_fours() and masks.pixels >> 31 == 0)
+        return self.take_by_words(masks, out, has_fours())
 
     cdef int64_t take_by_words(self, Runs masks, Runs out, bint by_fours) noexcept nogil:
         """Do what `take` does with two bits a pixel: some mask has it, and two or more have."""
@@ -56,7 +56,7 @@ cdef class Cover:
             return NO_MEMORY
         memset(self.taken, 0, 2 * n_words * sizeof(uint64_t))
         twice = self.taken + n_words
-        take_all(masks, out, self.taken, twice, by_fours)
+        take_all(masks, out, self.taken, twice, by_fours and masks.pixels >> 31 == 0)
         return pixels_of(twice, n_words)
 
 

@@ -241,9 +241,9 @@ def attend(
     cdef float x, y
     cdef float* sums
     cdef Rows rows
-    # One block: starts, then weights, those of the samples, and sums.
     if by_16 and not HAS_16:
         raise ValueError("this processor does not add 16 channels at once")
+    # One block: starts, then weights, those of the samples, and sums.
     cdef void* block = malloc(n_samples * 4 * 12 + n_samples * 4 + channels * 4)
     if block == NULL:
         raise MemoryError

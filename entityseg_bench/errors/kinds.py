@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from entityseg_bench.errors.measures import LEAST_IOU, Measures
+from entityseg_bench.errors.measures import LEAST_IOU, Measures, Pairs
 from entityseg_bench.resampling.weighted import IGNORED, TRUE_POSITIVE
 
 __all__ = ["FOUND", "KINDS", "NONE", "Judged"]
@@ -50,6 +50,7 @@ class Judged:
 
     Attributes:
         measures: Of all images.
+        pairs: Of all images, `Measures.pairs`.
         iou_thrs: (T,).
         outcome: (T, N) as in `Matches`.
         found: (T, G) entities with a true positive.
@@ -59,6 +60,7 @@ class Judged:
     """
 
     measures: Measures
+    pairs: Pairs
     iou_thrs: Sequence[float]
     outcome: NDArray[np.int8]
     found: Bools
@@ -80,7 +82,8 @@ class Judged:
         merged = own.union_iou >= np.array(self.iou_thrs)[:, None]
         duplicate = self.duplicates()
         free = (self.outcome == 0) & ~merged & ~duplicate
-        split, inside = self.splits(free), own.pairs().where(own.pairs().inside)
+        inside = self.pairs.where(self.pairs.inside)
+        split = self.splits(free, inside)
         for t in range(len(kind)):
             kind[t], target[t] = of_best, np.where(near, own.best, -1)
             pieces = split[t, inside.entity] & free[t, inside.column]
@@ -97,17 +100,20 @@ class Judged:
     def duplicates(self) -> Bools:
         """Tell which predictions reach a threshold with an entity that is found at it, (T, N)."""
         duplicate = np.zeros(self.outcome.shape, bool)
-        pairs = self.measures.pairs()
-        pairs = pairs.where(pairs.submitted_iou >= min(self.iou_thrs))
+        pairs = self.pairs.where(self.pairs.submitted_iou >= min(self.iou_thrs))
         for t, thr in enumerate(self.iou_thrs):
             reached = (pairs.submitted_iou >= thr) & self.found[t, pairs.entity]
             duplicate[t, pairs.column[reached]] = True
         return duplicate
 
-    def splits(self, free: Bools) -> Bools:
-        """Tell which entities are split, (T, G), given which predictions are free, (T, N)."""
+    def splits(self, free: Bools, inside: Pairs) -> Bools:
+        """Tell which entities are split, (T, G).
+
+        Args:
+            free: (T, N) predictions that may be pieces.
+            inside: The pairs of which half of the prediction lies in the entity.
+        """
         own, n_gt = self.measures, len(self.asked)
-        inside = own.pairs().where(own.pairs().inside)
         split = np.zeros(self.found.shape, bool)
         for t, thr in enumerate(self.iou_thrs):
             chosen = free[t, inside.column]
@@ -139,7 +145,7 @@ class Judged:
             target: (N,).
         """
         entity_kind = np.full(len(self.asked), MISSED, np.int8)
-        pairs = self.measures.pairs()
+        pairs = self.pairs
         for code in (LOCALISATION, BOUNDARY, MERGED, SPLIT):
             of_code = kind == code
             if code == MERGED:

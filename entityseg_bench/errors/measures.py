@@ -171,9 +171,8 @@ class Measures:
         )  # fmt: skip
 
     def pairs(self) -> Pairs:
-        """Return the pairs of all images, by column and entity."""
-        self._pairs = [Pairs(*map(np.concatenate, zip(*self._pairs, strict=True)))]
-        return self._pairs[0]
+        """Put the pairs of all images together, by column and entity."""
+        return Pairs(*map(np.concatenate, zip(*self._pairs, strict=True)))
 
 
 def union_ious(

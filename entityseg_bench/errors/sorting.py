@@ -10,7 +10,7 @@ from entity_api import Detections, EvalResult, GroundTruth, _cover
 from entity_api.counts import Codes, pack
 from entity_api.groups import Groups, as_idx
 from entityseg_bench.errors.kinds import MERGED, Judged
-from entityseg_bench.errors.measures import LEAST_IOU, Image, Measures
+from entityseg_bench.errors.measures import LEAST_IOU, Image, Measures, Pairs
 from entityseg_bench.resampling.weighted import matches_of
 
 __all__ = ["SortedErrors", "sort_errors"]
@@ -85,18 +85,19 @@ def sort_errors(
     found = np.zeros((len(thrs), len(asked)), bool)
     t, column = np.nonzero(dt_gt >= 0)
     found[t, dt_gt[t, column]] = True
-    judged = Judged(measures, thrs, outcome, found, asked, masks.union_iou)
-    return _sorted(measures, *judged.kinds())
+    pairs = measures.pairs()
+    judged = Judged(measures, pairs, thrs, outcome, found, asked, masks.union_iou)
+    return _sorted(measures, pairs, *judged.kinds())
 
 
 def _sorted(
     measures: Measures,
+    pairs: Pairs,
     kind: NDArray[np.int8],
     target: NDArray[np.int32],
     entity_kind: NDArray[np.int8],
 ) -> SortedErrors:
     """Put the columns of sorted errors together."""
-    pairs = measures.pairs()
     merged = pairs.where(pairs.covers & (kind == MERGED).any(axis=0)[pairs.column])
     best = np.where(measures.iou >= LEAST_IOU, measures.best, -1)
     return SortedErrors(
